@@ -1,0 +1,68 @@
+// A MonotonicTime is an instant on a clock that never jumps: not wall time, and
+// only comparable with instants of the same clock. It is eight bytes, so hot
+// structures hold it as it is; spans between instants are absl::Duration.
+//
+// Arithmetic saturates at the ends, and InfiniteFuture() stays infinite.
+//
+// Thread safety: a value.
+
+#ifndef FIO_BASE_MONOTONIC_TIME_H_
+#define FIO_BASE_MONOTONIC_TIME_H_
+
+#include <compare>
+#include <cstdint>
+#include <limits>
+
+#include "absl/time/time.h"
+
+namespace fio {
+
+class MonotonicTime {
+ public:
+  // The clock's origin, which for the system's clock is some time before now.
+  constexpr MonotonicTime() = default;
+
+  static constexpr MonotonicTime FromNanoseconds(int64_t since_origin) {
+    return MonotonicTime(since_origin);
+  }
+
+  // Later than every other instant: "no deadline".
+  static constexpr MonotonicTime InfiniteFuture() {
+    return MonotonicTime(std::numeric_limits<int64_t>::max());
+  }
+
+  constexpr int64_t nanoseconds() const { return nanoseconds_; }
+
+  friend constexpr auto operator<=>(MonotonicTime, MonotonicTime) = default;
+
+  friend MonotonicTime operator+(MonotonicTime time, absl::Duration span) {
+    if (time == InfiniteFuture()) return time;
+    const int64_t delta = absl::ToInt64Nanoseconds(span);
+    int64_t sum;
+    if (__builtin_add_overflow(time.nanoseconds_, delta, &sum)) {
+      sum = delta > 0 ? std::numeric_limits<int64_t>::max()
+                      : std::numeric_limits<int64_t>::min();
+    }
+    return MonotonicTime(sum);
+  }
+  friend MonotonicTime operator-(MonotonicTime time, absl::Duration span) {
+    return time + -span;
+  }
+  friend absl::Duration operator-(MonotonicTime a, MonotonicTime b) {
+    if (a == b) return absl::ZeroDuration();
+    if (a == InfiniteFuture()) return absl::InfiniteDuration();
+    if (b == InfiniteFuture()) return -absl::InfiniteDuration();
+    return absl::Nanoseconds(a.nanoseconds_) -
+           absl::Nanoseconds(b.nanoseconds_);
+  }
+
+ private:
+  explicit constexpr MonotonicTime(int64_t nanoseconds)
+      : nanoseconds_(nanoseconds) {}
+
+  int64_t nanoseconds_ = 0;
+};
+
+}  // namespace fio
+
+#endif  // FIO_BASE_MONOTONIC_TIME_H_

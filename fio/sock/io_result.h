@@ -1,0 +1,34 @@
+// An IoResult is what one attempt to move bytes gave: how many, or which errno.
+// It is two words and allocates nothing; status() words it when someone asks.
+//
+// Thread safety: a value.
+
+#ifndef FIO_SOCK_IO_RESULT_H_
+#define FIO_SOCK_IO_RESULT_H_
+
+#include <cerrno>
+#include <cstddef>
+#include <string_view>
+
+#include "absl/status/status.h"
+
+namespace fio {
+
+struct [[nodiscard]] IoResult {
+  size_t bytes = 0;  // 0 if there is an error.
+  int error = 0;     // An errno, or 0.
+
+  bool ok() const { return error == 0; }
+  // Nothing now: the peer has sent nothing more, or the kernel's buffer is
+  // full. A state, not a failure.
+  bool would_block() const { return error == EAGAIN || error == EWOULDBLOCK; }
+
+  // `what` names the call and the object, as in "recv fd 7".
+  absl::Status status(std::string_view what) const {
+    return ok() ? absl::OkStatus() : absl::ErrnoToStatus(error, what);
+  }
+};
+
+}  // namespace fio
+
+#endif  // FIO_SOCK_IO_RESULT_H_
