@@ -2,7 +2,7 @@
 // only comparable with instants of the same clock. It is eight bytes, so hot
 // structures hold it as it is; spans between instants are absl::Duration.
 //
-// Arithmetic saturates at the ends, and InfiniteFuture() stays infinite.
+// Arithmetic saturates at the ends, and the infinite instants stay infinite.
 //
 // Thread safety: a value.
 
@@ -31,12 +31,17 @@ class MonotonicTime {
     return MonotonicTime(std::numeric_limits<int64_t>::max());
   }
 
+  // Earlier than every other instant: "do not wait".
+  static constexpr MonotonicTime InfinitePast() {
+    return MonotonicTime(std::numeric_limits<int64_t>::min());
+  }
+
   constexpr int64_t nanoseconds() const { return nanoseconds_; }
 
   friend constexpr auto operator<=>(MonotonicTime, MonotonicTime) = default;
 
   friend MonotonicTime operator+(MonotonicTime time, absl::Duration span) {
-    if (time == InfiniteFuture()) return time;
+    if (time == InfiniteFuture() || time == InfinitePast()) return time;
     const int64_t delta = absl::ToInt64Nanoseconds(span);
     int64_t sum;
     if (__builtin_add_overflow(time.nanoseconds_, delta, &sum)) {
@@ -50,8 +55,12 @@ class MonotonicTime {
   }
   friend absl::Duration operator-(MonotonicTime a, MonotonicTime b) {
     if (a == b) return absl::ZeroDuration();
-    if (a == InfiniteFuture()) return absl::InfiniteDuration();
-    if (b == InfiniteFuture()) return -absl::InfiniteDuration();
+    if (a == InfiniteFuture() || b == InfinitePast()) {
+      return absl::InfiniteDuration();
+    }
+    if (a == InfinitePast() || b == InfiniteFuture()) {
+      return -absl::InfiniteDuration();
+    }
     return absl::Nanoseconds(a.nanoseconds_) -
            absl::Nanoseconds(b.nanoseconds_);
   }

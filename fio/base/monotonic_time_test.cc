@@ -26,14 +26,21 @@ TEST(MonotonicTime, InfiniteFutureStaysInfinite) {
   EXPECT_EQ(MonotonicTime() + absl::InfiniteDuration(), never);
 }
 
+TEST(MonotonicTime, InfinitePastStaysInfinite) {
+  const MonotonicTime past = MonotonicTime::InfinitePast();
+  EXPECT_LT(past, MonotonicTime());
+  EXPECT_EQ(past + absl::Hours(1), past);
+  EXPECT_EQ(past - MonotonicTime(), -absl::InfiniteDuration());
+  EXPECT_EQ(MonotonicTime() - past, absl::InfiniteDuration());
+}
+
 TEST(MonotonicTime, SaturatesInsteadOfWrapping) {
   const MonotonicTime late =
       MonotonicTime::FromNanoseconds(std::numeric_limits<int64_t>::max() - 10);
   EXPECT_EQ(late + absl::Seconds(1), MonotonicTime::InfiniteFuture());
   const MonotonicTime early =
       MonotonicTime::FromNanoseconds(std::numeric_limits<int64_t>::min() + 10);
-  EXPECT_EQ((early - absl::Seconds(1)).nanoseconds(),
-            std::numeric_limits<int64_t>::min());
+  EXPECT_EQ(early - absl::Seconds(1), MonotonicTime::InfinitePast());
 }
 
 TEST(MonotonicTime, HoldsADifferenceOf25Days) {
