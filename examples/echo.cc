@@ -1,0 +1,89 @@
+// An echo server: what a client sends comes back.
+//
+//   bazel run -c opt //examples:echo -- --url=tcp://127.0.0.1:3000
+//   nc 127.0.0.1 3000
+//
+// A client that is silent for --timeout is asked whether it is there; one that
+// says "bye" is let go. SIGINT or SIGTERM ends the server.
+
+#include <cstdio>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/flags/flag.h"
+#include "absl/flags/parse.h"
+#include "absl/flags/usage.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/match.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "fio/fio.h"
+
+ABSL_FLAG(std::string, url, "tcp://0.0.0.0:3000",
+          "where to listen; port 0 picks a free one");
+ABSL_FLAG(int, threads, 1, "event loops, each on a thread of its own");
+ABSL_FLAG(int, workers, 1, "processes that serve");
+ABSL_FLAG(absl::Duration, timeout, absl::Seconds(5),
+          "how long a client may be silent; 0 for ever");
+
+namespace {
+
+class Echo final : public fio::Protocol {
+ public:
+  void OnData(fio::Connection& connection) override {
+    const std::string_view received = connection.Received();
+    connection.Write(received);
+    if (absl::StartsWithIgnoreCase(received, "bye")) {
+      connection.Write("Goodbye.\n");
+      connection.Close();
+    }
+  }
+
+  void OnTimeout(fio::Connection& connection) override {
+    connection.Write("Server: Are you there?\n");
+  }
+
+  absl::Duration OnShutdown(fio::Connection& connection) override {
+    connection.Write("Echo server shutting down\nGoodbye.\n");
+    return absl::ZeroDuration();
+  }
+};
+
+absl::Status Serve(const std::vector<char*>& arguments) {
+  if (arguments.size() > 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("unexpected argument '", arguments[1], "'"));
+  }
+  const absl::Duration timeout = absl::GetFlag(FLAGS_timeout);
+  if (timeout < absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("--timeout is negative");
+  }
+  fio::Reactor reactor({.threads = absl::GetFlag(FLAGS_threads),
+                        .workers = absl::GetFlag(FLAGS_workers)});
+  const absl::StatusOr<fio::ListenerId> listener =
+      reactor.Listen(absl::GetFlag(FLAGS_url),
+                     {.on_open = [timeout](fio::Connection& connection) {
+                       connection.SetTimeout(timeout);
+                       connection.Attach(std::make_unique<Echo>());
+                     }});
+  if (!listener.ok()) return listener.status();
+  const absl::StatusOr<fio::SocketAddress> address =
+      reactor.ListenAddress(*listener);
+  if (!address.ok()) return address.status();
+  // In the loop's first turn, when signals are already being taken care of.
+  reactor.Post([&address] {
+    std::printf("listening on tcp://%s\n", address->ToString().c_str());
+    std::fflush(stdout);
+  });
+  return reactor.Run();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  absl::SetProgramUsageMessage("An echo server; see --helpfull.");
+  return fio::ExitWith(Serve(absl::ParseCommandLine(argc, argv)));
+}

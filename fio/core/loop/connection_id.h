@@ -1,0 +1,45 @@
+// A ConnectionId names one connection of a process, for ever: once the
+// connection is gone the id names nothing, even when the kernel gives its file
+// descriptor to the next one.
+//
+// Thread safety: a value.
+
+#ifndef FIO_CORE_LOOP_CONNECTION_ID_H_
+#define FIO_CORE_LOOP_CONNECTION_ID_H_
+
+#include <cstdint>
+
+namespace fio {
+
+class ConnectionId {
+ public:
+  // Names no connection, ever.
+  constexpr ConnectionId() = default;
+
+  // REQUIRES: `fd` is not negative.
+  constexpr ConnectionId(int fd, uint32_t generation)
+      : value_(uint64_t{static_cast<uint32_t>(fd)} << 32 | generation) {}
+
+  static constexpr ConnectionId FromValue(uint64_t value) {
+    return ConnectionId(static_cast<int>(value >> 32),
+                        static_cast<uint32_t>(value));
+  }
+
+  // The descriptor's number, for logs.
+  constexpr int fd() const { return static_cast<int>(value_ >> 32); }
+  // Counts the connections of a process; 0 in an id that names none.
+  constexpr uint32_t generation() const {
+    return static_cast<uint32_t>(value_);
+  }
+  // All of it in one number, less than 2^63.
+  constexpr uint64_t value() const { return value_; }
+
+  friend constexpr bool operator==(ConnectionId, ConnectionId) = default;
+
+ private:
+  uint64_t value_ = 0;
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_CONNECTION_ID_H_

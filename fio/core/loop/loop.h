@@ -1,0 +1,192 @@
+// A Loop is one thread's event loop: its connections, other descriptors, timers
+// and tasks. One turn of it, RunOnce(), goes:
+//
+//   1. timers that are due
+//   2. tasks that were posted
+//   3. wait for readiness, until the next deadline at most
+//   4. each connection that is readable: OnData(), one receive buffer each
+//   5. each connection that was written to: one send
+//   6. each connection that is closed: OnClose(), then its memory and fd go
+//
+// The clock is read once a turn, after the wait.
+//
+// Thread safety: Post(), Stop() and Wake() from any thread; everything else
+// from the thread that runs the loop, or from any one thread while none does.
+
+#ifndef FIO_CORE_LOOP_LOOP_H_
+#define FIO_CORE_LOOP_LOOP_H_
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/container/flat_hash_map.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "fio/base/clock.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connection_table.h"
+#include "fio/core/poller/event.h"
+#include "fio/core/poller/poller.h"
+#include "fio/core/poller/waker.h"
+#include "fio/core/timer/timer_wheel.h"
+#include "fio/defer/task_queue.h"
+#include "fio/sock/socket.h"
+
+namespace fio {
+
+struct LoopOptions {
+  // Outlives the loop.
+  const Clock* clock = &Clock::System();
+
+  // What a connection reads at once, and at most in one turn.
+  size_t receive_buffer_bytes = 64 * 1024;
+
+  // A connection with more than this queued to write stops reading, until half
+  // of it has left.
+  size_t write_high_watermark_bytes = 1024 * 1024;
+
+  // How long a closing connection may take to get rid of what is queued.
+  absl::Duration close_timeout = absl::Seconds(8);
+
+  // How long a connection may be without a protocol.
+  absl::Duration attach_timeout = absl::Seconds(10);
+};
+
+// Names a Loop::Watch(). Never reused within a loop.
+enum class WatchId : uint64_t { kNone = 0 };
+
+class Loop {
+ public:
+  // Errors: kInvalidArgument for options that make no sense; the errno of the
+  // system call that failed.
+  static absl::StatusOr<std::unique_ptr<Loop>> Create(
+      const LoopOptions& options);
+
+  Loop(const Loop&) = delete;
+  Loop& operator=(const Loop&) = delete;
+  // Closes the connections that are left at once, each with its OnClose(), and
+  // destroys timers and tasks without running them. REQUIRES: not called from a
+  // callback of this loop.
+  ~Loop();
+
+  // Runs turns until Stop() has been called and no connection is left; then may
+  // be called again. Errors: those of Poller::Wait(), but EINTR.
+  absl::Status Run();
+
+  // Runs one turn, and waits in it until `deadline` at most. Errors: as Run().
+  absl::Status RunOnce(MonotonicTime deadline);
+
+  // Asks each connection how long it stays (Protocol::OnShutdown()), closes it
+  // then, takes no new ones, and ends Run() when all are gone. What is left
+  // after `grace` is cut off as by Connection::Abort(). A later call can only
+  // shorten the grace. Any thread.
+  void Stop(absl::Duration grace = absl::InfiniteDuration());
+
+  // Runs `task` in the next turn, in the order of posting. Tasks that are left
+  // when Run() ends wait for the next Run(). Any thread.
+  void Post(Task task);
+  // Runs `task` with the connection, or with null if it is gone by then;
+  // exactly once. Any thread.
+  void Post(ConnectionId id, absl::AnyInvocable<void(Connection*) &&> task);
+
+  // Ends the wait of the turn under way, or of the next one. Any thread.
+  void Wake();
+
+  // Runs `task` once, never early, unless it is cancelled first.
+  TimerId RunAt(MonotonicTime deadline, Task task);
+  TimerId RunAfter(absl::Duration delay, Task task);
+  // True if the timer was armed: its task will not run.
+  bool Cancel(TimerId id) { return timers_.Cancel(id); }
+
+  // Makes a connection of a connected, non-blocking socket and calls `on_open`
+  // with it, before anything else is told of it. `on_open` gives it a protocol
+  // or closes it. Errors: kFailedPrecondition if the loop is stopping; those of
+  // Poller::Add(). The socket is then closed and `on_open` not called.
+  absl::StatusOr<ConnectionId> Adopt(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+
+  // Null if the connection is gone. The pointer is good until the next turn.
+  Connection* Find(ConnectionId id) { return connections_.Find(id); }
+  size_t connection_count() const { return connections_.size(); }
+
+  // Calls `callback` when `fd`, which stays the caller's, is ready. Errors: as
+  // Poller::Add().
+  absl::StatusOr<WatchId> Watch(int fd, Interest interest, Trigger trigger,
+                                absl::AnyInvocable<void(Readiness)> callback);
+  // Ends the watch; call it before `fd` is closed. `callback` does not run
+  // again, and is destroyed by the end of the turn. An unknown id does nothing.
+  void Unwatch(WatchId id);
+
+  // When this turn's wait ended.
+  MonotonicTime now() const { return now_; }
+  const LoopOptions& options() const { return options_; }
+
+ private:
+  friend class Connection;
+
+  struct WatchedFd {
+    int fd;
+    absl::AnyInvocable<void(Readiness)> callback;
+  };
+
+  Loop(const LoopOptions& options, std::unique_ptr<Poller> poller, Waker waker);
+
+  // What connections ask of their loop; each at most once at a time.
+  void DeliverLater(Connection& connection);
+  void FlushLater(Connection& connection);
+  void BuryLater(Connection& connection);
+
+  absl::StatusOr<size_t> WaitForEvents(MonotonicTime deadline);
+  void Dispatch(const Event& event);
+  void Deliver();
+  void Flush();
+  void Bury();
+  void BeginStop(MonotonicTime cut_off);
+  void AbortAll();
+  void CloseLastStayers();
+
+  const LoopOptions options_;
+  const std::unique_ptr<Poller> poller_;
+  MonotonicTime now_;
+  TimerWheel timers_;
+  ConnectionTable connections_;
+
+  // Watches have tokens from 2^63 on, connections their ids below.
+  absl::flat_hash_map<Token, std::unique_ptr<WatchedFd>> watches_;
+  std::vector<std::unique_ptr<WatchedFd>> ended_watches_;
+  Token next_watch_;
+
+  // What the rest of this turn, or the next one, has to do.
+  std::vector<ConnectionId> to_deliver_, delivering_;
+  std::vector<ConnectionId> to_flush_, flushing_;
+  std::vector<ConnectionId> to_bury_;
+
+  std::vector<char> receive_buffer_;
+  const Connection* receiving_ = nullptr;  // Whose OnData() runs.
+  std::array<Event, 512> events_;
+
+  bool stopping_ = false;
+  size_t stayers_ = 0;  // Connections that stay until no other does.
+  MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();
+  TimerId cut_off_timer_ = TimerId::kNone;
+
+  // Shared with other threads.
+  TaskQueue tasks_;
+  // True while the loop is sure to look at `tasks_` before it sleeps.
+  std::atomic<bool> awake_{true};
+  const Waker waker_;
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_LOOP_H_

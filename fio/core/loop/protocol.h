@@ -1,0 +1,78 @@
+// A Protocol is what a user makes of a connection: its callbacks. One object
+// serves one connection, owns what belongs to it, and is destroyed with it.
+//
+//   class Echo final : public fio::Protocol {
+//    public:
+//     void OnData(fio::Connection& connection) override {
+//       connection.Write(connection.Received());
+//     }
+//   };
+//
+// All callbacks run on the thread of the connection's loop, one at a time. Each
+// may call anything of the connection, of others and of the loop: closing takes
+// effect at the end of the turn, never under a callback's feet. None may block,
+// since all connections of the loop would wait.
+
+#ifndef FIO_CORE_LOOP_PROTOCOL_H_
+#define FIO_CORE_LOOP_PROTOCOL_H_
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+
+namespace fio {
+
+class Connection;
+
+// Why a connection has closed.
+struct CloseReason {
+  enum class Origin : uint8_t {
+    kLocal,  // Close() or Abort() here, or the loop stopped.
+    kPeer,   // The peer ended its stream, and Close() followed.
+    kError,  // The connection failed: `error` says how.
+  };
+
+  Origin origin = Origin::kLocal;
+  // An errno, as ECONNRESET; ETIMEDOUT if the peer took no bytes after Close().
+  // 0 unless the origin is kError.
+  int error = 0;
+};
+
+class Protocol {
+ public:
+  virtual ~Protocol() = default;
+
+  // Bytes have arrived: take them with Received() or Read(). What is left in
+  // the kernel is told again in the next turn. May be called with nothing to
+  // read, rarely.
+  virtual void OnData(Connection& connection) = 0;
+
+  // Everything written has been taken by the kernel: once after Attach(), and
+  // once each time that Write() has queued bytes and the last one has left.
+  virtual void OnReady(Connection& /*connection*/) {}
+
+  // The peer has ended its stream and all its bytes have been read; once. What
+  // is written from here on still reaches it. By default: Close().
+  virtual void OnEnd(Connection& connection);
+
+  // Nothing was read or written for the connection's timeout: then again, once
+  // a second, until something is, or Touch() or SetTimeout() is called. By
+  // default: Close().
+  virtual void OnTimeout(Connection& connection);
+
+  // The loop is stopping; once, unless Close() was called before. The answer
+  // is how long the connection may stay: zero for none, InfiniteDuration() for
+  // until no other stays. It is then closed as by Close().
+  virtual absl::Duration OnShutdown(Connection& /*connection*/) {
+    return absl::ZeroDuration();
+  }
+
+  // The connection is closed: the last callback, exactly once. Its id names
+  // nothing any more, and what is written is dropped.
+  virtual void OnClose(Connection& /*connection*/,
+                       const CloseReason& /*reason*/) {}
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_PROTOCOL_H_
