@@ -1,46 +1,40 @@
 #include "fio/sock/socket.h"
 
 #include <fcntl.h>
-#include <sys/socket.h>
 #include <sys/uio.h>
-#include <unistd.h>
 
 #include <cerrno>
 #include <string>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/socket_address.h"
+#include "fio/testing/loopback_pair.h"
 #include "gtest/gtest.h"
 
 namespace fio {
 namespace {
 
-class SocketPairTest : public ::testing::Test {
- protected:
-  SocketPairTest() {
-    int fds[2];
-    EXPECT_EQ(
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
-        0);
-    near_ = Socket(UniqueFd(fds[0]));
-    far_ = Socket(UniqueFd(fds[1]));
-  }
+using testing::LoopbackPair;
 
-  Socket near_, far_;
+class SocketTest : public ::testing::Test {
+ protected:
+  LoopbackPair pair_ = LoopbackPair::Unix();
+  Socket& near_ = pair_.near;
+  Socket& far_ = pair_.far;
   char buffer_[64];
 };
 
-TEST_F(SocketPairTest, MovesBytes) {
+TEST_F(SocketTest, MovesBytes) {
   EXPECT_EQ(near_.Write("hello").bytes, 5u);
   const IoResult read = far_.Read(absl::MakeSpan(buffer_));
   ASSERT_TRUE(read.ok()) << read.status("recv");
   EXPECT_EQ(std::string(buffer_, read.bytes), "hello");
 }
 
-TEST_F(SocketPairTest, GathersPieces) {
+TEST_F(SocketTest, GathersPieces) {
   char first[] = "one ";
   char second[] = "two";
   const iovec pieces[] = {{first, 4}, {second, 3}};
@@ -49,14 +43,14 @@ TEST_F(SocketPairTest, GathersPieces) {
   EXPECT_EQ(std::string(buffer_, read.bytes), "one two");
 }
 
-TEST_F(SocketPairTest, NothingThereWouldBlock) {
+TEST_F(SocketTest, NothingThereWouldBlock) {
   const IoResult read = near_.Read(absl::MakeSpan(buffer_));
   EXPECT_TRUE(read.would_block());
   EXPECT_FALSE(read.ok());
   EXPECT_EQ(read.bytes, 0u);
 }
 
-TEST_F(SocketPairTest, FullKernelBufferWouldBlock) {
+TEST_F(SocketTest, FullKernelBufferWouldBlock) {
   const std::string block(1 << 16, 'x');
   IoResult write;
   do {
@@ -65,7 +59,7 @@ TEST_F(SocketPairTest, FullKernelBufferWouldBlock) {
   EXPECT_TRUE(write.would_block()) << write.status("send");
 }
 
-TEST_F(SocketPairTest, PeekTellsBytesFromTheEndAndTakesNone) {
+TEST_F(SocketTest, PeekTellsBytesFromTheEndAndTakesNone) {
   EXPECT_TRUE(near_.Peek().would_block());
   EXPECT_EQ(far_.Write("x").bytes, 1u);
   EXPECT_EQ(near_.Peek().bytes, 1u);
@@ -76,7 +70,7 @@ TEST_F(SocketPairTest, PeekTellsBytesFromTheEndAndTakesNone) {
   EXPECT_EQ(end.bytes, 0u);
 }
 
-TEST_F(SocketPairTest, ShutdownWriteEndsOneDirection) {
+TEST_F(SocketTest, ShutdownWriteEndsOneDirection) {
   EXPECT_TRUE(near_.ShutdownWrite().ok());
   const IoResult end = far_.Read(absl::MakeSpan(buffer_));
   EXPECT_TRUE(end.ok());
@@ -85,14 +79,14 @@ TEST_F(SocketPairTest, ShutdownWriteEndsOneDirection) {
   EXPECT_EQ(near_.Read(absl::MakeSpan(buffer_)).bytes, 5u);
 }
 
-TEST_F(SocketPairTest, WriteToAClosedPeerIsAnErrorAndNoSignal) {
+TEST_F(SocketTest, WriteToAClosedPeerIsAnErrorAndNoSignal) {
   far_.Close();
   const IoResult write = near_.Write("x");
   EXPECT_EQ(write.error, EPIPE);
   EXPECT_FALSE(write.status("send").ok());
 }
 
-TEST_F(SocketPairTest, AClosedSocketAnswersEbadf) {
+TEST_F(SocketTest, AClosedSocketAnswersEbadf) {
   near_.Close();
   EXPECT_EQ(near_.Read(absl::MakeSpan(buffer_)).error, EBADF);
   EXPECT_EQ(near_.Write("x").error, EBADF);
@@ -101,7 +95,7 @@ TEST_F(SocketPairTest, AClosedSocketAnswersEbadf) {
   EXPECT_EQ(near_.peer_address(), SocketAddress());
 }
 
-TEST_F(SocketPairTest, ReleaseKeepsTheDescriptorOpen) {
+TEST_F(SocketTest, ReleaseKeepsTheDescriptorOpen) {
   const UniqueFd fd = near_.Release();
   EXPECT_LT(near_.fd(), 0);
   EXPECT_GE(fcntl(fd.get(), F_GETFD), 0);

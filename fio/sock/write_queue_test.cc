@@ -1,50 +1,31 @@
 #include "fio/sock/write_queue.h"
 
-#include <sys/socket.h>
-
 #include <cerrno>
 #include <string>
 #include <string_view>
 
 #include "absl/strings/cord.h"
-#include "absl/types/span.h"
-#include "fio/base/unique_fd.h"
-#include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/testing/loopback_pair.h"
 #include "gtest/gtest.h"
 
 namespace fio {
 namespace {
 
+using testing::LoopbackPair;
+using testing::ReadAvailable;
+
 class WriteQueueTest : public ::testing::Test {
  protected:
-  WriteQueueTest() {
-    int fds[2];
-    EXPECT_EQ(
-        socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
-        0);
-    near_ = Socket(UniqueFd(fds[0]));
-    far_ = Socket(UniqueFd(fds[1]));
-  }
-
-  // All that is there now.
-  std::string Receive() {
-    std::string received;
-    char buffer[1 << 16];
-    for (;;) {
-      const IoResult read = far_.Read(absl::MakeSpan(buffer));
-      if (!read.ok() || read.bytes == 0) return received;
-      received.append(buffer, read.bytes);
-    }
-  }
-
   // Flushes as far as the kernel takes it.
   void FlushAll() {
     while (!queue_.empty() && queue_.Flush(near_).ok()) {
     }
   }
 
-  Socket near_, far_;
+  LoopbackPair pair_ = LoopbackPair::Unix();
+  Socket& near_ = pair_.near;
+  Socket& far_ = pair_.far;
   WriteQueue queue_;
 };
 
@@ -57,7 +38,7 @@ TEST_F(WriteQueueTest, KeepsTheOrderOfCopiesAndCords) {
   EXPECT_EQ(queue_.size(), 15u);
   FlushAll();
   EXPECT_TRUE(queue_.empty());
-  EXPECT_EQ(Receive(), "copied cord end");
+  EXPECT_EQ(ReadAvailable(far_), "copied cord end");
 }
 
 TEST_F(WriteQueueTest, KeepsWhatTheKernelDoesNotTake) {
@@ -67,9 +48,9 @@ TEST_F(WriteQueueTest, KeepsWhatTheKernelDoesNotTake) {
   std::string received;
   while (!queue_.empty()) {
     FlushAll();
-    received += Receive();
+    received += ReadAvailable(far_);
   }
-  received += Receive();
+  received += ReadAvailable(far_);
   EXPECT_TRUE(received == expected);
 }
 
@@ -85,7 +66,7 @@ TEST_F(WriteQueueTest, SendsMorePiecesThanOneCallTakes) {
   std::string received;
   while (!queue_.empty()) {
     FlushAll();
-    received += Receive();
+    received += ReadAvailable(far_);
   }
   EXPECT_TRUE(received == expected);
   EXPECT_EQ(released, 200);
