@@ -126,7 +126,7 @@ class ConnectionTest : public ::testing::Test {
   }
 
   testing::ManualClock clock_;
-  Record record_;
+  Record record_, next_record_;
   LoopbackPair pair_ = LoopbackPair::Unix();
   std::unique_ptr<Loop> loop_;
 };
@@ -429,12 +429,11 @@ TEST_F(ConnectionTest, AStaleIdDoesNotHitTheNextConnection) {
   loop_->Find(old_id)->Close();
   Turn(2);
   ASSERT_EQ(record_.Count("close"), 1);
-  Record next_record;
   LoopbackPair next = LoopbackPair::Unix();
   ConnectionId next_id;
   // The kernel hands out the lowest number, so one end has the old one.
   for (Socket* end : {&next.near, &next.far}) {
-    if (end->fd() == old_id.fd()) next_id = Adopt(*end, next_record).id();
+    if (end->fd() == old_id.fd()) next_id = Adopt(*end, next_record_).id();
   }
   ASSERT_EQ(next_id.fd(), old_id.fd());
   EXPECT_NE(next_id, old_id);
@@ -443,18 +442,17 @@ TEST_F(ConnectionTest, AStaleIdDoesNotHitTheNextConnection) {
 }
 
 TEST_F(ConnectionTest, ANewConnectionInOnCloseIsAnother) {
-  Record next_record;
   LoopbackPair next = LoopbackPair::Unix();
   ConnectionId next_id;
   record_.on_close = [&](Connection&) {
-    next_id = Adopt(next.near, next_record).id();
+    next_id = Adopt(next.near, next_record_).id();
   };
   Adopt(pair_.near, record_).Close();
   Turn(2);
   ASSERT_NE(loop_->Find(next_id), nullptr);
   ASSERT_TRUE(next.far.Write("hello").ok());
   Turn();
-  EXPECT_EQ(next_record.data, "hello");
+  EXPECT_EQ(next_record_.data, "hello");
 }
 
 // Every callback may close its own connection and another one, whose callbacks
