@@ -243,7 +243,8 @@ absl::StatusOr<WatchId> Loop::Watch(
   const Token token = next_watch_++;
   absl::Status added = poller_->Add(fd, token, interest, trigger);
   if (!added.ok()) return added;
-  watches_[token] = std::make_unique<WatchedFd>(fd, std::move(callback));
+  watches_[token] =
+      std::make_unique<WatchedFd>(WatchedFd{fd, std::move(callback)});
   return static_cast<WatchId>(token);
 }
 

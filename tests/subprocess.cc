@@ -1,0 +1,95 @@
+#include "tests/subprocess.h"
+
+#include <fcntl.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/log/absl_check.h"
+#include "fio/base/unique_fd.h"
+
+namespace fio::testing {
+namespace {
+
+struct Pipe {
+  Pipe() {
+    int fds[2];
+    ABSL_CHECK_EQ(pipe2(fds, O_CLOEXEC), 0);
+    reader.Reset(fds[0]);
+    writer.Reset(fds[1]);
+  }
+  UniqueFd reader, writer;
+};
+
+// One byte, or false at the end.
+bool ReadByte(const UniqueFd& fd, char& byte) {
+  ssize_t n;
+  do {
+    n = read(fd.get(), &byte, 1);
+  } while (n < 0 && errno == EINTR);
+  return n == 1;
+}
+
+}  // namespace
+
+Subprocess::Subprocess(const std::vector<std::string>& arguments) {
+  Pipe out;
+  Pipe error;
+  std::vector<char*> argv;
+  argv.reserve(arguments.size() + 1);
+  for (const std::string& argument : arguments) {
+    argv.push_back(const_cast<char*>(argument.c_str()));
+  }
+  argv.push_back(nullptr);
+  pid_ = fork();
+  ABSL_CHECK_GE(pid_, 0);
+  if (pid_ == 0) {
+    dup2(out.writer.get(), STDOUT_FILENO);
+    dup2(error.writer.get(), STDERR_FILENO);
+    execv(argv[0], argv.data());
+    _exit(127);
+  }
+  out_ = std::move(out.reader);
+  error_ = std::move(error.reader);
+}
+
+Subprocess::~Subprocess() {
+  if (pid_ < 0) return;
+  Signal(SIGKILL);
+  Wait();
+}
+
+std::string Subprocess::ReadLine() {
+  std::string line;
+  char byte;
+  while (ReadByte(out_, byte) && byte != '\n') line += byte;
+  return line;
+}
+
+void Subprocess::Signal(int signal) { ABSL_CHECK_EQ(kill(pid_, signal), 0); }
+
+int Subprocess::Wait() {
+  int status;
+  pid_t waited;
+  do {
+    waited = waitpid(pid_, &status, 0);
+  } while (waited < 0 && errno == EINTR);
+  ABSL_CHECK_EQ(waited, pid_);
+  pid_ = -1;
+  return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
+}
+
+std::string Subprocess::ReadStderr() {
+  std::string all;
+  char byte;
+  while (ReadByte(error_, byte)) all += byte;
+  return all;
+}
+
+}  // namespace fio::testing
