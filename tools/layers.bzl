@@ -45,30 +45,35 @@ def _packages_impl(target, ctx):
 
 _packages = aspect(implementation = _packages_impl, attr_aspects = ["deps", "actual"])
 
-def _layer_impl(ctx):
-    allowed = [ctx.label.package] + _ARROWS[ctx.label.package]
+def _check_arrows_impl(ctx):
+    arrows = _ARROWS[ctx.attr.layer]
     for library in ctx.attr.libraries:
         for package in library[_Packages].packages.to_list():
-            if package.startswith("fio") and package not in allowed:
+            if package.startswith("fio") and package not in [ctx.attr.layer] + arrows:
                 fail("%s reaches //%s, but //%s may only use %s (tools/layers.bzl)" % (
                     library.label,
                     package,
-                    ctx.label.package,
-                    ", ".join(_ARROWS[ctx.label.package]) or "nothing of ours",
+                    ctx.attr.layer,
+                    ", ".join(arrows) or "nothing of ours",
                 ))
     return []
 
-_layer = rule(
-    implementation = _layer_impl,
-    attrs = {"libraries": attr.label_list(aspects = [_packages])},
+check_arrows = rule(
+    implementation = _check_arrows_impl,
+    attrs = {
+        "layer": attr.string(mandatory = True, doc = "Whose arrows to hold: a package."),
+        "libraries": attr.label_list(aspects = [_packages]),
+    },
+    doc = "Fails to build when a library reaches what the layer may not use.",
 )
 
 def layer():
     """Holds the arrows of this package; the last line of its BUILD file."""
     if native.package_name() not in _ARROWS:
         fail("//%s is no layer yet: give it a row in tools/layers.bzl" % native.package_name())
-    _layer(
+    check_arrows(
         name = "layer",
+        layer = native.package_name(),
         libraries = [
             ":" + name
             for name, attributes in native.existing_rules().items()

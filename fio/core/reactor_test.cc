@@ -10,6 +10,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -199,6 +200,41 @@ TEST(Reactor, AcceptsMoreThanABatchAtOnce) {
   EXPECT_TRUE(reactor.Run().ok());
   EXPECT_EQ(opened, 300);
   for (Socket& client : clients) EXPECT_EQ(ReadToEnd(client), "bye");
+}
+
+// facil.io delivered none of these bytes.
+TEST(Reactor, AThousandClientsThatSendAndCloseAtOnceLoseNoByte) {
+  constexpr int kClients = 1'000;
+  struct Count final : Protocol {
+    Count(Reactor& reactor, std::string& bytes, int& closed)
+        : reactor(reactor), bytes(bytes), closed(closed) {}
+    void OnData(Connection& connection) override {
+      const std::string_view received = connection.Received();
+      bytes += received;
+      connection.Write(received);
+    }
+    void OnClose(Connection&, const CloseReason&) override {
+      if (++closed == kClients) reactor.Stop();
+    }
+    Reactor& reactor;
+    std::string& bytes;
+    int& closed;
+  };
+  Reactor reactor({.handle_signals = false});
+  std::string bytes;
+  int closed = 0;
+  const SocketAddress address = ListenOn(
+      reactor, {.on_open = [&](Connection& connection) {
+        connection.Attach(std::make_unique<Count>(reactor, bytes, closed));
+      }});
+  std::thread clients([&] {
+    for (int i = 0; i < kClients; ++i) {
+      EXPECT_EQ(ConnectTo(address).Write("hello").bytes, 5u);
+    }
+  });
+  EXPECT_TRUE(reactor.Run().ok());
+  clients.join();
+  EXPECT_EQ(bytes.size(), size_t{kClients} * 5);
 }
 
 // A peer can make a server run out of descriptors; it must not stop for that,

@@ -6,7 +6,6 @@
 #include <cerrno>
 #include <string>
 
-#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/io_result.h"

@@ -1,9 +1,11 @@
 #include "fio/core/loop/loop.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -86,6 +88,18 @@ absl::Status Loop::Run() {
 }
 
 absl::Status Loop::RunOnce(MonotonicTime deadline) {
+  thread_.store(std::this_thread::get_id(), std::memory_order_relaxed);
+  absl::Status turn = Turn(deadline);
+  thread_.store(std::thread::id(), std::memory_order_relaxed);
+  return turn;
+}
+
+bool Loop::OnItsThread() const {
+  const std::thread::id runs = thread_.load(std::memory_order_relaxed);
+  return runs == std::thread::id() || runs == std::this_thread::get_id();
+}
+
+absl::Status Loop::Turn(MonotonicTime deadline) {
   timers_.Advance(now_);
   tasks_.RunPosted();
   const absl::StatusOr<size_t> count = WaitForEvents(deadline);
@@ -174,6 +188,8 @@ void Loop::DeliverLater(Connection& connection) {
 }
 
 void Loop::FlushLater(Connection& connection) {
+  ABSL_DCHECK(OnItsThread()) << "Connection: used from another thread than its "
+                                "loop's; see Loop::Post()";
   if (connection.Has(Connection::kInFlushList | Connection::kDead)) return;
   connection.Set(Connection::kInFlushList);
   to_flush_.push_back(connection.id());
@@ -204,6 +220,7 @@ void Loop::Wake() {
 }
 
 TimerId Loop::RunAt(MonotonicTime deadline, Task task) {
+  ABSL_DCHECK(OnItsThread()) << "Loop::RunAt: from another thread; see Post()";
   return timers_.Arm(deadline, std::move(task));
 }
 
@@ -216,6 +233,7 @@ TimerId Loop::RunAfter(absl::Duration delay, Task task) {
 
 absl::StatusOr<ConnectionId> Loop::Adopt(
     Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
+  ABSL_DCHECK(OnItsThread()) << "Loop::Adopt: from another thread; see Post()";
   if (stopping_) {
     return absl::FailedPreconditionError(
         "adopt a socket: the loop is stopping");

@@ -12,6 +12,7 @@
 //
 // Thread safety: Post(), Stop() and Wake() from any thread; everything else
 // from the thread that runs the loop, or from any one thread while none does.
+// Debug builds check that.
 
 #ifndef FIO_CORE_LOOP_LOOP_H_
 #define FIO_CORE_LOOP_LOOP_H_
@@ -21,6 +22,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
@@ -146,6 +148,10 @@ class Loop {
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
 
+  // Whether this thread may touch the loop, as far as can be told.
+  bool OnItsThread() const;
+
+  absl::Status Turn(MonotonicTime deadline);
   absl::StatusOr<size_t> WaitForEvents(MonotonicTime deadline);
   void Dispatch(const Event& event);
   void Deliver();
@@ -179,6 +185,9 @@ class Loop {
   size_t stayers_ = 0;  // Connections that stay until no other does.
   MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();
   TimerId cut_off_timer_ = TimerId::kNone;
+
+  // Whose RunOnce() runs; of no thread otherwise.
+  std::atomic<std::thread::id> thread_;
 
   // Shared with other threads.
   TaskQueue tasks_;

@@ -356,5 +356,31 @@ TEST(Loop, DestructorClosesEachConnectionOnce) {
   for (LoopbackPair& pair : pairs) EXPECT_EQ(testing::ReadToEnd(pair.far), "");
 }
 
+#ifndef NDEBUG
+TEST(LoopDeathTest, DebugBuildsCheckTheThread) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  const auto misuse = [](bool on_a_connection) {
+    const auto loop = CreateLoop();
+    LoopbackPair pair = LoopbackPair::Unix();
+    int closed = 0;
+    const ConnectionId id =
+        AdoptStayer(*loop, pair, absl::ZeroDuration(), closed);
+    loop->Post([&] {
+      Connection* connection = loop->Find(id);
+      std::thread([&] {
+        if (on_a_connection) {
+          connection->Write("x");
+        } else {
+          loop->RunAfter(absl::Seconds(1), [] {});
+        }
+      }).join();
+    });
+    Turn(*loop);
+  };
+  EXPECT_DEATH(misuse(true), "Connection: used from another thread");
+  EXPECT_DEATH(misuse(false), "Loop::RunAt: from another thread");
+}
+#endif
+
 }  // namespace
 }  // namespace fio
