@@ -124,9 +124,9 @@ TEST(Loop, NoPostFromAnotherThreadIsLost) {
 }
 
 TEST(Loop, PostToAConnectionFindsItOrNull) {
+  int closed = 0;
   const auto loop = CreateLoop();
   LoopbackPair pair = LoopbackPair::Unix();
-  int closed = 0;
   const ConnectionId id =
       AdoptStayer(*loop, pair, absl::ZeroDuration(), closed);
   std::vector<bool> found;
@@ -272,13 +272,13 @@ TEST(Loop, RunsAgainAfterStop) {
 
 TEST(Loop, StopKeepsConnectionsForAsLongAsTheySay) {
   ManualClock clock;
+  int closed_now = 0;
+  int closed_later = 0;
+  int closed_last = 0;
   const auto loop = CreateLoop({.clock = &clock});
   LoopbackPair now = LoopbackPair::Unix();
   LoopbackPair later = LoopbackPair::Unix();
   LoopbackPair last = LoopbackPair::Unix();
-  int closed_now = 0;
-  int closed_later = 0;
-  int closed_last = 0;
   AdoptStayer(*loop, now, absl::ZeroDuration(), closed_now);
   AdoptStayer(*loop, later, absl::Seconds(3), closed_later);
   AdoptStayer(*loop, last, absl::InfiniteDuration(), closed_last);
@@ -296,10 +296,10 @@ TEST(Loop, StopKeepsConnectionsForAsLongAsTheySay) {
 
 TEST(Loop, GraceCutsOffWhoStays) {
   ManualClock clock;
+  int closed = 0;
   const auto loop = CreateLoop({.clock = &clock});
   LoopbackPair pair = LoopbackPair::Unix();
   LoopbackPair other = LoopbackPair::Unix();
-  int closed = 0;
   AdoptStayer(*loop, pair, absl::Hours(1), closed);
   AdoptStayer(*loop, other, absl::InfiniteDuration(), closed);
   loop->Stop(absl::Seconds(2));
@@ -314,9 +314,9 @@ TEST(Loop, GraceCutsOffWhoStays) {
 
 TEST(Loop, ALaterStopCanOnlyShortenTheGrace) {
   ManualClock clock;
+  int closed = 0;
   const auto loop = CreateLoop({.clock = &clock});
   LoopbackPair pair = LoopbackPair::Unix();
-  int closed = 0;
   AdoptStayer(*loop, pair, absl::Hours(1), closed);
   loop->Stop(absl::Seconds(2));
   loop->Stop();
@@ -328,9 +328,9 @@ TEST(Loop, ALaterStopCanOnlyShortenTheGrace) {
 }
 
 TEST(Loop, TakesNoConnectionsWhileItStops) {
+  int closed = 0;
   const auto loop = CreateLoop();
   LoopbackPair pair = LoopbackPair::Unix();
-  int closed = 0;
   AdoptStayer(*loop, pair, absl::Hours(1), closed);
   loop->Stop();
   Turn(*loop);
@@ -360,9 +360,9 @@ TEST(Loop, DestructorClosesEachConnectionOnce) {
 TEST(LoopDeathTest, DebugBuildsCheckTheThread) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   const auto misuse = [](bool on_a_connection) {
+    int closed = 0;
     const auto loop = CreateLoop();
     LoopbackPair pair = LoopbackPair::Unix();
-    int closed = 0;
     const ConnectionId id =
         AdoptStayer(*loop, pair, absl::ZeroDuration(), closed);
     loop->Post([&] {
