@@ -12,6 +12,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 
 namespace fio {
@@ -89,7 +90,7 @@ std::string SocketAddress::ip() const {
 std::string SocketAddress::ToString() const {
   if (size() == 0) return "";
   const std::string address = ip();
-  if (address.find(':') == std::string::npos) {
+  if (!absl::StrContains(address, ':')) {
     return absl::StrCat(address, ":", port());
   }
   return absl::StrCat("[", address, "]:", port());

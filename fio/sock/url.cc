@@ -12,6 +12,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/ascii.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 
@@ -34,7 +35,7 @@ absl::Status Malformed(std::string_view text, std::string_view why) {
 
 bool IsHostCharacter(char c) {
   return absl::ascii_isgraph(static_cast<unsigned char>(c)) &&
-         std::string_view("/?#@[]\\").find(c) == std::string_view::npos;
+         !absl::StrContains("/?#@[]\\", c);
 }
 
 std::optional<uint16_t> ParsePort(std::string_view digits) {
@@ -74,7 +75,7 @@ absl::StatusOr<Url> Url::Parse(std::string_view text) {
       !std::all_of(url.host_.begin(), url.host_.end(), IsHostCharacter)) {
     return Malformed(text, "that is no host");
   }
-  if (bracketed && url.host_.find(':') == std::string::npos) {
+  if (bracketed && !absl::StrContains(url.host_, ':')) {
     return Malformed(text, "brackets are for IPv6 addresses");
   }
   if (host_end == std::string_view::npos) return url;
@@ -92,7 +93,7 @@ std::string Url::ToString() const {
   const auto* scheme =
       std::find_if(std::begin(kSchemes), std::end(kSchemes),
                    [&](const auto& s) { return s.second == scheme_; });
-  const bool bracketed = host_.find(':') != std::string::npos;
+  const bool bracketed = absl::StrContains(host_, ':');
   return absl::StrCat(scheme->first, "://", bracketed ? "[" : "", host_,
                       bracketed ? "]" : "",
                       port_.has_value() ? absl::StrCat(":", *port_) : "");

@@ -33,7 +33,6 @@ using ::testing::ElementsAre;
 using testing::LoopbackPair;
 using testing::ReadAvailable;
 using testing::ReadToEnd;
-using testing::ReadUntil;
 
 // What a protocol was told, in order; it may do something then.
 struct Record {

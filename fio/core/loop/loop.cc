@@ -125,7 +125,7 @@ absl::StatusOr<size_t> Loop::WaitForEvents(MonotonicTime deadline) {
   const bool more_to_do = tasks_.HasTasks() || !to_deliver_.empty() ||
                           !to_flush_.empty() || !to_bury_.empty() ||
                           (stopping_ && connection_count() == 0);
-  const absl::StatusOr<size_t> count =
+  absl::StatusOr<size_t> count =
       poller_->Wait(absl::MakeSpan(events_),
                     more_to_do ? MonotonicTime::InfinitePast()
                                : std::min(deadline, timers_.NextDeadline()));
@@ -239,8 +239,9 @@ absl::StatusOr<ConnectionId> Loop::Adopt(
         "adopt a socket: the loop is stopping");
   }
   const int fd = socket.fd();
-  if (fd < 0)
+  if (fd < 0) {
     return absl::InvalidArgumentError("adopt a socket: there is none");
+  }
   const ConnectionTable::Entry entry = connections_.Allocate(fd);
   const ConnectionId id(fd, entry.generation);
   absl::Status added = poller_->Add(
