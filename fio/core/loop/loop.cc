@@ -122,14 +122,16 @@ absl::Status Loop::Turn(MonotonicTime deadline) {
 absl::StatusOr<size_t> Loop::WaitForEvents(MonotonicTime deadline) {
   // In this order: who posts after the look at the queue finds the loop asleep.
   awake_ = false;
-  const bool more_to_do = tasks_.HasTasks() || !to_deliver_.empty() ||
-                          !to_flush_.empty() || !to_bury_.empty() ||
+  const bool more_to_do = wake_asked_ || tasks_.HasTasks() ||
+                          !to_deliver_.empty() || !to_flush_.empty() ||
+                          !to_bury_.empty() ||
                           (stopping_ && connection_count() == 0);
   absl::StatusOr<size_t> count =
       poller_->Wait(absl::MakeSpan(events_),
                     more_to_do ? MonotonicTime::InfinitePast()
                                : std::min(deadline, timers_.NextDeadline()));
   awake_ = true;
+  wake_asked_ = false;
   return count;
 }
 
@@ -205,7 +207,7 @@ void Loop::BuryLater(Connection& connection) {
 
 void Loop::Post(Task task) {
   tasks_.Post(std::move(task));
-  Wake();
+  WakeIfAsleep();
 }
 
 void Loop::Post(ConnectionId id,
@@ -216,6 +218,11 @@ void Loop::Post(ConnectionId id,
 }
 
 void Loop::Wake() {
+  wake_asked_ = true;
+  WakeIfAsleep();
+}
+
+void Loop::WakeIfAsleep() {
   if (!awake_.exchange(true)) waker_.Wake();
 }
 

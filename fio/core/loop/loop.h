@@ -101,7 +101,7 @@ class Loop {
   // exactly once. Any thread.
   void Post(ConnectionId id, absl::AnyInvocable<void(Connection*) &&> task);
 
-  // Ends the wait of the turn under way, or of the next one. Any thread.
+  // The RunOnce() under way, or else the next one, waits no longer. Any thread.
   void Wake();
 
   // Runs `task` once, never early, unless it is cancelled first.
@@ -148,6 +148,8 @@ class Loop {
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
 
+  void WakeIfAsleep();
+
   // Whether this thread may touch the loop, as far as can be told.
   bool OnItsThread() const;
 
@@ -193,6 +195,7 @@ class Loop {
   TaskQueue tasks_;
   // True while the loop is sure to look at `tasks_` before it sleeps.
   std::atomic<bool> awake_{true};
+  std::atomic<bool> wake_asked_{false};
   const Waker waker_;
 };
 

@@ -103,6 +103,17 @@ TEST(Loop, APostFromAnotherThreadEndsTheWait) {
   other.join();
 }
 
+TEST(Loop, AWakeEndsTheWaitOfThisTurnOrTheNext) {
+  const auto loop = CreateLoop();
+  loop->Wake();
+  EXPECT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+  loop->Post([&] { loop->Wake(); });
+  EXPECT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+  std::thread other([&] { loop->Wake(); });
+  EXPECT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+  other.join();
+}
+
 TEST(Loop, NoPostFromAnotherThreadIsLost) {
   constexpr int kThreads = 4;
   constexpr int kTasks = 10'000;
