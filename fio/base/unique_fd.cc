@@ -1,9 +1,9 @@
 #include "fio/base/unique_fd.h"
 
-#include <unistd.h>
-
 #include <cerrno>
 #include <utility>
+
+#include "fio/base/syscalls.h"
 
 namespace fio {
 
@@ -13,7 +13,7 @@ void UniqueFd::Reset(int fd) {
   const int saved_errno = errno;
   // No retry on EINTR: Linux has released the number by then, and a second
   // close could hit another thread's descriptor; see close(2).
-  close(old);
+  Sys().close(old);
   errno = saved_errno;
 }
 
