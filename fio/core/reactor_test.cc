@@ -77,7 +77,7 @@ TEST(Reactor, ServesUntilStoppedFromAnotherThread) {
   const SocketAddress address = ListenOn(reactor, {.on_open = AttachEcho});
   std::thread client([&] {
     Socket socket = ConnectTo(address);
-    EXPECT_TRUE(socket.Write("hello").ok());
+    EXPECT_TRUE(socket.TryWrite("hello").ok());
     EXPECT_EQ(ReadUntil(socket, 5), "hello");
     reactor.Stop();
     EXPECT_EQ(ReadToEnd(socket), "bye");
@@ -91,7 +91,7 @@ TEST(Reactor, TwiceInOneProcess) {
   for (int i = 0; i < 2; ++i) {
     const SocketAddress address = ListenOn(reactor, {.on_open = AttachEcho});
     Socket client = ConnectTo(address);
-    EXPECT_TRUE(client.Write("hello").ok());
+    EXPECT_TRUE(client.TryWrite("hello").ok());
     reactor.loop().RunAfter(absl::Milliseconds(1), [&] { reactor.Stop(); });
     EXPECT_TRUE(reactor.Run().ok());
     EXPECT_EQ(ReadToEnd(client), "hellobye");
@@ -108,7 +108,7 @@ TEST(Reactor, TwoInOneProcess) {
       std::thread([&] { EXPECT_TRUE(second.Run().ok()); })};
   for (const SocketAddress& address : addresses) {
     Socket client = ConnectTo(address);
-    EXPECT_TRUE(client.Write("hello").ok());
+    EXPECT_TRUE(client.TryWrite("hello").ok());
     EXPECT_EQ(ReadUntil(client, 5), "hello");
   }
   first.Stop();
@@ -141,7 +141,7 @@ TEST(Reactor, ListensOnIpv6) {
       reactor.Listen("tcp://[::1]:0", {.on_open = AttachEcho});
   ASSERT_TRUE(listener.ok()) << listener.status();
   Socket client = ConnectTo(*reactor.ListenAddress(*listener));
-  EXPECT_TRUE(client.Write("hello").ok());
+  EXPECT_TRUE(client.TryWrite("hello").ok());
   reactor.loop().RunAfter(absl::Milliseconds(1), [&] { reactor.Stop(); });
   EXPECT_TRUE(reactor.Run().ok());
   EXPECT_EQ(ReadToEnd(client), "hellobye");
@@ -152,7 +152,7 @@ TEST(Reactor, AClosedListenerRefusesAndKeepsItsConnections) {
   ListenerId id;
   const SocketAddress address = ListenOn(reactor, {.on_open = AttachEcho}, &id);
   Socket client = ConnectTo(address);
-  EXPECT_TRUE(client.Write("hello").ok());
+  EXPECT_TRUE(client.TryWrite("hello").ok());
   reactor.loop().RunAfter(absl::Milliseconds(1), [&] {
     EXPECT_TRUE(reactor.CloseListener(id).ok());
     EXPECT_TRUE(absl::IsNotFound(reactor.CloseListener(id)));
@@ -229,7 +229,7 @@ TEST(Reactor, AThousandClientsThatSendAndCloseAtOnceLoseNoByte) {
       }});
   std::thread clients([&] {
     for (int i = 0; i < kClients; ++i) {
-      EXPECT_EQ(ConnectTo(address).Write("hello").bytes, 5u);
+      EXPECT_EQ(ConnectTo(address).TryWrite("hello").bytes, 5u);
     }
   });
   EXPECT_TRUE(reactor.Run().ok());

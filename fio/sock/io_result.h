@@ -15,13 +15,18 @@
 namespace fio {
 
 struct [[nodiscard]] IoResult {
-  size_t bytes = 0;  // 0 if there is an error.
-  int error = 0;     // An errno, or 0.
+  size_t bytes = 0;
+  int error = 0;  // An errno, or 0.
 
   bool ok() const { return error == 0; }
   // Nothing now: the peer has sent nothing more, or the kernel's buffer is
-  // full. A state, not a failure.
+  // full. A state, not a failure; the descriptor tells when it ends.
   bool would_block() const { return error == EAGAIN || error == EWOULDBLOCK; }
+  // The kernel has no memory for it now. Nothing was lost, and nothing tells
+  // when that ends: try again a little later.
+  bool out_of_memory() const { return error == ENOBUFS || error == ENOMEM; }
+  // Neither of these: it will not get better.
+  bool failed() const { return !ok() && !would_block() && !out_of_memory(); }
 
   // `what` names the call and the object, as in "recv fd 7".
   absl::Status status(std::string_view what) const {

@@ -1,32 +1,51 @@
 #include "fio/sock/socket.h"
 
+#include <poll.h>
 #include <sys/socket.h>
-#include <sys/types.h>
 #include <sys/uio.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <memory>
 #include <string_view>
+#include <utility>
+#include <vector>
 
+#include "absl/log/absl_check.h"
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/clock.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
+#include "fio/sock/environment.h"
+#include "fio/sock/file_range.h"
+#include "fio/sock/internal/free_list.h"
+#include "fio/sock/internal/plain_io.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket_address.h"
+#include "fio/sock/transport.h"
+#include "fio/sock/watermarks.h"
+#include "fio/sock/write_queue.h"
 
 namespace fio {
+
+using sock_internal::PlainRead;
+using sock_internal::PlainWrite;
+
 namespace {
 
-// Runs `call` until no signal interrupts it. None of these calls blocks, so
-// EINTR is rare; see signal(7).
-template <typename Call>
-IoResult Retry(Call call) {
-  for (;;) {
-    const ssize_t n = call();
-    if (n >= 0) return {.bytes = static_cast<size_t>(n)};
-    if (errno != EINTR) return {.error = errno};
-  }
-}
+// How much unread input is dropped at once when a socket closes.
+constexpr size_t kSinkBytes = size_t{16} << 10;
+constexpr int kSinkReads = 64;
+
+constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
 
 template <typename GetName>
 SocketAddress AddressBy(GetName get_name, int fd) {
@@ -37,46 +56,485 @@ SocketAddress AddressBy(GetName get_name, int fd) {
   return SocketAddress::FromSockaddr(address, size).value_or(SocketAddress());
 }
 
+// As poll(2) wants it: rounded up, so that a deadline has passed afterwards.
+int TimeoutMs(absl::Duration left) {
+  const int64_t ms =
+      absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
+  return static_cast<int>(
+      std::clamp<int64_t>(ms, 0, std::numeric_limits<int>::max()));
+}
+
 }  // namespace
 
+struct Socket::State {
+  static constexpr size_t kBytes = 128;
+  void* operator new(size_t) { return sock_internal::FreeList<kBytes>::Take(); }
+  void operator delete(void* state) {
+    sock_internal::FreeList<kBytes>::Give(state);
+  }
+
+  WriteQueue queue;
+  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Environment> environment;
+  std::unique_ptr<Watermarks> watermarks;
+  Watermarks::Level level = Watermarks::Level::kLow;
+  // Replaced from inside their own calls; die when these have returned.
+  std::vector<std::unique_ptr<Transport>> retired;
+};
+
+void Socket::DeleteState::operator()(State* state) const { delete state; }
+
+// Marks that callbacks may be running. What they end or replace goes when they
+// have returned.
+class Socket::Busy {
+ public:
+  explicit Busy(Socket& socket) : socket_(socket), before_(socket.flags_) {
+    socket.Set(kBusy);
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  ~Busy() {
+    if ((before_ & kBusy) != 0) return;
+    socket_.Clear(kBusy);
+    socket_.AfterCallbacks((before_ & kClosing) == 0);
+  }
+
+ private:
+  Socket& socket_;
+  const uint16_t before_;
+};
+
+Socket::Socket(Socket&& other) noexcept
+    : fd_(std::move(other.fd_)),
+      flags_(std::exchange(other.flags_, uint16_t{0})),
+      error_(std::exchange(other.error_, uint16_t{0})),
+      state_(std::move(other.state_)) {
+  ABSL_DCHECK(!Has(kBusy)) << "a Socket was moved by its own callback";
+}
+
+Socket& Socket::operator=(Socket&& other) noexcept {
+  if (this == &other) return *this;
+  End();
+  fd_ = std::move(other.fd_);
+  flags_ = std::exchange(other.flags_, uint16_t{0});
+  error_ = std::exchange(other.error_, uint16_t{0});
+  state_ = std::move(other.state_);
+  return *this;
+}
+
+Socket::State& Socket::state() {
+  if (state_ == nullptr) state_.reset(new State);
+  return *state_;
+}
+
+void Socket::ReleaseIdleState() {
+  if (state_ != nullptr && state_->queue.empty() && !state_->transport &&
+      !state_->environment && !state_->watermarks && state_->retired.empty()) {
+    state_ = nullptr;
+  }
+}
+
+void Socket::AfterCallbacks(bool was_open) {
+  if (state_ != nullptr && !state_->retired.empty()) {
+    std::exchange(state_->retired, {}).clear();
+  }
+  if (Has(kOver)) {
+    EndLater();
+  } else if (was_open && Has(kClosing) && !Has(kHeld)) {
+    static_cast<void>(Flush());
+  }
+}
+
+int Socket::WriteError() const {
+  if (!IsValid()) return EBADF;
+  if (error_ != 0) return error_;
+  return Has(kClosing | kShutdownWrite) ? EPIPE : 0;
+}
+
+absl::Status Socket::ClosedError(const char* call) {
+  return absl::ErrnoToStatus(EBADF, absl::StrCat(call, " on a closed socket"));
+}
+
+// --- Connecting ---
+
+IoResult Socket::FinishConnect() {
+  if (!IsValid()) return {.error = EBADF};
+  int error = 0;
+  socklen_t size = sizeof(error);
+  if (Sys().getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
+    error = errno;
+  }
+  if (error != 0) {
+    EndLater();
+    return {.error = error};
+  }
+  // Without an error it is established or still in progress.
+  sockaddr_storage peer;
+  size = sizeof(peer);
+  const bool connected =
+      Sys().getpeername(fd(), reinterpret_cast<sockaddr*>(&peer), &size) == 0;
+  return {.error = connected ? 0 : EAGAIN};
+}
+
+// --- Reading ---
+
 IoResult Socket::Read(absl::Span<char> out) {
-  return Retry([&] { return recv(fd(), out.data(), out.size(), 0); });
+  if (!IsValid() || Has(kClosing)) return {.error = EBADF};
+  if (out.empty()) return {.error = EAGAIN};
+  const Busy busy(*this);
+  Transport* transport = state_ == nullptr ? nullptr : state_->transport.get();
+  IoResult read =
+      transport == nullptr ? PlainRead(fd(), out) : transport->Read(*this, out);
+  if (read.error == ENOTCONN) read.error = EAGAIN;
+  Clear(kDrained);
+  if (read.bytes < out.size()) Set(kDrained);
+  if (read.failed()) {
+    EndLater();
+  } else if (read.ok() && read.bytes == 0) {
+    Set(kEnded);
+    if (error_ != 0) {
+      EndLater();
+    } else if (!Has(kHalfOpen)) {
+      Close();
+    }
+  }
+  return read;
 }
 
 IoResult Socket::Peek() {
+  if (!IsValid()) return {.error = EBADF};
   char byte;
-  return Retry([&] { return recv(fd(), &byte, 1, MSG_PEEK); });
+  const IoResult peek = PlainRead(fd(), absl::MakeSpan(&byte, 1), MSG_PEEK);
+  if (peek.ok() && peek.bytes == 0) Set(kEnded);
+  return peek;
+}
+
+// --- Writing ---
+
+template <typename Bytes>
+IoResult Socket::Queue(Bytes bytes, uint64_t size) {
+  if (const int error = WriteError()) return {.error = error};
+  if (size == 0) return {};
+  State& state = this->state();
+  state.queue.Append(std::move(bytes));
+  if (state.watermarks != nullptr && level() == Watermarks::Level::kOver) {
+    Abort();
+    return {.error = ENOBUFS};
+  }
+  return {.bytes = size};
 }
 
 IoResult Socket::Write(std::string_view bytes) {
-  return Retry(
-      [&] { return send(fd(), bytes.data(), bytes.size(), MSG_NOSIGNAL); });
+  return Queue(bytes, bytes.size());
 }
 
-IoResult Socket::Write(absl::Span<const iovec> pieces) {
-  msghdr message = {};
-  message.msg_iov = const_cast<iovec*>(pieces.data());
-  message.msg_iovlen = pieces.size();
-  return Retry([&] { return sendmsg(fd(), &message, MSG_NOSIGNAL); });
+IoResult Socket::Write(absl::Cord bytes) {
+  const size_t size = bytes.size();
+  return Queue(std::move(bytes), size);
 }
 
-absl::Status Socket::ShutdownWrite() {
-  if (shutdown(fd(), SHUT_WR) == 0) return absl::OkStatus();
-  return absl::ErrnoToStatus(errno, absl::StrCat("shutdown fd ", fd()));
+IoResult Socket::Write(FileRange file) {
+  const uint64_t size = file.length();
+  return Queue(std::move(file), size);
+}
+
+IoResult Socket::TryWrite(std::string_view bytes, More more) {
+  if (const int error = WriteError()) return {.error = error};
+  if (Has(kBusy) || pending_calls() > 0) return {.error = EAGAIN};
+  if (bytes.empty()) return {};
+  const Busy busy(*this);
+  Transport* transport = state_ == nullptr ? nullptr : state_->transport.get();
+  const iovec piece = {.iov_base = const_cast<char*>(bytes.data()),
+                       .iov_len = bytes.size()};
+  const absl::Span<const iovec> pieces(&piece, 1);
+  const IoResult written =
+      transport != nullptr
+          ? transport->Write(*this, pieces)
+          : PlainWrite(fd(), pieces, more == More::kYes ? MSG_MORE : 0);
+  if (written.failed()) WriteFailed(written.error);
+  return written;
+}
+
+size_t Socket::pending_calls() const {
+  return state_ == nullptr ? 0 : state_->queue.pending_calls();
+}
+
+uint64_t Socket::pending_bytes() const {
+  return state_ == nullptr ? 0 : state_->queue.pending_bytes();
+}
+
+void Socket::SetWatermarks(const Watermarks& watermarks) {
+  if (!IsValid()) return;
+  state().watermarks = std::make_unique<Watermarks>(watermarks);
+}
+
+Watermarks::Level Socket::level() const {
+  if (state_ == nullptr || state_->watermarks == nullptr) {
+    return Watermarks::Level::kLow;
+  }
+  state_->level = state_->watermarks->Judge(pending_bytes(), pending_calls(),
+                                            state_->level);
+  return state_->level;
+}
+
+bool Socket::wants_read() const {
+  if (!IsValid()) return false;
+  if (Has(kClosing)) return Has(kLingering);
+  return !Has(kEnded) && level() == Watermarks::Level::kLow;
+}
+
+bool Socket::wants_write() const {
+  if (!IsValid() || error_ != 0) return false;
+  return pending_calls() > 0 || Has(kHeldBack) ||
+         (Has(kClosing) && !Has(kLingering));
+}
+
+IoResult Socket::Flush() {
+  if (!IsValid()) return {.error = EBADF};
+  if (Has(kBusy)) return {.error = EAGAIN};
+  if (error_ != 0) return {.error = error_};
+  const Busy busy(*this);
+  IoResult flushed = FlushQueue();
+  if (flushed.ok()) flushed.error = FlushTransport().error;
+  if (flushed.ok()) flushed.error = EndWriting().error;
+  if (flushed.failed()) WriteFailed(flushed.error);
+  if (!Has(kOver)) ReleaseIdleState();
+  return flushed;
+}
+
+IoResult Socket::FlushQueue() {
+  IoResult total;
+  while (state_ != nullptr && !state_->queue.empty()) {
+    const uint64_t before = pending_bytes();
+    const IoResult flushed =
+        state_->transport == nullptr
+            ? state_->queue.Flush(fd())
+            : state_->queue.Flush([this](absl::Span<const iovec> pieces) {
+                return state_->transport->Write(*this, pieces);
+              });
+    total.bytes += flushed.bytes;
+    total.error = flushed.error;
+    if (Has(kOver)) total.error = ECONNABORTED;
+    if (!total.ok()) break;
+    // A transport that takes nothing has no room, whatever it says.
+    if (flushed.bytes == 0 && pending_bytes() == before) total.error = EAGAIN;
+    if (!total.ok()) break;
+  }
+  return total;
+}
+
+IoResult Socket::FlushTransport() {
+  Clear(kHeldBack);
+  if (state_ == nullptr || state_->transport == nullptr) return {};
+  IoResult left = state_->transport->Flush(*this);
+  if (Has(kOver)) return {.error = ECONNABORTED};
+  if (left.ok() && left.bytes > 0) left.error = EAGAIN;
+  if (left.would_block() || left.out_of_memory()) Set(kHeldBack);
+  return left;
+}
+
+// What waits for all to have left: the farewell, then the end.
+IoResult Socket::EndWriting() {
+  if (!Has(kClosing | kShutdownWrite)) return {};
+  // Written by a callback, after Flush() had found the queue empty.
+  if (pending_calls() > 0) return {.error = EAGAIN};
+  if (!Has(kFarewell)) {
+    Set(kFarewell);
+    if (state_ != nullptr && state_->transport != nullptr &&
+        state_->transport->BeforeClose(*this)) {
+      const IoResult left = FlushTransport();
+      if (left.would_block() || left.out_of_memory()) return left;
+    }
+  }
+  if (Has(kClosing)) {
+    if (!MayClose()) return {.error = EAGAIN};
+    EndLater();
+  } else if (!Has(kFinSent)) {
+    Set(kFinSent);
+    if (Sys().shutdown(fd(), SHUT_WR) != 0) return {.error = errno};
+  }
+  return {};
+}
+
+// False while the peer's bytes lie unread, since closing would then reset; see
+// RFC 2525, section 2.17. From the first of them on it is the peer that has to
+// close.
+bool Socket::MayClose() {
+  if (Has(kEnded)) return true;
+  if (Has(kDrained) && !Has(kLingering)) return true;
+  char sink[kSinkBytes];
+  for (int i = 0; i < kSinkReads; ++i) {
+    const IoResult read = PlainRead(fd(), absl::MakeSpan(sink));
+    if (read.would_block() || read.out_of_memory()) {
+      Set(kDrained);
+      return !Has(kLingering);
+    }
+    if (read.bytes == 0) return true;
+    if (!Has(kLingering)) {
+      Set(kLingering);
+      Sys().shutdown(fd(), SHUT_WR);
+    }
+  }
+  Clear(kDrained);
+  return false;
+}
+
+// The stream has a hole, so the peer must not take its end for a good one.
+void Socket::WriteFailed(int error) {
+  error_ = static_cast<uint16_t>(error);
+  Set(kAborted);
+  Clear(kHeldBack);
+  if (state_ != nullptr) state_->queue.Clear();
+  if (Has(kClosing | kEnded) || Peek().bytes == 0) EndLater();
+}
+
+IoResult Socket::FlushUntil(const Clock& clock, MonotonicTime deadline) {
+  for (;;) {
+    const IoResult flushed = Flush();
+    if (flushed.ok() || flushed.failed()) return flushed;
+    const absl::Duration left = deadline - clock.Now();
+    if (left <= absl::ZeroDuration()) return {.error = ETIMEDOUT};
+    // Whether there is memory again no descriptor tells.
+    const absl::Duration wait =
+        flushed.would_block() ? left : std::min(left, kMemoryPause);
+    pollfd ready = {
+        .fd = flushed.would_block() ? fd() : -1,
+        .events = static_cast<int16_t>(Has(kLingering) ? POLLIN : POLLOUT),
+        .revents = 0};
+    Sys().poll(&ready, 1, TimeoutMs(wait));
+  }
+}
+
+// --- Ending ---
+
+IoResult Socket::ShutdownWrite() {
+  if (!IsValid()) return {.error = EBADF};
+  Set(kShutdownWrite);
+  return Flush();
+}
+
+IoResult Socket::ShutdownRead() {
+  if (!IsValid()) return {.error = EBADF};
+  Set(kHalfOpen);
+  return {.error = Sys().shutdown(fd(), SHUT_RD) == 0 ? 0 : errno};
+}
+
+void Socket::Close() {
+  if (!IsValid() || Has(kClosing)) return;
+  Set(kClosing);
+  if (error_ != 0) {
+    EndLater();
+  } else if (!Has(kBusy | kHeld)) {
+    static_cast<void>(Flush());
+  }
 }
 
 void Socket::Abort() {
-  const linger reset = {.l_onoff = 1, .l_linger = 0};
-  setsockopt(fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
-  Close();
+  if (!IsValid()) return;
+  Set(kAborted);
+  EndLater();
 }
 
+// Ends now, unless a callback is running or the owner does it.
+void Socket::EndLater() {
+  Set(kOver);
+  if (!Has(kBusy | kHeld)) End();
+}
+
+void Socket::End() {
+  const std::unique_ptr<State, DeleteState> state = std::move(state_);
+  UniqueFd fd = std::move(fd_);
+  const bool aborted = Has(kAborted);
+  flags_ = 0;
+  error_ = 0;
+  if (state != nullptr) {
+    state->queue.Clear();
+    state->transport = nullptr;
+    state->retired.clear();
+  }
+  if (fd && aborted) {
+    const linger reset = {.l_onoff = 1, .l_linger = 0};
+    Sys().setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+  }
+  fd.Reset();
+  if (state != nullptr && state->environment != nullptr) {
+    state->environment->Close();
+  }
+}
+
+void Socket::Discard() {
+  Set(kOver);
+  const std::unique_ptr<State, DeleteState> state = std::move(state_);
+  if (state == nullptr) return;
+  state->queue.Clear();
+  state->transport = nullptr;
+  if (state->environment != nullptr) state->environment->Close();
+}
+
+UniqueFd Socket::Release() {
+  UniqueFd fd = std::move(fd_);
+  End();
+  return fd;
+}
+
+// --- Transport ---
+
+absl::Status Socket::SetTransport(std::unique_ptr<Transport> transport) {
+  if (!IsValid()) return ClosedError("SetTransport");
+  std::unique_ptr<Transport> replaced = ReplaceTransport(std::move(transport));
+  if (replaced != nullptr && Has(kBusy)) {
+    state().retired.push_back(std::move(replaced));
+  }
+  return absl::OkStatus();
+}
+
+std::unique_ptr<Transport> Socket::ReplaceTransport(
+    std::unique_ptr<Transport> transport) {
+  if (!IsValid()) return transport;
+  return std::exchange(state().transport, std::move(transport));
+}
+
+// --- Environment ---
+
+absl::Status Socket::SetEnv(Environment::Key key, void* object,
+                            Environment::OnClose on_close) {
+  if (!IsValid()) {
+    if (on_close != nullptr) std::move(on_close)(object);
+    return ClosedError("SetEnv");
+  }
+  std::unique_ptr<Environment>& environment = state().environment;
+  if (environment == nullptr) environment = std::make_unique<Environment>();
+  return environment->Set(key, object, std::move(on_close));
+}
+
+void* Socket::GetEnv(Environment::Key key) const {
+  return state_ == nullptr || state_->environment == nullptr
+             ? nullptr
+             : state_->environment->Get(key);
+}
+
+absl::Status Socket::UnsetEnv(Environment::Key key) {
+  if (!IsValid()) return ClosedError("UnsetEnv");
+  return state_ == nullptr || state_->environment == nullptr
+             ? Environment().Unset(key)
+             : state_->environment->Unset(key);
+}
+
+absl::Status Socket::RemoveEnv(Environment::Key key) {
+  if (!IsValid()) return ClosedError("RemoveEnv");
+  return state_ == nullptr || state_->environment == nullptr
+             ? Environment().Remove(key)
+             : state_->environment->Remove(key);
+}
+
+// --- Addresses ---
+
 SocketAddress Socket::local_address() const {
-  return AddressBy(getsockname, fd());
+  return AddressBy(Sys().getsockname, fd());
 }
 
 SocketAddress Socket::peer_address() const {
-  return AddressBy(getpeername, fd());
+  return AddressBy(Sys().getpeername, fd());
 }
 
 }  // namespace fio

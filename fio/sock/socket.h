@@ -1,66 +1,254 @@
-// A Socket owns one connected, non-blocking stream socket. It moves bytes in
-// and out and knows no event loop: whoever uses it waits for readiness in their
-// own way, and a Socket is as large as the descriptor inside.
+// A Socket owns one connected, non-blocking stream socket and what is waiting
+// to leave through it. It knows no event loop: whoever uses it waits for the
+// descriptor in their own way, reads when it is readable, and flushes when it
+// is writable. With poll(2), a client that sends a line and prints the answer:
 //
-// Thread safety: none, but one thread may read while another writes.
+//   socket.Write("hello\n");
+//   while (socket.Flush().would_block()) Wait(socket.fd(), POLLOUT);
+//   char line[100];
+//   fio::IoResult read = socket.Read(absl::MakeSpan(line));
+//
+// Write() only queues, so that many small writes leave in one system call by
+// the Flush() that follows. Nothing blocks, nothing raises SIGPIPE, and a
+// signal interrupts nothing (EINTR).
+//
+// How it ends. Close() takes no more writes, lets what is queued leave, then
+// the transport's closing message, and closes; Flush() carries that on. If the
+// peer's bytes lie unread by then, closing would have the kernel send a reset,
+// which may destroy our last bytes on their way; so it ends our stream, drops
+// what comes, and closes when the peer does. Abort() drops everything and
+// resets. An error of writing drops what is queued, and the socket closes once
+// what the peer sent before is read. The end of the peer's stream closes as
+// Close() does, unless AllowHalfOpen(). Closing releases what is queued,
+// destroys the transport, closes the descriptor, and then ends the
+// environment, newest object first. From there on all calls answer EBADF.
+//
+// It takes 16 bytes; while something is queued, or a transport, watermarks or
+// an environment are set, more.
+//
+// Callbacks (of a transport, of the environment, and those that release what
+// was written) may call the socket, but not destroy or move it.
+//
+// Thread safety: none.
 
 #ifndef FIO_SOCK_SOCKET_H_
 #define FIO_SOCK_SOCKET_H_
 
-#include <sys/uio.h>
-
+#include <cstddef>
+#include <cstdint>
+#include <memory>
 #include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
+#include "absl/strings/cord.h"
 #include "absl/types/span.h"
+#include "fio/base/clock.h"
+#include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
+#include "fio/sock/environment.h"
+#include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket_address.h"
+#include "fio/sock/transport.h"
+#include "fio/sock/watermarks.h"
 
 namespace fio {
 
 class Socket {
  public:
-  // Holds no socket: every call below answers EBADF.
+  // Holds no socket: every call answers EBADF.
   Socket() = default;
-  // Takes a connected stream socket that is non-blocking already.
+  // Takes a stream socket that is non-blocking already.
   explicit Socket(UniqueFd fd) : fd_(std::move(fd)) {}
+  Socket(Socket&& other) noexcept;
+  Socket& operator=(Socket&& other) noexcept;
+  // Closes at once, without waiting for what is queued; the kernel goes on
+  // delivering what it took.
+  ~Socket() { End(); }
 
-  // Negative if there is none.
+  // Negative once closed.
   int fd() const { return fd_.get(); }
-  // The caller owns the descriptor from here on.
-  [[nodiscard]] UniqueFd Release() { return std::move(fd_); }
+  // Whether writes are taken: neither closing, nor failed, nor closed, nor
+  // without a write side.
+  bool is_open() const { return WriteError() == 0; }
+  bool is_closing() const { return Has(kClosing | kOver); }
 
-  // Reads what is there, up to `out.size()` bytes, by one recv(2). No error and
-  // no bytes, with room in `out`, is the end of the peer's stream.
+  // --- Connecting ---
+
+  // How an attempt to connect ended, once the descriptor is writable: no error
+  // if it is established, EAGAIN if it is not yet, else the error, which closes
+  // the socket. Do not ask again after an answer.
+  IoResult FinishConnect();
+
+  // --- Reading ---
+
+  // Takes what is there, up to `out.size()` bytes, by one recv(2). No error and
+  // no bytes is the end of the peer's stream. EAGAIN if nothing is there, the
+  // connection is not established, or `out` is empty. Any other error, but
+  // ENOMEM, closes; EBADF after Close().
   IoResult Read(absl::Span<char> out);
 
-  // Whether Read() would give bytes, the end or an error, without taking any:
-  // `bytes` is then 1, 0 or, with the error, 0.
+  // Whether the kernel holds bytes, the end or an error, without taking any:
+  // `bytes` is then 1, 0 or, with the error, 0. Past the transport.
   IoResult Peek();
 
-  // Gives the kernel as many bytes as it takes, by one send(2) or sendmsg(2).
-  // Never raises SIGPIPE. At most IOV_MAX pieces (see writev(2)).
+  // The end of the peer's stream is no reason to close: replies are still
+  // written. The caller closes.
+  void AllowHalfOpen() { Set(kHalfOpen); }
+
+  // --- Writing ---
+
+  // Queue bytes behind those written before: all or, on an error, none. Bytes
+  // are copied, cords shared; cords and files are released when they have left,
+  // and also on an error. Errors: EBADF if closed; EPIPE after Close() or
+  // ShutdownWrite(); what failed, after a failure; ENOBUFS when this is past a
+  // limit of the watermarks, which aborts.
   IoResult Write(std::string_view bytes);
-  IoResult Write(absl::Span<const iovec> pieces);
+  IoResult Write(absl::Cord bytes);
+  IoResult Write(FileRange file);
 
-  // Ends our stream (FIN) and goes on reading. What was written still arrives.
-  absl::Status ShutdownWrite();
+  // Offers bytes to the kernel past the queue, without keeping what it does not
+  // take: EAGAIN if it takes none, or something is queued. `more`: the next
+  // bytes follow at once, so a segment may wait to be filled (MSG_MORE, see
+  // send(2)).
+  enum class More : bool { kNo, kYes };
+  IoResult TryWrite(std::string_view bytes, More more = More::kNo);
 
-  // Closes. The kernel goes on delivering what was written.
-  void Close() { fd_.Reset(); }
-  // Closes and drops what the kernel still holds: the peer sees a reset.
+  // Offers what is queued to the kernel, and then does what waits for that:
+  // ShutdownWrite(), Close(). No error if all is done; EAGAIN if something is
+  // left, and from inside a callback of this socket; ENOBUFS or ENOMEM if
+  // something is left and the descriptor will not tell when to go on. `bytes`
+  // have left, whatever the error. Any other error is the end, as above.
+  IoResult Flush();
+
+  // Flushes and waits until Flush() gives something else than EAGAIN or want
+  // of memory, or until `deadline`: ETIMEDOUT. Blocks, by poll(2).
+  IoResult FlushUntil(const Clock& clock, MonotonicTime deadline);
+
+  // Calls of Write() of which a byte is queued, and all bytes that are.
+  size_t pending_calls() const;
+  uint64_t pending_bytes() const;
+
+  // From now on writes past a limit abort, and level() tells when to pause.
+  void SetWatermarks(const Watermarks& watermarks);
+  Watermarks::Level level() const;
+
+  // What to wait for: readable, unless above the high watermark or at the end;
+  // writable, if Flush() has something to do.
+  bool wants_read() const;
+  bool wants_write() const;
+
+  // --- Ending ---
+
+  // Ends our stream (FIN) when what is queued has left, and goes on reading;
+  // result as of Flush().
+  IoResult ShutdownWrite();
+  // Drops what the peer sends from now on; Read() comes to the end. Errors:
+  // those of shutdown(2).
+  IoResult ShutdownRead();
+
+  // See above. Does at once what can be done at once. Again, it does nothing.
+  void Close();
   void Abort();
+
+  // Ends as Close() would, but at once and without closing the descriptor,
+  // which is the caller's from here on. REQUIRES: not inside a callback.
+  [[nodiscard]] UniqueFd Release();
+
+  // --- Transport ---
+
+  // From now on bytes pass `transport`, those queued, too; null is none. The
+  // one before is destroyed. Errors: kFailedPrecondition (EBADF) if closed, and
+  // `transport` is destroyed.
+  absl::Status SetTransport(std::unique_ptr<Transport> transport);
+
+  // The same, but gives back the one before: a transport that replaces itself
+  // can so live on in its successor. If closed, gives back `transport`.
+  std::unique_ptr<Transport> ReplaceTransport(
+      std::unique_ptr<Transport> transport);
+
+  // --- Environment ---
+
+  // Objects linked to the life of this socket, as in fio/sock/environment.h.
+  // Errors beside those there: kFailedPrecondition (EBADF) if closed; SetEnv()
+  // then calls `on_close`.
+  absl::Status SetEnv(Environment::Key key, void* object,
+                      Environment::OnClose on_close);
+  void* GetEnv(Environment::Key key) const;
+  absl::Status UnsetEnv(Environment::Key key);
+  absl::Status RemoveEnv(Environment::Key key);
+
+  // --- Addresses ---
 
   // By getsockname(2) and getpeername(2); no address if the call fails, as it
   // does for the peer of a socket whose connection is gone.
   SocketAddress local_address() const;
   SocketAddress peer_address() const;
 
+  // --- For owners that keep books by descriptor, as a loop does ---
+
+  // From now on the socket closes neither itself nor its descriptor: when it
+  // would, it only says so by is_over(), and the owner destroys it. So the
+  // number cannot come back while the owner's books still have it.
+  void HoldDescriptor() { Set(kHeld); }
+  bool is_over() const { return Has(kOver); }
+  // The last Read(), or Flush() that waits for the peer to close, has left
+  // nothing behind: what comes now makes the descriptor readable anew.
+  bool is_drained() const { return Has(kDrained); }
+  // Releases what is queued, destroys the transport, ends the environment.
+  void Discard();
+
  private:
+  enum Flag : uint16_t {
+    kHeld = 1 << 0,
+    kHalfOpen = 1 << 1,
+    kEnded = 1 << 2,          // The peer's stream, read to its end.
+    kDrained = 1 << 3,        // Nothing was left to read the last time.
+    kClosing = 1 << 4,        // Close() was called.
+    kAborted = 1 << 5,        // Abort() was called.
+    kShutdownWrite = 1 << 6,  // ShutdownWrite() was called.
+    kFinSent = 1 << 7,
+    kFarewell = 1 << 8,    // BeforeClose() was called.
+    kHeldBack = 1 << 9,    // The transport has something to flush.
+    kLingering = 1 << 10,  // Waiting for the peer to close first.
+    kOver = 1 << 11,       // To be torn down, or being so.
+    kBusy = 1 << 12,       // Inside a call that may run callbacks.
+  };
+  class Busy;
+  struct State;
+  struct DeleteState {
+    void operator()(State* state) const;
+  };
+
+  bool Has(unsigned flags) const { return (flags_ & flags) != 0; }
+  void Set(unsigned flags) { flags_ |= static_cast<uint16_t>(flags); }
+  void Clear(unsigned flags) { flags_ &= static_cast<uint16_t>(~flags); }
+  bool IsValid() const { return fd_ && !Has(kOver); }
+  int WriteError() const;
+  static absl::Status ClosedError(const char* call);
+
+  State& state();
+  template <typename Bytes>
+  IoResult Queue(Bytes bytes, uint64_t size);
+  IoResult FlushQueue();
+  IoResult FlushTransport();
+  IoResult EndWriting();
+  bool MayClose();
+  void WriteFailed(int error);
+  void EndLater();
+  void End();
+  void AfterCallbacks(bool was_open);
+  void ReleaseIdleState();
+
   UniqueFd fd_;
+  uint16_t flags_ = 0;
+  uint16_t error_ = 0;  // Of writing.
+  // What an idle socket does not need.
+  std::unique_ptr<State, DeleteState> state_;
 };
+
+static_assert(sizeof(Socket) == 16);
 
 }  // namespace fio
 

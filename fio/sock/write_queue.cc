@@ -1,39 +1,329 @@
 #include "fio/sock/write_queue.h"
 
+#include <limits.h>
+#include <sys/types.h>
 #include <sys/uio.h>
 
-#include <array>
+#include <algorithm>
+#include <cerrno>
 #include <cstddef>
-#include <optional>
+#include <cstdint>
+#include <cstring>
 #include <string_view>
+#include <utility>
 
+#include "absl/log/absl_check.h"
 #include "absl/strings/cord.h"
 #include "absl/types/span.h"
+#include "fio/base/syscalls.h"
+#include "fio/sock/file_range.h"
+#include "fio/sock/internal/free_list.h"
+#include "fio/sock/internal/plain_io.h"
+#include "fio/sock/internal/sigpipe_blocker.h"
 #include "fio/sock/io_result.h"
-#include "fio/sock/socket.h"
 
 namespace fio {
 
-IoResult WriteQueue::Flush(Socket& socket) {
-  IoResult result;
-  if (std::optional<std::string_view> flat = bytes_.TryFlat()) {
-    result = socket.Write(*flat);
-  } else {
-    std::array<iovec, kMaxPieces> pieces;
+using sock_internal::FreeList;
+using sock_internal::PlainWrite;
+using sock_internal::Retry;
+using sock_internal::SigpipeBlocker;
+
+// --- Nodes ---
+
+struct WriteQueue::Node {
+  struct Forgotten {
+    size_t bytes;
+    size_t calls;  // Whose last byte was among them.
+  };
+
+  Node() = default;
+  Node(const Node&) = delete;
+  Node& operator=(const Node&) = delete;
+  virtual ~Node() = default;
+
+  // Takes what it can of a copied call, then the call's end.
+  virtual size_t Append(std::string_view) { return 0; }
+  virtual void EndCall() {}
+
+  // What is left, in memory; of a file nothing.
+  virtual size_t Gather(absl::Span<iovec>) const { return 0; }
+  virtual FileNode* file() { return nullptr; }
+
+  virtual uint64_t size() const = 0;
+  // Forgets up to `bytes` from the front.
+  virtual Forgotten Forget(uint64_t bytes) = 0;
+
+  Node* next = nullptr;
+};
+
+// Copied bytes, of many calls or of a part of one. The positions at which calls
+// end are kept at the far end of the room and grow towards the bytes.
+struct WriteQueue::Block final : Node {
+  static constexpr size_t kBytes = 4096;
+  static constexpr size_t kRoom = kBytes - sizeof(Node) - 4 * sizeof(uint16_t);
+  static constexpr size_t kSlot = sizeof(uint16_t);
+
+  void* operator new(size_t) { return FreeList<kBytes>::Take(); }
+  void operator delete(void* block) { FreeList<kBytes>::Give(block); }
+
+  size_t Append(std::string_view bytes) override {
+    const size_t used = end + (calls + 1) * kSlot;
+    if (used >= kRoom) return 0;
+    const size_t n = std::min(bytes.size(), kRoom - used);
+    std::memcpy(room + end, bytes.data(), n);
+    end += static_cast<uint16_t>(n);
+    return n;
+  }
+
+  void EndCall() override {
+    ++calls;
+    std::memcpy(room + kRoom - calls * kSlot, &end, kSlot);
+  }
+
+  size_t Gather(absl::Span<iovec> pieces) const override {
+    pieces[0] = {.iov_base = const_cast<char*>(room) + begin,
+                 .iov_len = size()};
+    return 1;
+  }
+
+  uint64_t size() const override { return end - begin; }
+
+  Forgotten Forget(uint64_t bytes) override {
+    const size_t n = std::min(bytes, size());
+    begin += static_cast<uint16_t>(n);
+    const size_t ended_before = ended;
+    while (ended < calls && CallEnd(ended) <= begin) ++ended;
+    return {.bytes = n, .calls = ended - ended_before};
+  }
+
+  uint16_t CallEnd(size_t call) const {
+    uint16_t at;
+    std::memcpy(&at, room + kRoom - (call + 1) * kSlot, kSlot);
+    return at;
+  }
+
+  uint16_t begin = 0;
+  uint16_t end = 0;
+  uint16_t calls = 0;  // That end in this block,
+  uint16_t ended = 0;  // and of which nothing is left.
+  char room[kRoom];
+};
+
+// One call's shared bytes.
+struct WriteQueue::CordNode final : Node {
+  explicit CordNode(absl::Cord cord)
+      : bytes(std::move(cord)), left(bytes.size()), rest(bytes.char_begin()) {}
+
+  void* operator new(size_t size) {
+    static_assert(sizeof(CordNode) <= kBytes);
+    ABSL_DCHECK_LE(size, kBytes);
+    return FreeList<kBytes>::Take();
+  }
+  void operator delete(void* node) { FreeList<kBytes>::Give(node); }
+
+  size_t Gather(absl::Span<iovec> pieces) const override {
+    absl::Cord::CharIterator it = rest;
     size_t count = 0;
-    for (std::string_view chunk : bytes_.Chunks()) {
-      if (count == pieces.size()) break;
+    for (size_t bytes_left = left; bytes_left > 0 && count < pieces.size();) {
+      const std::string_view chunk = absl::Cord::ChunkRemaining(it);
       pieces[count++] = {.iov_base = const_cast<char*>(chunk.data()),
                          .iov_len = chunk.size()};
+      bytes_left -= chunk.size();
+      absl::Cord::Advance(&it, chunk.size());
     }
-    result = socket.Write(absl::MakeConstSpan(pieces.data(), count));
+    return count;
   }
-  if (result.bytes == bytes_.size()) {
-    bytes_.Clear();
-  } else if (result.bytes > 0) {
-    bytes_.RemovePrefix(result.bytes);
+
+  uint64_t size() const override { return left; }
+
+  Forgotten Forget(uint64_t count) override {
+    const size_t n = std::min<uint64_t>(count, left);
+    absl::Cord::Advance(&rest, n);
+    left -= n;
+    return {.bytes = n, .calls = left == 0 ? size_t{1} : 0};
   }
-  return result;
+
+  static constexpr size_t kBytes = 256;
+
+  const absl::Cord bytes;
+  size_t left;
+  absl::Cord::CharIterator rest;
+};
+
+// One call's part of a file.
+struct WriteQueue::FileNode final : Node {
+  explicit FileNode(FileRange range) : rest(std::move(range)) {}
+
+  void* operator new(size_t) { return FreeList<kBytes>::Take(); }
+  void operator delete(void* node) { FreeList<kBytes>::Give(node); }
+
+  FileNode* file() override { return this; }
+  uint64_t size() const override { return rest.length(); }
+
+  Forgotten Forget(uint64_t bytes) override {
+    const size_t n = std::min(bytes, rest.length());
+    rest.RemovePrefix(n);
+    return {.bytes = n, .calls = rest.length() == 0 ? size_t{1} : 0};
+  }
+
+  static constexpr size_t kBytes = 64;
+
+  FileRange rest;
+  bool copied = false;  // sendfile(2) does not take it.
+};
+
+// --- The queue ---
+
+namespace {
+
+// What sendfile(2) moves at most in one call.
+constexpr uint64_t kMaxSendfileBytes = 0x7ffff000;
+
+constexpr size_t kFilePieceBytes = size_t{16} << 10;
+
+}  // namespace
+
+void WriteQueue::Append(std::string_view bytes) {
+  if (bytes.empty()) return;
+  bytes_ += bytes.size();
+  ++calls_;
+  if (tail_ == nullptr) Link(new Block);
+  for (;;) {
+    bytes.remove_prefix(tail_->Append(bytes));
+    if (bytes.empty()) break;
+    Link(new Block);
+  }
+  tail_->EndCall();
+}
+
+void WriteQueue::Append(absl::Cord bytes) {
+  if (bytes.empty()) return;
+  bytes_ += bytes.size();
+  ++calls_;
+  Link(new CordNode(std::move(bytes)));
+}
+
+void WriteQueue::Append(FileRange file) {
+  if (file.length() == 0) return;
+  static_assert(sizeof(FileNode) <= FileNode::kBytes);
+  bytes_ += file.length();
+  ++calls_;
+  Link(new FileNode(std::move(file)));
+}
+
+IoResult WriteQueue::Flush(int fd) {
+  if (FileNode* file = head_->file()) return FlushFile(*file, fd);
+  return Flush(
+      [fd](absl::Span<const iovec> pieces) { return PlainWrite(fd, pieces); });
+}
+
+IoResult WriteQueue::Flush(Writer write) {
+  if (FileNode* file = head_->file()) return FlushFile(*file, write);
+  iovec pieces[IOV_MAX];
+  const size_t count = Gather(absl::MakeSpan(pieces));
+  const IoResult written = write(absl::MakeConstSpan(pieces, count));
+  Forget(written.bytes);
+  return written;
+}
+
+// As many pieces as there are before the first file.
+size_t WriteQueue::Gather(absl::Span<iovec> pieces) const {
+  size_t count = 0;
+  for (const Node* node = head_; node != nullptr && count < pieces.size();
+       node = node->next) {
+    const size_t more = node->Gather(pieces.subspan(count));
+    if (more == 0) break;
+    count += more;
+  }
+  return count;
+}
+
+IoResult WriteQueue::FlushFile(FileNode& node, int fd) {
+  if (!node.copied) {
+    SigpipeBlocker blocker;
+    auto offset = static_cast<off_t>(node.rest.offset());
+    const size_t size = std::min(node.rest.length(), kMaxSendfileBytes);
+    const IoResult sent = Retry(
+        [&] { return Sys().sendfile(fd, node.rest.fd(), &offset, size); });
+    if (sent.error == EPIPE) blocker.Raised();
+    node.copied = sent.error == EINVAL || sent.error == ENOSYS;
+    if (!node.copied) {
+      const bool at_end = sent.ok() && sent.bytes == 0;
+      Forget(at_end ? node.rest.length() : sent.bytes);
+      return sent;
+    }
+  }
+  return FlushFile(node, [fd](absl::Span<const iovec> pieces) {
+    return PlainWrite(fd, pieces);
+  });
+}
+
+IoResult WriteQueue::FlushFile(FileNode& node, Writer write) {
+  char buffer[kFilePieceBytes];
+  const size_t size = std::min(node.rest.length(), kFilePieceBytes);
+  const IoResult read = Retry([&] {
+    return Sys().pread(node.rest.fd(), buffer, size,
+                       static_cast<off_t>(node.rest.offset()));
+  });
+  if (!read.ok()) return read;
+  if (read.bytes == 0) {
+    Forget(node.rest.length());
+    return {};
+  }
+  const iovec piece = {.iov_base = buffer, .iov_len = read.bytes};
+  const IoResult written = write(absl::MakeConstSpan(&piece, 1));
+  Forget(written.bytes);
+  return written;
+}
+
+void WriteQueue::Forget(uint64_t bytes) {
+  ABSL_CHECK_LE(bytes, bytes_) << "more was taken than was offered";
+  // What has left is released at the end, when all is in order again: that may
+  // run code of the user's.
+  WriteQueue gone;
+  bytes_ -= bytes;
+  while (bytes > 0) {
+    const Node::Forgotten forgotten = head_->Forget(bytes);
+    bytes -= forgotten.bytes;
+    calls_ -= forgotten.calls;
+    if (head_->size() == 0) gone.Link(Unlink());
+  }
+}
+
+void WriteQueue::Clear() {
+  Node* node = std::exchange(head_, nullptr);
+  tail_ = nullptr;
+  calls_ = 0;
+  bytes_ = 0;
+  while (node != nullptr) {
+    Node* next = node->next;
+    delete node;
+    node = next;
+  }
+}
+
+void WriteQueue::Link(Node* node) {
+  if (head_ == nullptr) {
+    head_ = node;
+  } else {
+    tail_->next = node;
+  }
+  tail_ = node;
+}
+
+WriteQueue::Node* WriteQueue::Unlink() {
+  Node* node = head_;
+  head_ = std::exchange(node->next, nullptr);
+  if (head_ == nullptr) tail_ = nullptr;
+  return node;
+}
+
+void WriteQueue::Swap(WriteQueue& other) noexcept {
+  std::swap(head_, other.head_);
+  std::swap(tail_, other.tail_);
+  std::swap(calls_, other.calls_);
+  std::swap(bytes_, other.bytes_);
 }
 
 }  // namespace fio

@@ -1,44 +1,93 @@
-// A WriteQueue holds bytes that are to leave through one socket, in the order
-// in which they were appended, until the kernel has taken them.
+// A WriteQueue holds what is to leave through one socket, in the order in which
+// it was appended, until the kernel has taken it: bytes that it copied, bytes
+// that it shares, and parts of files.
+//
+// Each Append() is one call, and all of it leaves before any of the next. What
+// a call handed over (an owned buffer, a descriptor) is released exactly once:
+// when its last byte has left, or when it is dropped by Clear() or with the
+// queue. Releasing may run code of the user's, which may append to this very
+// queue or clear it, but not destroy it.
+//
+// Small copies share blocks of 4 KiB that are used again and again: in a steady
+// state nothing is allocated. An empty queue holds no memory.
 //
 // Thread safety: none.
 
 #ifndef FIO_SOCK_WRITE_QUEUE_H_
 #define FIO_SOCK_WRITE_QUEUE_H_
 
+#include <sys/uio.h>
+
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/strings/cord.h"
+#include "absl/types/span.h"
+#include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
-#include "fio/sock/socket.h"
 
 namespace fio {
 
 class WriteQueue {
  public:
-  // Copies.
-  void Append(std::string_view bytes) { bytes_.Append(bytes); }
-  // Shares: what absl::MakeCordFromExternal() wrapped is released when the last
-  // byte has left, or by Clear() or the destructor.
-  void Append(absl::Cord bytes) { bytes_.Append(std::move(bytes)); }
+  // Takes a part of `pieces`, from the front, or none; as writev(2).
+  using Writer = absl::FunctionRef<IoResult(absl::Span<const iovec> pieces)>;
 
-  bool empty() const { return bytes_.empty(); }
-  size_t size() const { return bytes_.size(); }
+  WriteQueue() = default;
+  WriteQueue(WriteQueue&& other) noexcept { Swap(other); }
+  WriteQueue& operator=(WriteQueue&& other) noexcept {
+    WriteQueue(std::move(other)).Swap(*this);
+    return *this;
+  }
+  ~WriteQueue() { Clear(); }
 
-  // Offers the head of the queue to `socket`, in one system call and at most
-  // kMaxPieces pieces, and forgets what it took. Call it until the queue is
-  // empty or the result says would_block() or worse. REQUIRES: not empty.
-  IoResult Flush(Socket& socket);
+  // Copies. No bytes are no call.
+  void Append(std::string_view bytes);
+  // Shares: what absl::MakeCordFromExternal() wrapped lives until it has left.
+  void Append(absl::Cord bytes);
+  // What the file no longer has when its turn comes is left out.
+  void Append(FileRange file);
+
+  bool empty() const { return head_ == nullptr; }
+  // Calls of which a byte is left.
+  size_t pending_calls() const { return calls_; }
+  uint64_t pending_bytes() const { return bytes_; }
+
+  // Offers the head of the queue to the stream socket `fd` and forgets what it
+  // took, by one system call: send(2), sendmsg(2) of at most IOV_MAX pieces, or
+  // sendfile(2). Never raises SIGPIPE. An error of reading a file is an error
+  // like another. REQUIRES: not empty.
+  IoResult Flush(int fd);
+
+  // The same through `write`, which is called at most once, and not at all if
+  // the head is a file that has come to its end. Files are read for it in
+  // pieces of 16 KiB. `write` may append to the queue, nothing else.
+  IoResult Flush(Writer write);
 
   // Drops everything.
-  void Clear() { bytes_.Clear(); }
+  void Clear();
 
  private:
-  static constexpr size_t kMaxPieces = 64;
+  struct Node;
+  struct Block;
+  struct CordNode;
+  struct FileNode;
 
-  absl::Cord bytes_;
+  void Swap(WriteQueue& other) noexcept;
+  void Link(Node* node);
+  Node* Unlink();
+  size_t Gather(absl::Span<iovec> pieces) const;
+  IoResult FlushFile(FileNode& node, int fd);
+  IoResult FlushFile(FileNode& node, Writer write);
+  void Forget(uint64_t bytes);
+
+  Node* head_ = nullptr;
+  Node* tail_ = nullptr;
+  size_t calls_ = 0;
+  uint64_t bytes_ = 0;
 };
 
 }  // namespace fio

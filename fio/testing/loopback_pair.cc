@@ -30,6 +30,11 @@ void WaitReadable(int fd) {
   while (poll(&ready, 1, -1) < 0) ABSL_CHECK_EQ(errno, EINTR);
 }
 
+LoopbackPair Pair(Socket near, Socket far) {
+  far.AllowHalfOpen();
+  return {.near = std::move(near), .far = std::move(far)};
+}
+
 }  // namespace
 
 LoopbackPair LoopbackPair::Tcp() {
@@ -46,7 +51,7 @@ LoopbackPair LoopbackPair::Tcp() {
   WaitReadable(listener->fd());
   ListenSocket::Accepted near = listener->Accept();
   ABSL_CHECK_EQ(near.error, 0);
-  return {.near = std::move(near.socket), .far = Socket(std::move(far))};
+  return Pair(std::move(near.socket), Socket(std::move(far)));
 }
 
 LoopbackPair LoopbackPair::Unix() {
@@ -54,7 +59,7 @@ LoopbackPair LoopbackPair::Unix() {
   ABSL_CHECK_EQ(
       socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
       0);
-  return {.near = Socket(UniqueFd(fds[0])), .far = Socket(UniqueFd(fds[1]))};
+  return Pair(Socket(UniqueFd(fds[0])), Socket(UniqueFd(fds[1])));
 }
 
 std::string ReadAvailable(Socket& socket) {

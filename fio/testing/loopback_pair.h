@@ -3,8 +3,9 @@
 //
 //   LoopbackPair pair = LoopbackPair::Tcp();
 //   loop->Adopt(std::move(pair.near), ...);
-//   pair.far.Write("hello");
+//   pair.far.TryWrite("hello");
 //
+// `far` allows half-open streams, so that it stays when `near` ends its stream.
 // A failed system call is a failed check.
 
 #ifndef FIO_TESTING_LOOPBACK_PAIR_H_

@@ -19,10 +19,17 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/watermarks.h"
 
 namespace fio {
+namespace {
+
+constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
+
+}  // namespace
 
 void Connection::Open(Loop& loop, Socket socket, uint32_t generation) {
   loop_ = &loop;
@@ -30,6 +37,8 @@ void Connection::Open(Loop& loop, Socket socket, uint32_t generation) {
   timer_ = TimerId::kNone;
   timeout_ms_ = 0;
   socket_ = std::move(socket);
+  socket_.HoldDescriptor();
+  socket_.AllowHalfOpen();
   generation_ = generation;
   flags_ = kInUse | kWritable;
   error_ = 0;
@@ -70,15 +79,20 @@ void Connection::OnReadiness(Readiness readiness) {
   }
   if (hung_up || readiness.writable()) {
     Set(kWritable);
-    if (!queue_.empty()) loop_->FlushLater(*this);
+    if (socket_.wants_write()) loop_->FlushLater(*this);
   }
 }
 
 // Tells the protocol of bytes or of the end: bytes first, whatever the poller
 // said of hang-ups.
 void Connection::Deliver() {
-  if (Has(kClosing | kDead) || !Has(kReadable) || protocol_ == nullptr) return;
-  if (queue_.size() > loop_->options().write_high_watermark_bytes) {
+  if (Has(kDead) || !Has(kReadable)) return;
+  if (socket_.is_closing()) {
+    loop_->FlushLater(*this);
+    return;
+  }
+  if (protocol_ == nullptr) return;
+  if (TooMuchPending()) {
     Set(kReadPaused);
     return;
   }
@@ -119,7 +133,9 @@ std::string_view Connection::Received() {
 }
 
 size_t Connection::Read(absl::Span<char> out) {
-  if (Has(kClosing | kDead) || !Has(kReadable) || out.empty()) return 0;
+  if (Has(kDead) || !Has(kReadable) || out.empty() || socket_.is_closing()) {
+    return 0;
+  }
   return Account(socket_.Read(out), out.size());
 }
 
@@ -145,62 +161,87 @@ size_t Connection::Account(const IoResult& read, size_t asked) {
 // --- Writing ---
 
 bool Connection::Write(std::string_view bytes) {
-  if (!is_open()) return false;
-  if (bytes.empty()) return true;
-  const bool was_empty = queue_.empty();
-  queue_.Append(bytes);
-  Queued(was_empty);
-  return true;
+  return Queue(bytes, !bytes.empty());
 }
 
 bool Connection::Write(absl::Cord bytes) {
+  const bool any = !bytes.empty();
+  return Queue(std::move(bytes), any);
+}
+
+bool Connection::Write(FileRange file) { return Queue(std::move(file), true); }
+
+template <typename Bytes>
+bool Connection::Queue(Bytes bytes, bool any) {
   if (!is_open()) return false;
-  if (bytes.empty()) return true;
-  const bool was_empty = queue_.empty();
-  queue_.Append(std::move(bytes));
-  Queued(was_empty);
+  if (!any) return true;
+  if (socket_.pending_calls() == 0) Touch();
+  const IoResult queued = socket_.Write(std::move(bytes));
+  if (!queued.ok()) return false;
+  const Watermarks::Level level = loop_->options().watermarks.Judge(
+      socket_.pending_bytes(), socket_.pending_calls(),
+      Watermarks::Level::kLow);
+  if (level == Watermarks::Level::kOver) {
+    error_ = ENOBUFS;
+    Abort();
+    return false;
+  }
+  Set(kReadyDue);
+  loop_->FlushLater(*this);
   return true;
 }
 
-void Connection::Queued(bool was_empty) {
-  if (was_empty) Touch();
-  Set(kReadyDue);
-  loop_->FlushLater(*this);
+bool Connection::TooMuchPending() const {
+  return loop_->options().watermarks.Judge(
+             socket_.pending_bytes(), socket_.pending_calls(),
+             Has(kReadPaused)
+                 ? Watermarks::Level::kHigh
+                 : Watermarks::Level::kLow) != Watermarks::Level::kLow;
 }
 
 // Gives the kernel what it takes, and does what was waiting for that.
 void Connection::Flush() {
   if (Has(kDead)) return;
-  while (Has(kWritable) && !queue_.empty()) {
-    const IoResult written = queue_.Flush(socket_);
-    if (written.bytes > 0) Touch();
-    if (written.would_block()) Clear(kWritable);
-    if (!written.ok() && !written.would_block()) {
-      WriteFailed(written.error);
+  if (Has(kWritable) && !socket_.is_over()) {
+    const IoResult flushed = socket_.Flush();
+    if (flushed.bytes > 0) Touch();
+    if (flushed.would_block() && socket_.wants_write()) Clear(kWritable);
+    if (flushed.out_of_memory()) FlushSoon();
+    if (flushed.failed()) {
+      WriteFailed(flushed.error);
       return;
     }
   }
-  if (Has(kReadPaused) &&
-      queue_.size() <= loop_->options().write_high_watermark_bytes / 2) {
+  if (Has(kReadPaused) && !TooMuchPending()) {
     Clear(kReadPaused);
     loop_->DeliverLater(*this);
   }
-  if (!queue_.empty()) {
-    if (Has(kClosing) && timer_ == TimerId::kNone) {
+  if (socket_.is_over()) {
+    loop_->BuryLater(*this);
+  } else if (socket_.is_closing()) {
+    if (timer_ == TimerId::kNone) {
       ArmTimer(loop_->now() + loop_->options().close_timeout);
     }
-  } else if (Has(kClosing)) {
-    loop_->BuryLater(*this);
-  } else if (Has(kReadyDue) && protocol_ != nullptr) {
+    if (!socket_.wants_write() && !socket_.is_drained()) {
+      loop_->DeliverLater(*this);
+    }
+  } else if (Has(kReadyDue) && !socket_.wants_write() && protocol_ != nullptr) {
     Clear(kReadyDue);
     protocol_->OnReady(*this);
   }
 }
 
+// The kernel had no memory, and nothing tells when it has.
+void Connection::FlushSoon() {
+  loop_->RunAfter(kMemoryPause, [loop = loop_, id = id()] {
+    Connection* connection = loop->Find(id);
+    if (connection != nullptr) loop->FlushLater(*connection);
+  });
+}
+
 // The peer takes no more. What it sent before is still delivered.
 void Connection::WriteFailed(int error) {
-  queue_.Clear();
-  if (Has(kClosing) || protocol_ == nullptr) {
+  if (socket_.is_closing() || protocol_ == nullptr) {
     Fail(error);
     return;
   }
@@ -242,8 +283,8 @@ void Connection::ArmTimer(MonotonicTime deadline) {
 void Connection::OnTimer() {
   timer_ = TimerId::kNone;
   if (Has(kDead)) return;
-  if (Has(kClosing)) {
-    Set(kAborted);
+  if (socket_.is_closing()) {
+    socket_.Abort();
     Fail(ETIMEDOUT);
     return;
   }
@@ -268,15 +309,15 @@ void Connection::OnTimer() {
 // --- Closing ---
 
 void Connection::Close() {
-  if (Has(kClosing | kDead)) return;
-  Set(kClosing);
+  if (Has(kDead) || socket_.is_closing()) return;
+  socket_.Close();
   ArmTimer(MonotonicTime::InfiniteFuture());
   loop_->FlushLater(*this);
 }
 
 void Connection::Abort() {
   if (Has(kDead)) return;
-  Set(kAborted);
+  socket_.Abort();
   loop_->BuryLater(*this);
 }
 
@@ -307,16 +348,12 @@ void Connection::Shutdown() {
 // The end of a connection that the table no longer knows.
 void Connection::Bury() {
   ArmTimer(MonotonicTime::InfiniteFuture());
-  queue_.Clear();
+  socket_.Discard();
   if (std::unique_ptr<Protocol> protocol = std::move(protocol_)) {
     protocol->OnClose(*this, reason());
   }
   // Only now: from here on the kernel may give the number to another.
-  if (Has(kAborted)) {
-    socket_.Abort();
-  } else {
-    socket_.Close();
-  }
+  socket_ = Socket();
 }
 
 CloseReason Connection::reason() const {

@@ -24,10 +24,10 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
-#include "fio/sock/write_queue.h"
 
 namespace fio {
 
@@ -42,7 +42,9 @@ class alignas(64) Connection {
   Loop& loop() { return *loop_; }
 
   // False from Close() or Abort() on, or once the connection has failed.
-  bool is_open() const { return !Has(kClosing | kDead) && error_ == 0; }
+  bool is_open() const {
+    return !Has(kDead) && error_ == 0 && !socket_.is_closing();
+  }
 
   // Gives the connection its protocol. A connection without one reads nothing,
   // and is closed after ten seconds. On a connection that is not open,
@@ -61,13 +63,16 @@ class alignas(64) Connection {
   // Queues bytes behind those written before: all of them or, if the
   // connection is not open, none. They leave at the end of the turn, in one
   // system call if the kernel has room, else when it has. Neither blocks nor
-  // fails for want of room; beyond the loop's write_high_watermark_bytes the
-  // connection stops reading until half of that has left. Returns is_open().
+  // fails for want of room; above the high mark of LoopOptions::watermarks the
+  // connection stops reading until half of that has left, and past their limit
+  // it is aborted. Returns is_open(). Cords are shared and, as files, released
+  // when they have left or are dropped.
   bool Write(std::string_view bytes);
   bool Write(absl::Cord bytes);
+  bool Write(FileRange file);
 
   // What was written and has not left.
-  size_t pending_bytes() const { return queue_.size(); }
+  uint64_t pending_bytes() const { return socket_.pending_bytes(); }
 
   // How long nothing may be read or written before OnTimeout(): rounded up to
   // 1 ms, at once counting from now. Zero, infinite and anything above 49 days
@@ -96,21 +101,19 @@ class alignas(64) Connection {
   friend class Loop;
 
   enum Flag : uint16_t {
-    kInUse = 1 << 0,        // The table's entry is a connection.
-    kReadable = 1 << 1,     // The kernel may have bytes, the end or an error.
-    kWritable = 1 << 2,     // The kernel may have room.
-    kHungUp = 1 << 3,       // An end or an error follows the bytes.
-    kEnd = 1 << 4,          // The end was read, and OnEnd() called.
-    kReadPaused = 1 << 5,   // Too much is queued to read on.
-    kReadyDue = 1 << 6,     // OnReady() is due once nothing is queued.
-    kClosing = 1 << 7,      // Close() was called.
-    kAborted = 1 << 8,      // Close with a reset.
-    kDead = 1 << 9,         // To be buried at the end of the turn.
-    kMustAttach = 1 << 10,  // The timeout is for Attach().
-    kInDeliverList = 1 << 11,  // Of the loop.
-    kInFlushList = 1 << 12,    // Of the loop.
-    kStays = 1 << 13,          // Until no other stays: OnShutdown() said so.
-    kShutdownTold = 1 << 14,
+    kInUse = 1 << 0,          // The table's entry is a connection.
+    kReadable = 1 << 1,       // The kernel may have bytes, the end or an error.
+    kWritable = 1 << 2,       // The kernel may have room.
+    kHungUp = 1 << 3,         // An end or an error follows the bytes.
+    kEnd = 1 << 4,            // The end was read, and OnEnd() called.
+    kReadPaused = 1 << 5,     // Too much is queued to read on.
+    kReadyDue = 1 << 6,       // OnReady() is due once nothing is queued.
+    kDead = 1 << 7,           // To be buried at the end of the turn.
+    kMustAttach = 1 << 8,     // The timeout is for Attach().
+    kInDeliverList = 1 << 9,  // Of the loop.
+    kInFlushList = 1 << 10,   // Of the loop.
+    kStays = 1 << 11,         // Until no other stays: OnShutdown() said so.
+    kShutdownTold = 1 << 12,
   };
 
   Connection() = default;
@@ -131,8 +134,11 @@ class alignas(64) Connection {
   bool BytesBeforeEnd();
   size_t Account(const IoResult& read, size_t asked);
   void TellEnd();
+  void FlushSoon();
   void WriteFailed(int error);
-  void Queued(bool was_empty);
+  template <typename Bytes>
+  bool Queue(Bytes bytes, bool any);
+  bool TooMuchPending() const;
   void ArmTimer(MonotonicTime deadline);
   void OnTimer();
   void Fail(int error);
@@ -140,11 +146,10 @@ class alignas(64) Connection {
 
   Loop* loop_ = nullptr;
   std::unique_ptr<Protocol> protocol_;
-  WriteQueue queue_;
+  Socket socket_;
   MonotonicTime last_active_;
   TimerId timer_ = TimerId::kNone;
   uint32_t timeout_ms_ = 0;
-  Socket socket_;
   uint32_t generation_ = 0;
   uint16_t flags_ = 0;
   uint16_t error_ = 0;  // The errno that ended it.

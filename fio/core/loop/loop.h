@@ -43,6 +43,7 @@
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/defer/task_queue.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/watermarks.h"
 
 namespace fio {
 
@@ -53,9 +54,9 @@ struct LoopOptions {
   // What a connection reads at once, and at most in one turn.
   size_t receive_buffer_bytes = 64 * 1024;
 
-  // A connection with more than this queued to write stops reading, until half
-  // of it has left.
-  size_t write_high_watermark_bytes = 1024 * 1024;
+  // What a connection may have queued to write: above the high mark it stops
+  // reading until half of it has left, past the limit it is aborted.
+  Watermarks watermarks = {};
 
   // How long a closing connection may take to get rid of what is queued.
   absl::Duration close_timeout = absl::Seconds(8);

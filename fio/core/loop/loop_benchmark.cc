@@ -43,7 +43,7 @@ void BM_Echo(benchmark::State& state) {
   char buffer[64];
   for (auto _ : state) {
     for (testing::LoopbackPair& pair : pairs) {
-      benchmark::DoNotOptimize(pair.far.Write(message));
+      benchmark::DoNotOptimize(pair.far.TryWrite(message));
     }
     ABSL_CHECK_OK(loop->RunOnce(MonotonicTime::InfinitePast()));
     for (testing::LoopbackPair& pair : pairs) {
@@ -61,9 +61,9 @@ void BM_EchoByHand(benchmark::State& state) {
   const std::string message(64, 'x');
   char buffer[64];
   for (auto _ : state) {
-    benchmark::DoNotOptimize(pair.far.Write(message));
+    benchmark::DoNotOptimize(pair.far.TryWrite(message));
     ABSL_CHECK_EQ(pair.near.Read(absl::MakeSpan(buffer)).bytes, message.size());
-    benchmark::DoNotOptimize(pair.near.Write(message));
+    benchmark::DoNotOptimize(pair.near.TryWrite(message));
     ABSL_CHECK_EQ(pair.far.Read(absl::MakeSpan(buffer)).bytes, message.size());
   }
   state.SetItemsProcessed(state.iterations());

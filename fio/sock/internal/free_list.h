@@ -1,0 +1,103 @@
+// Keeps freed pieces of one size for the next to come, so that a server in its
+// steady state allocates nothing. Each thread has a list of its own.
+//
+//   struct Node {
+//     void* operator new(size_t) { return FreeList<sizeof(Node)>::Take(); }
+//     void operator delete(void* p) { FreeList<sizeof(Node)>::Give(p); }
+//   };
+//
+// Thread safety: any thread; a piece may be given back on another thread than
+// it was taken on.
+
+#ifndef FIO_SOCK_INTERNAL_FREE_LIST_H_
+#define FIO_SOCK_INTERNAL_FREE_LIST_H_
+
+#include <cstddef>
+#include <new>
+
+#include "absl/base/config.h"
+
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
+#include <sanitizer/asan_interface.h>
+#endif
+
+namespace fio::sock_internal {
+
+// Only its owner touches a piece: under AddressSanitizer, one that waits in a
+// list is poisoned, as freed memory is.
+inline void Poison([[maybe_unused]] void* memory,
+                   [[maybe_unused]] size_t size) {
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
+  __asan_poison_memory_region(memory, size);
+#endif
+}
+inline void Unpoison([[maybe_unused]] void* memory,
+                     [[maybe_unused]] size_t size) {
+#ifdef ABSL_HAVE_ADDRESS_SANITIZER
+  __asan_unpoison_memory_region(memory, size);
+#endif
+}
+
+template <size_t kBytes>
+class FreeList {
+ public:
+  static void* Take() {
+    Piece* piece = list_.head;
+    if (piece == nullptr) return ::operator new(kBytes);
+    Unpoison(piece, kBytes);
+    list_.head = piece->next;
+    --list_.size;
+    return piece;
+  }
+
+  static void Give(void* memory) {
+    if (list_.size == list_.room && !Open()) {
+      ::operator delete(memory);
+      return;
+    }
+    list_.head = new (memory) Piece{list_.head};
+    ++list_.size;
+    Poison(memory, kBytes);
+  }
+
+ private:
+  // What a thread keeps at most; beyond that, pieces go back to the heap.
+  static constexpr size_t kKeptBytes = size_t{256} << 10;
+
+  struct Piece {
+    Piece* next;
+  };
+  static_assert(sizeof(Piece) <= kBytes && kBytes <= kKeptBytes);
+
+  // Trivial to destroy, so that it serves objects that die after the Janitor.
+  struct List {
+    Piece* head;
+    size_t size;
+    size_t room;  // 0 before the thread's first use and after its end.
+    bool closed;
+  };
+
+  // Empties the list at the end of the thread.
+  struct Janitor {
+    ~Janitor() {
+      list_.room = 0;
+      list_.closed = true;
+      while (list_.head != nullptr) ::operator delete(Take());
+    }
+  };
+
+  // True the first time in a thread.
+  static bool Open() {
+    if (list_.room != 0 || list_.closed) return false;
+    static thread_local Janitor janitor;
+    static_cast<void>(janitor);
+    list_.room = kKeptBytes / kBytes;
+    return true;
+  }
+
+  static constinit inline thread_local List list_ = {};
+};
+
+}  // namespace fio::sock_internal
+
+#endif  // FIO_SOCK_INTERNAL_FREE_LIST_H_

@@ -1,0 +1,50 @@
+// One attempt to move bytes by a system call, tried again when a signal
+// interrupts it. None of these calls blocks, so EINTR is rare; see signal(7).
+
+#ifndef FIO_SOCK_INTERNAL_PLAIN_IO_H_
+#define FIO_SOCK_INTERNAL_PLAIN_IO_H_
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <cerrno>
+#include <cstddef>
+
+#include "absl/types/span.h"
+#include "fio/base/syscalls.h"
+#include "fio/sock/io_result.h"
+
+namespace fio::sock_internal {
+
+template <typename Call>
+IoResult Retry(Call call) {
+  for (;;) {
+    const ssize_t n = call();
+    if (n >= 0) return {.bytes = static_cast<size_t>(n)};
+    if (errno != EINTR) return {.error = errno};
+  }
+}
+
+inline IoResult PlainRead(int fd, absl::Span<char> out, int flags = 0) {
+  return Retry([&] { return Sys().recv(fd, out.data(), out.size(), flags); });
+}
+
+// Never raises SIGPIPE.
+inline IoResult PlainWrite(int fd, absl::Span<const iovec> pieces,
+                           int flags = 0) {
+  flags |= MSG_NOSIGNAL;
+  if (pieces.size() == 1) {
+    return Retry([&] {
+      return Sys().send(fd, pieces[0].iov_base, pieces[0].iov_len, flags);
+    });
+  }
+  msghdr message = {};
+  message.msg_iov = const_cast<iovec*>(pieces.data());
+  message.msg_iovlen = pieces.size();
+  return Retry([&] { return Sys().sendmsg(fd, &message, flags); });
+}
+
+}  // namespace fio::sock_internal
+
+#endif  // FIO_SOCK_INTERNAL_PLAIN_IO_H_

@@ -1,0 +1,34 @@
+// For system calls that raise SIGPIPE and cannot be told not to, as
+// sendfile(2): while a SigpipeBlocker lives its thread gets none, and none is
+// left over from it afterwards. A process-wide disposition would be the
+// application's business, not ours. Costs two system calls.
+//
+// Thread safety: concerns the calling thread alone.
+
+#ifndef FIO_SOCK_INTERNAL_SIGPIPE_BLOCKER_H_
+#define FIO_SOCK_INTERNAL_SIGPIPE_BLOCKER_H_
+
+#include <csignal>
+
+namespace fio::sock_internal {
+
+class SigpipeBlocker {
+ public:
+  SigpipeBlocker();
+  SigpipeBlocker(const SigpipeBlocker&) = delete;
+  SigpipeBlocker& operator=(const SigpipeBlocker&) = delete;
+  // Keeps errno.
+  ~SigpipeBlocker();
+
+  // The call gave EPIPE, so that a signal is pending.
+  void Raised() { raised_ = true; }
+
+ private:
+  sigset_t old_mask_;
+  bool pending_before_ = false;
+  bool raised_ = false;
+};
+
+}  // namespace fio::sock_internal
+
+#endif  // FIO_SOCK_INTERNAL_SIGPIPE_BLOCKER_H_

@@ -1,0 +1,24 @@
+#include "fio/sock/transport.h"
+
+#include <sys/uio.h>
+
+#include "absl/types/span.h"
+#include "fio/sock/internal/plain_io.h"
+#include "fio/sock/io_result.h"
+#include "fio/sock/socket.h"
+
+namespace fio {
+
+IoResult Transport::Read(Socket& socket, absl::Span<char> out) {
+  return sock_internal::PlainRead(socket.fd(), out);
+}
+
+IoResult Transport::Write(Socket& socket, absl::Span<const iovec> pieces) {
+  return sock_internal::PlainWrite(socket.fd(), pieces);
+}
+
+IoResult Transport::Flush(Socket&) { return {}; }
+
+bool Transport::BeforeClose(Socket&) { return false; }
+
+}  // namespace fio
