@@ -1,0 +1,523 @@
+#include "fio/testing/fault_plan.h"
+
+#include <dirent.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <poll.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <ctime>
+#include <initializer_list>
+#include <map>
+#include <memory>
+#include <numeric>
+#include <optional>
+#include <utility>
+#include <vector>
+
+#include "absl/container/inlined_vector.h"
+#include "absl/log/absl_check.h"
+#include "absl/synchronization/mutex.h"
+#include "fio/base/syscalls.h"
+
+namespace fio::testing {
+namespace {
+
+using Call = FaultPlan::Call;
+using Options = FaultPlan::Options;
+
+// The functions of a table have no place for a plan in their arguments.
+constinit std::atomic<FaultPlan*> live_plan = nullptr;
+
+// Instead of the descriptor, in calls that name none.
+constexpr int kNoFd = -1;
+
+constexpr size_t Index(Call call) { return static_cast<size_t>(call); }
+
+class CallSet {
+ public:
+  constexpr CallSet(std::initializer_list<Call> calls) {
+    for (Call call : calls) bits_ |= uint32_t{1} << Index(call);
+  }
+  constexpr bool contains(Call call) const {
+    return (bits_ >> Index(call) & 1) != 0;
+  }
+
+ private:
+  uint32_t bits_ = 0;
+};
+
+constexpr CallSet kReads = {Call::kRecv, Call::kRecvmmsg};
+constexpr CallSet kWrites = {Call::kSend, Call::kSendmsg, Call::kSendmmsg,
+                             Call::kSendfile};
+constexpr CallSet kInMessages = {Call::kRecvmmsg, Call::kSendmmsg};
+constexpr CallSet kInterrupted = {
+    Call::kConnect,  Call::kAccept4,  Call::kRecv,     Call::kSend,
+    Call::kSendmsg,  Call::kRecvmmsg, Call::kSendmmsg, Call::kPread,
+    Call::kSendfile, Call::kPoll,     Call::kClose};
+
+// The other ways to fail that are drawn, in this order.
+struct Refusal {
+  int error;
+  double Options::*likelihood;
+  CallSet calls;
+};
+constexpr Refusal kRefusals[] = {
+    {EAGAIN,
+     &Options::would_block,
+     {Call::kAccept4, Call::kRecv, Call::kSend, Call::kSendmsg, Call::kRecvmmsg,
+      Call::kSendmmsg, Call::kSendfile}},
+    {ENOBUFS,
+     &Options::no_buffers,
+     {Call::kSend, Call::kSendmsg, Call::kSendmmsg}},
+    {ENOMEM,
+     &Options::no_memory,
+     {Call::kSocket, Call::kAccept4, Call::kRecv, Call::kSend, Call::kSendmsg,
+      Call::kSendfile}},
+    {EMFILE, &Options::no_descriptors, {Call::kSocket, Call::kAccept4}},
+    {EPIPE, &Options::broken_pipe, kWrites},
+};
+
+// Sets an option to the value that it has.
+bool Renew(int fd, int level, int option) {
+  int value;
+  socklen_t size = sizeof(value);
+  if (getsockopt(fd, level, option, &value, &size) != 0) return false;
+  // Linux doubles what it is given here; see socket(7).
+  if (level == SOL_SOCKET && option == SO_SNDBUF) value /= 2;
+  return setsockopt(fd, level, option, &value, size) == 0;
+}
+
+// Wakes who waits for `fd` in an edge-triggered poller, as the kernel would
+// some time after an EAGAIN or a short count of its own. Linux tells pollers
+// anew of a socket that is ready when one of these options is set, to the same
+// value even: the first for TCP's readers, the others for its writers and for
+// those of all other sockets. Anything else has none of the options.
+void WakePollers(int fd) {
+  Renew(fd, SOL_SOCKET, SO_RCVLOWAT);
+  if (!Renew(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT)) {
+    Renew(fd, SOL_SOCKET, SO_SNDBUF);
+  }
+}
+
+int Fail(int error) {
+  errno = error;
+  return -1;
+}
+
+// The first `size` bytes of the pieces of `message`.
+absl::InlinedVector<iovec, 16> FirstBytes(const msghdr& message, size_t size) {
+  absl::InlinedVector<iovec, 16> pieces;
+  for (size_t i = 0; size > 0; ++i) {
+    pieces.push_back(message.msg_iov[i]);
+    pieces.back().iov_len = std::min(pieces.back().iov_len, size);
+    size -= pieces.back().iov_len;
+  }
+  return pieces;
+}
+
+size_t TotalBytes(const msghdr& message) {
+  size_t total = 0;
+  for (size_t i = 0; i < message.msg_iovlen; ++i) {
+    total += message.msg_iov[i].iov_len;
+  }
+  return total;
+}
+
+uint64_t MovedBytes(const mmsghdr* messages, int count) {
+  uint64_t total = 0;
+  for (int i = 0; i < count; ++i) total += messages[i].msg_len;
+  return total;
+}
+
+}  // namespace
+
+// What takes the places of the kernel's functions.
+struct FaultPlan::Table {
+  static FaultPlan& Live() { return *live_plan.load(); }
+
+  // For calls that the plan refuses or lets pass.
+  template <Call kCall, auto kEntry, typename... Args>
+  static int Pass(int fd, Args... args) {
+    if (const int error = Live().Judge(kCall, fd).error) return Fail(error);
+    return (kKernel.*kEntry)(fd, args...);
+  }
+
+  // For calls that move bytes or messages: `kernel(size)` makes the call for
+  // as many as the plan allows and `bytes(result)` tells what it has moved.
+  template <typename Kernel, typename Bytes>
+  static ssize_t Move(Call call, int fd, size_t size, Kernel kernel,
+                      Bytes bytes) {
+    FaultPlan& plan = Live();
+    const Verdict verdict = plan.Judge(call, fd, size);
+    if (verdict.error == EAGAIN) WakePollers(fd);
+    if (verdict.error != 0) return Fail(verdict.error);
+    const ssize_t result = kernel(verdict.size);
+    if (result < 0) return result;
+    const bool reset = plan.Moved(call, fd, bytes(result));
+    if (reset || verdict.size < size) WakePollers(fd);
+    return result;
+  }
+  static uint64_t Same(ssize_t result) { return result; }
+
+  static int Socket(int domain, int type, int protocol) {
+    FaultPlan& plan = Live();
+    if (const int error = plan.Judge(Call::kSocket, kNoFd).error) {
+      return Fail(error);
+    }
+    const int fd = kKernel.socket(domain, type, protocol);
+    if (fd >= 0) plan.Opened(fd, kNoFd);
+    return fd;
+  }
+
+  static int Accept4(int listener, sockaddr* address, socklen_t* size,
+                     int flags) {
+    FaultPlan& plan = Live();
+    if (const int error = plan.Judge(Call::kAccept4, listener).error) {
+      return Fail(error);
+    }
+    const int fd = kKernel.accept4(listener, address, size, flags);
+    if (fd >= 0) plan.Opened(fd, listener);
+    return fd;
+  }
+
+  static int Connect(int fd, const sockaddr* address, socklen_t size) {
+    const int error = Live().Judge(Call::kConnect, fd).error;
+    if (error != 0 && error != EINTR) return Fail(error);
+    const int result = kKernel.connect(fd, address, size);
+    const bool goes_on = result == 0 || errno == EINPROGRESS;
+    return error == EINTR && goes_on ? Fail(EINTR) : result;
+  }
+
+  static ssize_t Recv(int fd, void* out, size_t size, int flags) {
+    return Move(
+        Call::kRecv, fd, size,
+        [&](size_t room) { return kKernel.recv(fd, out, room, flags); },
+        [&](ssize_t result) {
+          return (flags & MSG_PEEK) != 0 ? 0 : Same(result);
+        });
+  }
+
+  static ssize_t Send(int fd, const void* bytes, size_t size, int flags) {
+    return Move(
+        Call::kSend, fd, size,
+        [&](size_t part) { return kKernel.send(fd, bytes, part, flags); },
+        Same);
+  }
+
+  static ssize_t Sendmsg(int fd, const msghdr* message, int flags) {
+    const size_t size = TotalBytes(*message);
+    return Move(
+        Call::kSendmsg, fd, size,
+        [&](size_t part) {
+          if (part == size) return kKernel.sendmsg(fd, message, flags);
+          auto pieces = FirstBytes(*message, part);
+          msghdr shorter = *message;
+          shorter.msg_iov = pieces.data();
+          shorter.msg_iovlen = pieces.size();
+          return kKernel.sendmsg(fd, &shorter, flags);
+        },
+        Same);
+  }
+
+  static int Recvmmsg(int fd, mmsghdr* messages, unsigned count, int flags,
+                      timespec* timeout) {
+    return Move(
+        Call::kRecvmmsg, fd, count,
+        [&](unsigned part) {
+          return kKernel.recvmmsg(fd, messages, part, flags, timeout);
+        },
+        [&](int result) { return MovedBytes(messages, result); });
+  }
+
+  static int Sendmmsg(int fd, mmsghdr* messages, unsigned count, int flags) {
+    return Move(
+        Call::kSendmmsg, fd, count,
+        [&](unsigned part) {
+          return kKernel.sendmmsg(fd, messages, part, flags);
+        },
+        [&](int result) { return MovedBytes(messages, result); });
+  }
+
+  static ssize_t Pread(int fd, void* out, size_t size, off_t offset) {
+    return Move(
+        Call::kPread, fd, size,
+        [&](size_t room) { return kKernel.pread(fd, out, room, offset); },
+        Same);
+  }
+
+  static ssize_t Sendfile(int fd, int file, off_t* offset, size_t size) {
+    return Move(
+        Call::kSendfile, fd, size,
+        [&](size_t part) { return kKernel.sendfile(fd, file, offset, part); },
+        Same);
+  }
+
+  static int Poll(pollfd* fds, nfds_t count, int timeout_ms) {
+    FaultPlan& plan = Live();
+    const int target = plan.FindTarget(fds, count);
+    if (const int error = plan.Judge(Call::kPoll, target).error) {
+      return Fail(error);
+    }
+    const std::shared_ptr<PollFunction> poll = plan.poll_function();
+    if (poll != nullptr) return (*poll)(fds, count, timeout_ms);
+    return kKernel.poll(fds, count, timeout_ms);
+  }
+
+  static int Close(int fd) {
+    FaultPlan& plan = Live();
+    const int error = plan.Judge(Call::kClose, fd).error;
+    // Before the kernel may give the number to another thread.
+    plan.Closing(fd);
+    const int result = kKernel.close(fd);
+    return result == 0 && error != 0 ? Fail(error) : result;
+  }
+
+  static constexpr Syscalls kEntries = {
+      .socket = Socket,
+      .bind = Pass<Call::kBind, &Syscalls::bind>,
+      .listen = Pass<Call::kListen, &Syscalls::listen>,
+      .connect = Connect,
+      .accept4 = Accept4,
+      .getsockname = Pass<Call::kGetsockname, &Syscalls::getsockname>,
+      .getpeername = Pass<Call::kGetpeername, &Syscalls::getpeername>,
+      .setsockopt = Pass<Call::kSetsockopt, &Syscalls::setsockopt>,
+      .getsockopt = Pass<Call::kGetsockopt, &Syscalls::getsockopt>,
+      .shutdown = Pass<Call::kShutdown, &Syscalls::shutdown>,
+      .recv = Recv,
+      .send = Send,
+      .sendmsg = Sendmsg,
+      .recvmmsg = Recvmmsg,
+      .sendmmsg = Sendmmsg,
+      .pread = Pread,
+      .sendfile = Sendfile,
+      .poll = Poll,
+      .close = Close,
+  };
+  static_assert(sizeof(Syscalls) == kCalls * sizeof(&Close),
+                "Call and the entries above are those of Syscalls");
+};
+
+FaultPlan::FaultPlan(const Options& options)
+    : options_(options), random_(options.seed) {
+  FaultPlan* none = nullptr;
+  ABSL_CHECK(live_plan.compare_exchange_strong(none, this))
+      << "Only one FaultPlan may live at a time";
+  replaced_ = ReplaceSyscalls(&Table::kEntries);
+}
+
+FaultPlan::~FaultPlan() {
+  ReplaceSyscalls(replaced_);
+  live_plan = nullptr;
+}
+
+void FaultPlan::Target(int fd) {
+  ABSL_CHECK_GE(fd, 0) << "FaultPlan::Target";
+  absl::MutexLock lock(&mutex_);
+  descriptors_[fd].target = true;
+}
+
+void FaultPlan::ResetAt(int fd, uint64_t bytes) {
+  {
+    absl::MutexLock lock(&mutex_);
+    descriptors_[fd].writable_bytes = bytes;
+  }
+  if (bytes == 0) WakePollers(fd);
+}
+
+void FaultPlan::ResetAtRead(int fd, uint64_t bytes) {
+  {
+    absl::MutexLock lock(&mutex_);
+    descriptors_[fd].readable_bytes = bytes;
+  }
+  if (bytes == 0) WakePollers(fd);
+}
+
+void FaultPlan::FailNext(Call call, int error, int count) {
+  ABSL_CHECK(error > 0 && count > 0) << "FaultPlan::FailNext";
+  absl::MutexLock lock(&mutex_);
+  failures_.push_back(
+      {.fd = std::nullopt, .call = call, .error = error, .count = count});
+}
+
+void FaultPlan::FailNextOn(int fd, Call call, int error, int count) {
+  ABSL_CHECK(error > 0 && count > 0) << "FaultPlan::FailNextOn";
+  ABSL_CHECK(call != Call::kSocket && call != Call::kPoll)
+      << "FaultPlan::FailNextOn: the call names no descriptor";
+  absl::MutexLock lock(&mutex_);
+  failures_.push_back({.fd = fd, .call = call, .error = error, .count = count});
+}
+
+void FaultPlan::OnPoll(PollFunction poll) {
+  auto shared =
+      poll ? std::make_shared<PollFunction>(std::move(poll)) : nullptr;
+  absl::MutexLock lock(&mutex_);
+  poll_ = std::move(shared);
+}
+
+uint64_t FaultPlan::calls(Call call) const {
+  absl::MutexLock lock(&mutex_);
+  return calls_[Index(call)];
+}
+
+uint64_t FaultPlan::calls() const {
+  absl::MutexLock lock(&mutex_);
+  return std::accumulate(calls_.begin(), calls_.end(), uint64_t{0});
+}
+
+uint64_t FaultPlan::faults() const {
+  absl::MutexLock lock(&mutex_);
+  return faults_;
+}
+
+std::vector<int> FaultPlan::open_descriptors() const {
+  absl::MutexLock lock(&mutex_);
+  std::vector<int> open;
+  for (const auto& [fd, descriptor] : descriptors_) {
+    if (descriptor.opened_here) open.push_back(fd);
+  }
+  return open;
+}
+
+FaultPlan::Verdict FaultPlan::Judge(Call call, int fd, size_t size) {
+  absl::MutexLock lock(&mutex_);
+  ++calls_[Index(call)];
+  Verdict verdict = {.error = FindError(call, fd), .size = size};
+  if (verdict.error == 0) verdict.size = ChooseSize(call, fd, size);
+  if (verdict.error != 0 || verdict.size < size) ++faults_;
+  return verdict;
+}
+
+int FaultPlan::FindError(Call call, int fd) {
+  if (const int error = TakeFailure(call, fd)) return error;
+  if (const Descriptor* known = Find(fd)) {
+    const bool reset = known->readable_bytes == 0 || known->writable_bytes == 0;
+    const bool moves = kReads.contains(call) || kWrites.contains(call);
+    if (reset && moves) return ECONNRESET;
+    if (known->broken_pipe && kWrites.contains(call)) return EPIPE;
+  }
+  return IsTarget(fd) ? DrawError(call, fd) : 0;
+}
+
+int FaultPlan::TakeFailure(Call call, int fd) {
+  const auto found = std::find_if(
+      failures_.begin(), failures_.end(), [&](const Failure& failure) {
+        return failure.call == call && failure.fd.value_or(fd) == fd;
+      });
+  if (found == failures_.end()) return 0;
+  const int error = found->error;
+  if (--found->count == 0) failures_.erase(found);
+  return error;
+}
+
+int FaultPlan::DrawError(Call call, int fd) {
+  Descriptor& descriptor = descriptors_[fd];
+  uint8_t& interrupts = descriptor.interrupts[Index(call)];
+  if (kInterrupted.contains(call) && interrupts < kMaxInterrupts &&
+      Draw(options_.interrupted)) {
+    ++interrupts;
+    return EINTR;
+  }
+  interrupts = 0;
+  for (const Refusal& refusal : kRefusals) {
+    if (refusal.calls.contains(call) && Draw(options_.*refusal.likelihood)) {
+      if (refusal.error == EPIPE) descriptor.broken_pipe = true;
+      return refusal.error;
+    }
+  }
+  return 0;
+}
+
+size_t FaultPlan::ChooseSize(Call call, int fd, size_t size) {
+  const bool write = kWrites.contains(call);
+  if (size > 1 && IsTarget(fd) &&
+      Draw(write ? options_.short_write : options_.short_read)) {
+    size = 1 + random_() % (size - 1);
+  }
+  const Descriptor* known = Find(fd);
+  if (known == nullptr || kInMessages.contains(call)) return size;
+  if (write) return std::min(size, known->writable_bytes);
+  if (kReads.contains(call)) return std::min(size, known->readable_bytes);
+  return size;
+}
+
+bool FaultPlan::Draw(double likelihood) {
+  // 53 bits are what a double holds, so what is drawn is less than 1.
+  return likelihood > 0 &&
+         static_cast<double>(random_() >> 11) * 0x1p-53 < likelihood;
+}
+
+bool FaultPlan::IsTarget(int fd) const {
+  if (options_.all_descriptors) return true;
+  const Descriptor* known = Find(fd);
+  return known != nullptr && known->target;
+}
+
+const FaultPlan::Descriptor* FaultPlan::Find(int fd) const {
+  const auto found = descriptors_.find(fd);
+  return found != descriptors_.end() ? &found->second : nullptr;
+}
+
+void FaultPlan::Erase(int fd) {
+  descriptors_.erase(fd);
+  std::erase_if(failures_,
+                [&](const Failure& failure) { return failure.fd == fd; });
+}
+
+bool FaultPlan::Moved(Call call, int fd, uint64_t bytes) {
+  const bool write = kWrites.contains(call);
+  if (!write && !kReads.contains(call)) return false;
+  absl::MutexLock lock(&mutex_);
+  const auto found = descriptors_.find(fd);
+  if (found == descriptors_.end()) return false;
+  uint64_t& left =
+      write ? found->second.writable_bytes : found->second.readable_bytes;
+  if (left == kNever) return false;
+  left -= std::min(left, bytes);
+  return left == 0;
+}
+
+void FaultPlan::Opened(int fd, int listener) {
+  absl::MutexLock lock(&mutex_);
+  Erase(fd);
+  const Descriptor* parent = Find(listener);
+  descriptors_[fd] = {.opened_here = true,
+                      .target = parent != nullptr && parent->target};
+}
+
+void FaultPlan::Closing(int fd) {
+  absl::MutexLock lock(&mutex_);
+  Erase(fd);
+}
+
+int FaultPlan::FindTarget(const pollfd* fds, nfds_t count) const {
+  absl::MutexLock lock(&mutex_);
+  for (nfds_t i = 0; i < count; ++i) {
+    if (IsTarget(fds[i].fd)) return fds[i].fd;
+  }
+  return kNoFd;
+}
+
+std::shared_ptr<FaultPlan::PollFunction> FaultPlan::poll_function() const {
+  absl::MutexLock lock(&mutex_);
+  return poll_;
+}
+
+int CountOpenDescriptors() {
+  DIR* directory = opendir("/proc/self/fd");
+  ABSL_CHECK(directory != nullptr) << "CountOpenDescriptors: no /proc";
+  int entries = 0;
+  while (readdir(directory) != nullptr) ++entries;
+  closedir(directory);
+  return entries - 3;  // "." and "..", and the directory itself.
+}
+
+}  // namespace fio::testing

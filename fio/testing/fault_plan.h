@@ -1,0 +1,221 @@
+// A FaultPlan makes system calls fail as they do on a bad day. While one lives,
+// it stands in the table of fio/base/syscalls.h: calls reach the kernel, but
+// some are cut short, interrupted or refused. What fails is drawn from a seed,
+// or told call by call:
+//
+//   LoopbackPair pair = LoopbackPair::Tcp();
+//   FaultPlan plan({.seed = 7, .short_write = 0.5, .interrupted = 0.1});
+//   plan.Target(pair.near.fd());
+//   plan.ResetAt(pair.near.fd(), 1000);
+//   plan.FailNext(FaultPlan::Call::kAccept4, EMFILE);
+//
+// The same seed and the same calls in the same order make the same faults. What
+// a test does past the table, as with ::send(), is neither hurt nor counted.
+//
+// An edge-triggered poller misses nothing: when a call was told EAGAIN, cut
+// short or has reached a reset, the plan has the kernel report the descriptor
+// anew. Two cases it cannot: a listener, and reading from a Unix socket that is
+// not watched for writing or whose own buffer is full.
+//
+// Thread safety: all of it from any thread, but no call of the table may run
+// while the plan is made or dies.
+
+#ifndef FIO_TESTING_FAULT_PLAN_H_
+#define FIO_TESTING_FAULT_PLAN_H_
+
+#include <poll.h>
+#include <sys/types.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <random>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/any_invocable.h"
+#include "absl/synchronization/mutex.h"
+#include "fio/base/syscalls.h"
+
+namespace fio::testing {
+
+class FaultPlan {
+ public:
+  // The entries of Syscalls, in their order.
+  enum class Call {
+    kSocket,
+    kBind,
+    kListen,
+    kConnect,
+    kAccept4,
+    kGetsockname,
+    kGetpeername,
+    kSetsockopt,
+    kGetsockopt,
+    kShutdown,
+    kRecv,
+    kSend,
+    kSendmsg,
+    kRecvmmsg,
+    kSendmmsg,
+    kPread,
+    kSendfile,
+    kPoll,
+    kClose,
+  };
+
+  // How likely a call is to fail in each way, from 0 for never to 1 for always.
+  struct Options {
+    uint64_t seed = 1;
+    // Whether every descriptor is a target, and socket(), which names none, may
+    // fail. By default only Target() makes one, so that the far ends of a test
+    // are left alone.
+    bool all_descriptors = false;
+
+    // Of n bytes, or n messages of a recvmmsg(), 1 to n - 1 are asked for:
+    // recv, recvmmsg, pread.
+    double short_read = 0;
+    // Of n bytes, or n messages of a sendmmsg(), 1 to n - 1 are offered: send,
+    // sendmsg, sendmmsg, sendfile. For streams: a datagram would be cut, too.
+    double short_write = 0;
+    // EAGAIN: accept4 and all that read or write a socket.
+    double would_block = 0;
+    // EINTR: connect, accept4, poll, close, and all that read or write. At most
+    // kMaxInterrupts in a row for each descriptor and call, so that a loop of
+    // retries ends. An interrupted connect goes on in the background.
+    double interrupted = 0;
+    // ENOBUFS: send, sendmsg, sendmmsg.
+    double no_buffers = 0;
+    // ENOMEM: socket, accept4, recv, send, sendmsg, sendfile.
+    double no_memory = 0;
+    // EMFILE: socket, accept4.
+    double no_descriptors = 0;
+    // EPIPE, without SIGPIPE, for this and every later write: send, sendmsg,
+    // sendmmsg, sendfile.
+    double broken_pipe = 0;
+  };
+  static constexpr int kMaxInterrupts = 3;
+
+  // Puts the plan in force, in all threads. REQUIRES: no other plan lives.
+  explicit FaultPlan(const Options& options);
+  FaultPlan() : FaultPlan(Options()) {}
+  FaultPlan(const FaultPlan&) = delete;
+  FaultPlan& operator=(const FaultPlan&) = delete;
+  // Puts the table back in force that was before.
+  ~FaultPlan();
+
+  // All that is told of a descriptor below holds until it is closed through the
+  // table, or its number comes back from there as a new one.
+
+  // Exposes `fd` to the faults that Options make likely, and every socket
+  // accepted from it.
+  void Target(int fd);
+
+  // After `bytes` more have been written on `fd`, every read and write of it is
+  // ECONNRESET; the write that gets there is cut at that byte, but a sendmmsg()
+  // is sent whole. The peer sees nothing of this. `fd` need not be a target.
+  void ResetAt(int fd, uint64_t bytes);
+  // The same, by bytes read. MSG_PEEK reads none.
+  void ResetAtRead(int fd, uint64_t bytes);
+
+  // The next `count` calls of this kind fail with `error` and do not reach the
+  // kernel, on targets or not. Later orders for a call wait for earlier ones. A
+  // close that fails has closed nonetheless, as on Linux. REQUIRES: `error` is
+  // an errno and `count` is positive.
+  void FailNext(Call call, int error, int count = 1);
+  // Only calls on `fd`. REQUIRES: `call` names one descriptor, which socket and
+  // poll do not.
+  void FailNextOn(int fd, Call call, int error, int count = 1);
+
+  // Lets `poll` answer in the kernel's place, in the thread that called, so
+  // that a test advances a ManualClock instead of waiting. nullptr brings the
+  // kernel back. It may use the plan; it must be safe for threads if several
+  // poll.
+  using PollFunction =
+      absl::AnyInvocable<int(pollfd* fds, nfds_t count, int timeout_ms)>;
+  void OnPoll(PollFunction poll);
+
+  // How many calls were made, those that failed included.
+  uint64_t calls(Call call) const;
+  uint64_t calls() const;
+  // How many of them this plan failed or cut short.
+  uint64_t faults() const;
+
+  // What socket and accept4 have returned and nobody has closed, in ascending
+  // order. A test that ends without leaks finds it empty.
+  std::vector<int> open_descriptors() const;
+
+ private:
+  struct Table;
+
+  static constexpr size_t kCalls = static_cast<size_t>(Call::kClose) + 1;
+  static constexpr uint64_t kNever = UINT64_MAX;
+
+  // What is known of one descriptor.
+  struct Descriptor {
+    bool opened_here = false;
+    bool target = false;
+    bool broken_pipe = false;
+    uint64_t readable_bytes = kNever;  // Until ResetAtRead()'s; 0 is a reset.
+    uint64_t writable_bytes = kNever;  // Until ResetAt()'s; 0 is a reset.
+    std::array<uint8_t, kCalls> interrupts = {};  // In a row.
+  };
+
+  // An order of FailNext(), with what is left of it.
+  struct Failure {
+    std::optional<int> fd;  // If none, every one.
+    Call call;
+    int error;
+    int count;
+  };
+
+  // What becomes of a call: an errno, or 0 and how much it may move.
+  struct Verdict {
+    int error = 0;
+    size_t size = 0;
+  };
+
+  // Counts the call and decides. `size` is what the caller asks to move, in
+  // bytes or messages; `fd` is kNoFd if the call names no descriptor.
+  Verdict Judge(Call call, int fd, size_t size = 0);
+  int FindError(Call call, int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int TakeFailure(Call call, int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int DrawError(Call call, int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  size_t ChooseSize(Call call, int fd, size_t size)
+      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool Draw(double likelihood) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  bool IsTarget(int fd) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  const Descriptor* Find(int fd) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void Erase(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // What calls have done. Moved() is true if that was up to a reset.
+  bool Moved(Call call, int fd, uint64_t bytes);
+  void Opened(int fd, int listener);
+  void Closing(int fd);
+
+  // The first target among `fds`, or kNoFd.
+  int FindTarget(const pollfd* fds, nfds_t count) const;
+  std::shared_ptr<PollFunction> poll_function() const;
+
+  const Options options_;
+  const Syscalls* replaced_;
+
+  mutable absl::Mutex mutex_;
+  std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
+  std::map<int, Descriptor> descriptors_ ABSL_GUARDED_BY(mutex_);
+  std::vector<Failure> failures_ ABSL_GUARDED_BY(mutex_);
+  std::shared_ptr<PollFunction> poll_ ABSL_GUARDED_BY(mutex_);
+  std::array<uint64_t, kCalls> calls_ ABSL_GUARDED_BY(mutex_) = {};
+  uint64_t faults_ ABSL_GUARDED_BY(mutex_) = 0;
+};
+
+// How many descriptors this process has open, by /proc/self/fd. What sanitizers
+// and gtest keep open counts too, so compare two of them.
+int CountOpenDescriptors();
+
+}  // namespace fio::testing
+
+#endif  // FIO_TESTING_FAULT_PLAN_H_
