@@ -76,12 +76,14 @@ std::string ReadUntil(Socket& socket, size_t bytes) {
   std::string received;
   char buffer[1 << 16];
   while (received.size() < bytes) {
-    WaitReadable(socket.fd());
     const size_t room = std::min(sizeof(buffer), bytes - received.size());
     const IoResult read = socket.Read(absl::MakeSpan(buffer, room));
-    if (read.would_block()) continue;
-    if (!read.ok() || read.bytes == 0) break;
     received.append(buffer, read.bytes);
+    if (read.would_block()) {
+      WaitReadable(socket.fd());
+    } else if (read.bytes == 0) {
+      break;
+    }
   }
   return received;
 }
