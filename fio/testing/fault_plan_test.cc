@@ -191,7 +191,7 @@ class FaultPlanTest : public ::testing::Test {
 
 ssize_t FaultPlanTest::Make(Call call) {
   const Syscalls& sys = Sys();
-  sockaddr_storage storage;
+  sockaddr_storage storage = {};
   auto* address = reinterpret_cast<sockaddr*>(&storage);
   socklen_t size = sizeof(storage);
   int value = 0;
@@ -445,10 +445,11 @@ TEST_F(FaultPlanTest, ANewDescriptorIsNoTarget) {
   FaultPlan plan({.would_block = 1});
   const int number = UniqueFd(dup(near_)).Release();
   plan.Target(number);
+  plan.FailNextOn(number, Call::kSend, EIO);
   ASSERT_EQ(close(number), 0);  // Past the table.
   const UniqueFd fresh(NewSocket());
   ASSERT_EQ(fresh.get(), number);
-  EXPECT_NE(Send(number, 8), -EAGAIN);
+  EXPECT_EQ(Send(number, 8), -EPIPE);  // Not connected.
 }
 
 TEST_F(FaultPlanTest, ResetsAtTheByteWritten) {
@@ -491,12 +492,15 @@ TEST_F(FaultPlanTest, ResetsAtTheEndOfAWholeWrite) {
   EXPECT_EQ(Recv(far_, 1), -ECONNRESET);
 }
 
-TEST_F(FaultPlanTest, ABatchCountsTowardsTheReset) {
+TEST_F(FaultPlanTest, ABatchCountsTowardsTheResetAndIsSentWhole) {
   FaultPlan plan;
   plan.ResetAt(near_, 5);
   EXPECT_EQ(Sendmmsg(near_, 3), 3);
-  EXPECT_EQ(Send(near_, 10), 2);
+  EXPECT_EQ(Sendmmsg(near_, 3), 3);
   EXPECT_EQ(Sendmmsg(near_, 3), -ECONNRESET);
+  plan.ResetAt(far_, 5);
+  EXPECT_EQ(Sendmmsg(far_, 3), 3);
+  EXPECT_EQ(Send(far_, 10), 2);
 }
 
 TEST_F(FaultPlanTest, ResetOutlivesShortWrites) {
