@@ -59,12 +59,15 @@ struct WriteQueue::Node {
 
 // Copied bytes, of many calls or of a part of one. The positions at which calls
 // end are kept at the far end of the room and grow towards the bytes.
+template <size_t kBytes>
 struct WriteQueue::Block final : Node {
-  static constexpr size_t kBytes = 4096;
   static constexpr size_t kRoom = kBytes - sizeof(Node) - 4 * sizeof(uint16_t);
   static constexpr size_t kSlot = sizeof(uint16_t);
 
-  void* operator new(size_t) { return FreeList<kBytes>::Take(); }
+  void* operator new(size_t) {
+    static_assert(sizeof(Block) == kBytes);
+    return FreeList<kBytes>::Take();
+  }
   void operator delete(void* block) { FreeList<kBytes>::Give(block); }
 
   size_t Append(std::string_view bytes) override {
@@ -188,11 +191,18 @@ void WriteQueue::Append(std::string_view bytes) {
   if (bytes.empty()) return;
   bytes_ += bytes.size();
   ++calls_;
-  if (tail_ == nullptr) Link(new Block);
+  // Most servers answer with little, and there are many connections.
+  using First = Block<1024>;
+  using Further = Block<4096>;
+  if (head_ == nullptr && bytes.size() < First::kRoom) {
+    Link(new First);
+  } else if (head_ == nullptr) {
+    Link(new Further);
+  }
   for (;;) {
     bytes.remove_prefix(tail_->Append(bytes));
     if (bytes.empty()) break;
-    Link(new Block);
+    Link(new Further);
   }
   tail_->EndCall();
 }

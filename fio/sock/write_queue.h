@@ -8,8 +8,9 @@
 // queue. Releasing may run code of the user's, which may append to this very
 // queue or clear it, but not destroy it.
 //
-// Small copies share blocks of 4 KiB that are used again and again: in a steady
-// state nothing is allocated. An empty queue holds no memory.
+// Small copies share blocks, of 1 KiB for the first and 4 KiB from there on,
+// that are used again and again: in a steady state nothing is allocated. An
+// empty queue holds no memory.
 //
 // Thread safety: none.
 
@@ -72,6 +73,7 @@ class WriteQueue {
 
  private:
   struct Node;
+  template <size_t kBytes>
   struct Block;
   struct CordNode;
   struct FileNode;

@@ -113,7 +113,8 @@ TEST_F(WriteQueueTest, CountsCallsAcrossBlocksWhereverTheKernelStops) {
   // Sizes that end before, at and after the ends of blocks.
   std::vector<size_t> sizes;
   for (size_t size = 1; size < 6000; size += 397) sizes.push_back(size);
-  for (const size_t step : {1, 2, 3, 255, 4071, 4072, 4073, 20'000}) {
+  for (const size_t step :
+       {1, 2, 3, 255, 999, 1000, 1001, 4071, 4072, 4073, 20'000}) {
     std::string expected;
     std::vector<size_t> ends;
     for (const size_t size : sizes) {

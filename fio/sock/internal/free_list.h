@@ -61,8 +61,9 @@ class FreeList {
   }
 
  private:
-  // What a thread keeps at most; beyond that, pieces go back to the heap.
-  static constexpr size_t kKeptBytes = size_t{256} << 10;
+  // What a thread keeps at most, of each size; beyond that, pieces go back to
+  // the heap.
+  static constexpr size_t kKeptBytes = size_t{1} << 20;
 
   struct Piece {
     Piece* next;
