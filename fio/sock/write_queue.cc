@@ -42,10 +42,6 @@ struct WriteQueue::Node {
   Node& operator=(const Node&) = delete;
   virtual ~Node() = default;
 
-  // Takes what it can of a copied call, then the call's end.
-  virtual size_t Append(std::string_view) { return 0; }
-  virtual void EndCall() {}
-
   // What is left, in memory; of a file nothing.
   virtual size_t Gather(absl::Span<iovec>) const { return 0; }
   virtual FileNode* file() { return nullptr; }
@@ -59,34 +55,37 @@ struct WriteQueue::Node {
 
 // Copied bytes, of many calls or of a part of one. The positions at which calls
 // end are kept at the far end of the room and grow towards the bytes.
-template <size_t kBytes>
-struct WriteQueue::Block final : Node {
-  static constexpr size_t kRoom = kBytes - sizeof(Node) - 4 * sizeof(uint16_t);
+struct WriteQueue::Block : Node {
   static constexpr size_t kSlot = sizeof(uint16_t);
 
-  void* operator new(size_t) {
-    static_assert(sizeof(Block) == kBytes);
-    return FreeList<kBytes>::Take();
-  }
-  void operator delete(void* block) { FreeList<kBytes>::Give(block); }
+  Block(char* room, size_t capacity)
+      : room(room), capacity(static_cast<uint16_t>(capacity)) {}
 
-  size_t Append(std::string_view bytes) override {
-    const size_t used = end + (calls + 1) * kSlot;
-    if (used >= kRoom) return 0;
-    const size_t n = std::min(bytes.size(), kRoom - used);
-    std::memcpy(room + end, bytes.data(), n);
-    end += static_cast<uint16_t>(n);
-    return n;
+  // For bytes, if a call's end is still to fit.
+  size_t left() const {
+    const size_t used = end + (calls + size_t{1}) * kSlot;
+    return used < capacity ? capacity - used : 0;
   }
 
-  void EndCall() override {
+  // REQUIRES: bytes.size() <= left().
+  void Append(std::string_view bytes) {
+    std::memcpy(room + end, bytes.data(), bytes.size());
+    end += static_cast<uint16_t>(bytes.size());
+  }
+
+  void EndCall() {
     ++calls;
-    std::memcpy(room + kRoom - calls * kSlot, &end, kSlot);
+    std::memcpy(room + capacity - calls * kSlot, &end, kSlot);
+  }
+
+  uint16_t CallEnd(size_t call) const {
+    uint16_t at;
+    std::memcpy(&at, room + capacity - (call + 1) * kSlot, kSlot);
+    return at;
   }
 
   size_t Gather(absl::Span<iovec> pieces) const override {
-    pieces[0] = {.iov_base = const_cast<char*>(room) + begin,
-                 .iov_len = size()};
+    pieces[0] = {.iov_base = room + begin, .iov_len = size()};
     return 1;
   }
 
@@ -96,21 +95,32 @@ struct WriteQueue::Block final : Node {
     const size_t n = std::min(bytes, size());
     begin += static_cast<uint16_t>(n);
     const size_t ended_before = ended;
+    if (begin == end) ended = calls;
     while (ended < calls && CallEnd(ended) <= begin) ++ended;
     return {.bytes = n, .calls = ended - ended_before};
   }
 
-  uint16_t CallEnd(size_t call) const {
-    uint16_t at;
-    std::memcpy(&at, room + kRoom - (call + 1) * kSlot, kSlot);
-    return at;
-  }
-
+  char* const room;
+  const uint16_t capacity;
   uint16_t begin = 0;
   uint16_t end = 0;
   uint16_t calls = 0;  // That end in this block,
   uint16_t ended = 0;  // and of which nothing is left.
-  char room[kRoom];
+};
+
+template <size_t kBytes>
+struct WriteQueue::SizedBlock final : Block {
+  static constexpr size_t kRoom = kBytes - sizeof(Block);
+
+  SizedBlock() : Block(bytes, kRoom) {}
+
+  void* operator new(size_t) {
+    static_assert(sizeof(SizedBlock) <= kBytes);
+    return FreeList<kBytes>::Take();
+  }
+  void operator delete(void* block) { FreeList<kBytes>::Give(block); }
+
+  char bytes[kRoom];
 };
 
 // One call's shared bytes.
@@ -191,20 +201,31 @@ void WriteQueue::Append(std::string_view bytes) {
   if (bytes.empty()) return;
   bytes_ += bytes.size();
   ++calls_;
-  // Most servers answer with little, and there are many connections.
-  using First = Block<1024>;
-  using Further = Block<4096>;
-  if (head_ == nullptr && bytes.size() < First::kRoom) {
-    Link(new First);
-  } else if (head_ == nullptr) {
-    Link(new Further);
-  }
+  if (open_ == nullptr) Open(bytes.size());
   for (;;) {
-    bytes.remove_prefix(tail_->Append(bytes));
-    if (bytes.empty()) break;
-    Link(new Further);
+    const size_t left = open_->left();
+    if (bytes.size() <= left) break;
+    open_->Append(bytes.substr(0, left));
+    bytes.remove_prefix(left);
+    Open(bytes.size());
   }
-  tail_->EndCall();
+  open_->Append(bytes);
+  open_->EndCall();
+}
+
+// Most servers answer with little, and there are many connections: the first
+// block is small.
+void WriteQueue::Open(size_t bytes) {
+  using First = SizedBlock<1024>;
+  using Further = SizedBlock<4096>;
+  Block* block;
+  if (head_ == nullptr && bytes < First::kRoom) {
+    block = new First;
+  } else {
+    block = new Further;
+  }
+  Link(block);
+  open_ = block;
 }
 
 void WriteQueue::Append(absl::Cord bytes) {
@@ -304,6 +325,7 @@ void WriteQueue::Forget(uint64_t bytes) {
 void WriteQueue::Clear() {
   Node* node = std::exchange(head_, nullptr);
   tail_ = nullptr;
+  open_ = nullptr;
   calls_ = 0;
   bytes_ = 0;
   while (node != nullptr) {
@@ -320,18 +342,23 @@ void WriteQueue::Link(Node* node) {
     tail_->next = node;
   }
   tail_ = node;
+  open_ = nullptr;
 }
 
 WriteQueue::Node* WriteQueue::Unlink() {
   Node* node = head_;
   head_ = std::exchange(node->next, nullptr);
-  if (head_ == nullptr) tail_ = nullptr;
+  if (head_ == nullptr) {
+    tail_ = nullptr;
+    open_ = nullptr;
+  }
   return node;
 }
 
 void WriteQueue::Swap(WriteQueue& other) noexcept {
   std::swap(head_, other.head_);
   std::swap(tail_, other.tail_);
+  std::swap(open_, other.open_);
   std::swap(calls_, other.calls_);
   std::swap(bytes_, other.bytes_);
 }

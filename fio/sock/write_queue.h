@@ -73,12 +73,14 @@ class WriteQueue {
 
  private:
   struct Node;
-  template <size_t kBytes>
   struct Block;
+  template <size_t kBytes>
+  struct SizedBlock;
   struct CordNode;
   struct FileNode;
 
   void Swap(WriteQueue& other) noexcept;
+  void Open(size_t bytes);
   void Link(Node* node);
   Node* Unlink();
   size_t Gather(absl::Span<iovec> pieces) const;
@@ -88,6 +90,7 @@ class WriteQueue {
 
   Node* head_ = nullptr;
   Node* tail_ = nullptr;
+  Block* open_ = nullptr;  // The tail, if it is a block.
   size_t calls_ = 0;
   uint64_t bytes_ = 0;
 };
