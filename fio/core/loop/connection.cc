@@ -231,6 +231,14 @@ void Connection::Flush() {
   }
 }
 
+// Between callbacks or inside of one: the rest, with its callbacks, waits for
+// the end of the turn.
+void Connection::FlushNow() {
+  if (Has(kDead) || !socket_.wants_write()) return;
+  if (socket_.Flush().bytes > 0) Touch();
+  loop_->FlushLater(*this);
+}
+
 // The kernel had no memory, and nothing tells when it has.
 void Connection::FlushSoon() {
   loop_->RunAfter(kMemoryPause, [loop = loop_, id = id()] {

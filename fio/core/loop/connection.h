@@ -128,6 +128,7 @@ class alignas(64) Connection {
   void OnReadiness(Readiness readiness);
   void Deliver();
   void Flush();
+  void FlushNow();
   void Bury();
   void Shutdown();
 

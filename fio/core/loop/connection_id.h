@@ -25,8 +25,10 @@ class ConnectionId {
                         static_cast<uint32_t>(value));
   }
 
-  // The descriptor's number, for logs.
-  constexpr int fd() const { return static_cast<int>(value_ >> 32); }
+  // The descriptor's number, for logs; -1 if it names none.
+  constexpr int fd() const {
+    return generation() == 0 ? -1 : static_cast<int>(value_ >> 32);
+  }
   // Counts the connections of a process; 0 in an id that names none.
   constexpr uint32_t generation() const {
     return static_cast<uint32_t>(value_);

@@ -24,13 +24,17 @@ ConnectionTable::Entry ConnectionTable::Allocate(int fd) {
 }
 
 Connection* ConnectionTable::Find(ConnectionId id) {
-  const size_t page = static_cast<size_t>(id.fd()) / kPageSize;
-  if (page >= pages_.size() || pages_[page] == nullptr) return nullptr;
-  Connection& connection = pages_[page]->connections[id.fd() % kPageSize];
-  return connection.generation_ == id.generation() &&
-                 connection.Has(Connection::kInUse)
-             ? &connection
+  Connection* connection = FindByFd(id.fd());
+  return connection != nullptr && connection->generation_ == id.generation()
+             ? connection
              : nullptr;
+}
+
+Connection* ConnectionTable::FindByFd(int fd) {
+  const size_t page = static_cast<size_t>(fd) / kPageSize;
+  if (page >= pages_.size() || pages_[page] == nullptr) return nullptr;
+  Connection& connection = pages_[page]->connections[fd % kPageSize];
+  return connection.Has(Connection::kInUse) ? &connection : nullptr;
 }
 
 void ConnectionTable::Retire(Connection& connection) {
@@ -47,9 +51,10 @@ void ConnectionTable::Free(int fd) {
 }
 
 void ConnectionTable::ForEach(absl::FunctionRef<void(Connection&)> visit) {
-  for (const std::unique_ptr<Page>& page : pages_) {
-    if (page == nullptr) continue;
-    for (Connection& connection : page->connections) {
+  // By index: a visit may make connections, and pages for them.
+  for (size_t i = 0; i < pages_.size(); ++i) {
+    if (pages_[i] == nullptr) continue;
+    for (Connection& connection : pages_[i]->connections) {
       if (connection.Has(Connection::kInUse)) visit(connection);
     }
   }

@@ -31,6 +31,8 @@ class ConnectionTable {
 
   // Null if the id names no connection that is in use.
   Connection* Find(ConnectionId id);
+  // Null if no connection uses `fd`, which may be negative.
+  Connection* FindByFd(int fd);
 
   // From here on Find() does not know the connection; its memory stays.
   void Retire(Connection& connection);

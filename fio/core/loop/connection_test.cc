@@ -3,7 +3,9 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstddef>
+#include <deque>
 #include <functional>
 #include <memory>
 #include <string>
@@ -684,6 +686,112 @@ TEST_F(ConnectionDeathTest, MisuseNamesTheCall) {
   EXPECT_DEATH(connection.Attach(nullptr), "Connection::Attach: no protocol");
   EXPECT_DEATH(connection.Attach(std::make_unique<Recorder>(record_)),
                "Connection::Attach: it has a protocol");
+}
+
+// --- Names ---
+
+// Connections by hand, without the fixture's.
+class Pairs {
+ public:
+  ConnectionId Adopt() {
+    pairs_.push_back(LoopbackPair::Unix());
+    records_.emplace_back();
+    const absl::StatusOr<ConnectionId> id = loop_->Adopt(
+        std::move(pairs_.back().near), [this](Connection& connection) {
+          connection.Attach(std::make_unique<Recorder>(records_.back()));
+        });
+    EXPECT_TRUE(id.ok()) << id.status();
+    return *id;
+  }
+  Socket& far(size_t i) { return pairs_[i].far; }
+  Loop& loop() { return *loop_; }
+  void Turn() {
+    ASSERT_TRUE(loop_->RunOnce(MonotonicTime::InfinitePast()).ok());
+  }
+
+ private:
+  std::deque<LoopbackPair> pairs_;
+  std::deque<Record> records_;
+  const std::unique_ptr<Loop> loop_ = *Loop::Create({});
+};
+
+TEST(Uuid, RoundTrip) {
+  Pairs pairs;
+  const ConnectionId id = pairs.Adopt();
+  EXPECT_GE(id.fd(), 0);
+  EXPECT_EQ(ConnectionId::FromValue(id.value()), id);
+  EXPECT_EQ(pairs.loop().FindByFd(id.fd())->id(), id);
+  EXPECT_EQ(ConnectionId().fd(), -1);
+  EXPECT_EQ(ConnectionId::FromValue(0), ConnectionId());
+  EXPECT_EQ(pairs.loop().Find(ConnectionId()), nullptr);
+}
+
+TEST(Uuid, Fd2UuidUnknown) {
+  Pairs pairs;
+  for (const int fd : {-1, 0, 1'000'000, INT_MAX, INT_MIN}) {
+    EXPECT_EQ(pairs.loop().FindByFd(fd), nullptr);
+  }
+  EXPECT_EQ(pairs.loop().connection_count(), 0u) << "no side effect";
+}
+
+TEST(Uuid, ValidClosedStates) {
+  Pairs pairs;
+  Loop& loop = pairs.loop();
+  const ConnectionId id = pairs.Adopt();
+  EXPECT_TRUE(loop.Find(id)->is_open());
+  // Closing: still there, with something to get rid of.
+  EXPECT_TRUE(loop.Find(id)->Write(std::string(8 << 20, 'x')));
+  loop.Find(id)->Close();
+  pairs.Turn();
+  ASSERT_NE(loop.Find(id), nullptr);
+  EXPECT_FALSE(loop.Find(id)->is_open());
+  loop.Find(id)->Abort();
+  pairs.Turn();
+  EXPECT_EQ(loop.Find(id), nullptr);
+  EXPECT_EQ(loop.FindByFd(id.fd()), nullptr);
+  // Never opened, though the number is in use.
+  const ConnectionId next = pairs.Adopt();
+  EXPECT_EQ(loop.Find({next.fd(), next.generation() + 1}), nullptr);
+}
+
+// facil.io's generation had 8 bits.
+TEST(Uuid, Stale300Reuses) {
+  Pairs pairs;
+  Loop& loop = pairs.loop();
+  const ConnectionId first = pairs.Adopt();
+  ConnectionId last = first;
+  for (int i = 0; i < 300; ++i) {
+    loop.Find(last)->Abort();
+    pairs.Turn();
+    do {
+      last = pairs.Adopt();
+    } while (last.fd() != first.fd());
+    EXPECT_EQ(loop.Find(first), nullptr);
+    EXPECT_NE(last, first);
+  }
+}
+
+TEST(Flush, AllCounts) {
+  Pairs pairs;
+  EXPECT_EQ(pairs.loop().FlushAll(), 0u);
+  std::vector<ConnectionId> ids;
+  for (int i = 0; i < 3; ++i) ids.push_back(pairs.Adopt());
+  pairs.Turn();
+  const auto write = [&](int i, size_t bytes) {
+    EXPECT_TRUE(pairs.loop().Find(ids[i])->Write(std::string(bytes, 'x')));
+  };
+  write(0, 8 << 20);
+  write(1, 5);
+  write(2, 8 << 20);
+  EXPECT_EQ(pairs.loop().FlushAll(), 2u);
+  EXPECT_EQ(ReadAvailable(pairs.far(1)), "xxxxx");
+  size_t received = 0;
+  while (pairs.loop().FlushAll() > 1) {
+    received += ReadAvailable(pairs.far(0)).size();
+  }
+  received += ReadAvailable(pairs.far(0)).size();
+  EXPECT_EQ(received, size_t{8} << 20);
+  EXPECT_EQ(pairs.loop().FlushAll(), 1u);
 }
 
 }  // namespace

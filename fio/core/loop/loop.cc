@@ -263,6 +263,15 @@ absl::StatusOr<ConnectionId> Loop::Adopt(
   return id;
 }
 
+size_t Loop::FlushAll() {
+  size_t left = 0;
+  connections_.ForEach([&left](Connection& connection) {
+    connection.FlushNow();
+    if (connection.pending_bytes() > 0) ++left;
+  });
+  return left;
+}
+
 absl::StatusOr<WatchId> Loop::Watch(
     int fd, Interest interest, Trigger trigger,
     absl::AnyInvocable<void(Readiness)> callback) {

@@ -120,7 +120,13 @@ class Loop {
 
   // Null if the connection is gone. The pointer is good until the next turn.
   Connection* Find(ConnectionId id) { return connections_.Find(id); }
+  // The connection that uses the descriptor, likewise.
+  Connection* FindByFd(int fd) { return connections_.FindByFd(fd); }
   size_t connection_count() const { return connections_.size(); }
+
+  // Offers what is queued to the kernel now instead of at the end of the turn,
+  // and returns of how many connections something is left.
+  size_t FlushAll();
 
   // Calls `callback` when `fd`, which stays the caller's, is ready. Errors: as
   // Poller::Add().
