@@ -6,7 +6,6 @@
 #include <memory>
 #include <string>
 #include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -173,8 +172,11 @@ TEST_F(Hooks, SetInsideEveryCall) {
 
 // Every operation inside every call: nothing is lost, nothing runs twice.
 TEST_F(Hooks, TheSocketMayBeCalledFromInside) {
-  using Operation = void (*)(Socket&);
-  const std::pair<const char*, Operation> operations[] = {
+  struct Operation {
+    const char* name;
+    void (*run)(Socket&);
+  };
+  const Operation operations[] = {
       {"close", [](Socket& socket) { socket.Close(); }},
       {"abort", [](Socket& socket) { socket.Abort(); }},
       {"write", [](Socket& socket) { (void)socket.Write("more"); }},
@@ -189,8 +191,8 @@ TEST_F(Hooks, TheSocketMayBeCalledFromInside) {
   };
   for (const std::string_view call :
        {"read", "write", "flush", "before_close"}) {
-    for (const auto& [name, operation] : operations) {
-      SCOPED_TRACE(std::string(call) + " " + name);
+    for (const Operation& operation : operations) {
+      SCOPED_TRACE(std::string(call) + " " + operation.name);
       LoopbackPair pair = LoopbackPair::Unix();
       int released = 0;
       int closed = 0;
@@ -199,7 +201,7 @@ TEST_F(Hooks, TheSocketMayBeCalledFromInside) {
       script.on_call = [&](Socket& socket, std::string_view now) {
         if (now != call || done) return;
         done = true;
-        operation(socket);
+        operation.run(socket);
         EXPECT_GE(socket.fd(), 0) << "not closed under its own feet";
       };
       ASSERT_TRUE(pair.near.SetEnv({}, nullptr, [&](void*) { ++closed; }).ok());

@@ -126,11 +126,11 @@ struct WriteQueue::SizedBlock final : Block {
 // One call's shared bytes.
 struct WriteQueue::CordNode final : Node {
   explicit CordNode(absl::Cord cord)
+      // NOLINTNEXTLINE(clang-analyzer-optin.cplusplus.UninitializedObject)
       : bytes(std::move(cord)), left(bytes.size()), rest(bytes.char_begin()) {}
 
-  void* operator new(size_t size) {
+  void* operator new(size_t) {
     static_assert(sizeof(CordNode) <= kBytes);
-    ABSL_DCHECK_LE(size, kBytes);
     return FreeList<kBytes>::Take();
   }
   void operator delete(void* node) { FreeList<kBytes>::Give(node); }
@@ -168,7 +168,10 @@ struct WriteQueue::CordNode final : Node {
 struct WriteQueue::FileNode final : Node {
   explicit FileNode(FileRange range) : rest(std::move(range)) {}
 
-  void* operator new(size_t) { return FreeList<kBytes>::Take(); }
+  void* operator new(size_t) {
+    static_assert(sizeof(FileNode) <= kBytes);
+    return FreeList<kBytes>::Take();
+  }
   void operator delete(void* node) { FreeList<kBytes>::Give(node); }
 
   FileNode* file() override { return this; }
@@ -237,7 +240,6 @@ void WriteQueue::Append(absl::Cord bytes) {
 
 void WriteQueue::Append(FileRange file) {
   if (file.length() == 0) return;
-  static_assert(sizeof(FileNode) <= FileNode::kBytes);
   bytes_ += file.length();
   ++calls_;
   Link(new FileNode(std::move(file)));
