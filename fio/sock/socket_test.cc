@@ -432,8 +432,8 @@ TEST(Close, UnreadInputDoesNotCostTheReply) {
 }
 
 TEST(Close, ForceSkipsHook) {
-  LoopbackPair pair = LoopbackPair::Tcp();
   ScriptedTransport::Script script;
+  LoopbackPair pair = LoopbackPair::Tcp();
   script.writes = {{.error = EAGAIN}};
   ASSERT_TRUE(
       pair.near.SetTransport(std::make_unique<ScriptedTransport>(script)).ok());
@@ -501,6 +501,7 @@ TEST(Slow, HardLimitClosesFd) {
 }
 
 TEST(Slow, AboveTheHighMarkItWantsNoInputUntilHalfHasLeft) {
+  ScriptedTransport::Script script;
   LoopbackPair pair = LoopbackPair::Unix();
   Socket& socket = pair.near;
   socket.SetWatermarks({.high_bytes = 1000});
@@ -509,7 +510,6 @@ TEST(Slow, AboveTheHighMarkItWantsNoInputUntilHalfHasLeft) {
   EXPECT_TRUE(socket.Write("b").ok());
   EXPECT_EQ(socket.level(), Watermarks::Level::kHigh);
   EXPECT_FALSE(socket.wants_read());
-  ScriptedTransport::Script script;
   script.writes = {
       {.bytes = 500}, {.error = EAGAIN}, {.bytes = 1}, {.error = EAGAIN}};
   ASSERT_TRUE(

@@ -39,9 +39,9 @@ class Hooks : public ::testing::Test {
         socket_.SetTransport(std::make_unique<ScriptedTransport>(script)).ok());
   }
 
+  ScriptedTransport::Script script_;
   LoopbackPair pair_ = LoopbackPair::Unix();
   Socket& socket_ = pair_.near;
-  ScriptedTransport::Script script_;
   char buffer_[64];
 };
 
