@@ -96,7 +96,7 @@ class Socket::Busy {
   ~Busy() {
     if ((before_ & kBusy) != 0) return;
     socket_.Clear(kBusy);
-    socket_.AfterCallbacks((before_ & kClosing) == 0);
+    socket_.AfterCallbacks(before_);
   }
 
  private:
@@ -134,13 +134,13 @@ void Socket::ReleaseIdleState() {
   }
 }
 
-void Socket::AfterCallbacks(bool was_open) {
+void Socket::AfterCallbacks(uint16_t flags_before) {
   if (state_ != nullptr && !state_->retired.empty()) {
     std::exchange(state_->retired, {}).clear();
   }
   if (Has(kOver)) {
     EndLater();
-  } else if (was_open && Has(kClosing) && !Has(kHeld)) {
+  } else if (Has((kClosing | kShutdownWrite) & ~flags_before) && !Has(kHeld)) {
     static_cast<void>(Flush());
   }
 }
@@ -187,7 +187,11 @@ IoResult Socket::Read(absl::Span<char> out) {
       transport == nullptr ? PlainRead(fd(), out) : transport->Read(*this, out);
   if (read.error == ENOTCONN) read.error = EAGAIN;
   Clear(kDrained);
-  if (read.bytes < out.size()) Set(kDrained);
+  // What a transport gives says nothing about the kernel, except when it has
+  // nothing.
+  if (read.would_block() || (transport == nullptr && read.bytes < out.size())) {
+    Set(kDrained);
+  }
   if (read.failed()) {
     EndLater();
   } else if (read.ok() && read.bytes == 0) {
@@ -286,7 +290,8 @@ bool Socket::wants_read() const {
 bool Socket::wants_write() const {
   if (!IsValid() || error_ != 0) return false;
   return pending_calls() > 0 || Has(kHeldBack) ||
-         (Has(kClosing) && !Has(kLingering));
+         (Has(kClosing) && !Has(kLingering)) ||
+         (Has(kShutdownWrite) && !Has(kFinSent));
 }
 
 IoResult Socket::Flush() {

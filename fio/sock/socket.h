@@ -238,7 +238,7 @@ class Socket {
   void WriteFailed(int error);
   void EndLater();
   void End();
-  void AfterCallbacks(bool was_open);
+  void AfterCallbacks(uint16_t flags_before);
   void ReleaseIdleState();
 
   UniqueFd fd_;

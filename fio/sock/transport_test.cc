@@ -225,6 +225,19 @@ TEST_F(Hooks, TheSocketMayBeCalledFromInside) {
   }
 }
 
+TEST_F(Hooks, ShutdownFromInsideIsCarriedOut) {
+  socket_.AllowHalfOpen();
+  script_.on_call = [](Socket& socket, std::string_view call) {
+    if (call != "read") return;
+    EXPECT_TRUE(socket.ShutdownWrite().would_block());
+  };
+  Use(script_);
+  EXPECT_TRUE(socket_.Read(absl::MakeSpan(buffer_)).would_block());
+  EXPECT_EQ(ReadToEnd(pair_.far), "");
+  EXPECT_GE(socket_.fd(), 0);
+  EXPECT_FALSE(socket_.wants_write());
+}
+
 TEST_F(Hooks, ATransportThatTakesNothingDoesNotSpin) {
   script_.writes = {{.bytes = 0}};
   Use(script_);
