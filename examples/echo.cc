@@ -23,7 +23,7 @@
 #include "fio/fio.h"
 
 ABSL_FLAG(std::string, url, "tcp://0.0.0.0:3000",
-          "where to listen; port 0 picks a free one");
+          "where to listen, tcp or unix; port 0 picks a free one");
 ABSL_FLAG(int, threads, 1, "event loops, each on a thread of its own");
 ABSL_FLAG(int, workers, 1, "processes that serve");
 ABSL_FLAG(absl::Duration, timeout, absl::Seconds(5),
@@ -75,7 +75,8 @@ absl::Status Serve(const std::vector<char*>& arguments) {
   if (!address.ok()) return address.status();
   // In the loop's first turn, when signals are already being taken care of.
   reactor.Post([&address] {
-    std::printf("listening on tcp://%s\n", address->ToString().c_str());
+    std::printf("listening on %s%s\n", address->ip().empty() ? "" : "tcp://",
+                address->ToString().c_str());
     std::fflush(stdout);
   });
   return reactor.Run();

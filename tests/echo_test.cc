@@ -202,8 +202,8 @@ void ExpectRefusal(const std::vector<std::string>& flags,
 TEST(EchoExample, MistakesAreOneLineAndExitCodeOne) {
   ExpectRefusal({"--url=nonsense"}, "listen: url 'nonsense': no '://'");
   ExpectRefusal({"--url=tcp://127.0.0.1:99999"}, "0 to 65535");
-  ExpectRefusal({"--url=tcp://127.0.0.1"}, "the port is missing");
-  ExpectRefusal({"--url=http://127.0.0.1:0"}, "tcp, tcp4, tcp6");
+  ExpectRefusal({"--url=ftp://127.0.0.1:0"}, "tcp, tcp4, tcp6");
+  ExpectRefusal({"--url=udp://127.0.0.1:0"}, "datagrams make no connections");
   ExpectRefusal({"--url=tcp://192.0.2.1:0"}, "bind 192.0.2.1:0: Cannot assign");
   ExpectRefusal({"--timeout=soon"}, "timeout");
   ExpectRefusal({"--timeout=-1s"}, "--timeout is negative");

@@ -34,19 +34,6 @@ absl::Status ListenError(const Url& url, const absl::Status& cause) {
                                                  ": ", cause.message()));
 }
 
-absl::StatusOr<ListenSocket> ListenOnFirst(
-    const std::vector<SocketAddress>& addresses,
-    const ListenSocket::Options& options) {
-  absl::Status last;
-  for (const SocketAddress& address : addresses) {
-    absl::StatusOr<ListenSocket> socket =
-        ListenSocket::Listen(address, options);
-    if (socket.ok()) return socket;
-    last = socket.status();
-  }
-  return last;
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
@@ -54,10 +41,13 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
   if (options.on_open == nullptr) {
     return ListenError(url, absl::InvalidArgumentError("on_open is missing"));
   }
+  if (url.kind() == Url::Kind::kDatagram) {
+    return ListenError(
+        url, absl::InvalidArgumentError("datagrams make no connections"));
+  }
   const absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(url);
   if (!addresses.ok()) return ListenError(url, addresses.status());
-  absl::StatusOr<ListenSocket> socket =
-      ListenOnFirst(*addresses, {.backlog = options.backlog});
+  absl::StatusOr<ListenSocket> socket = ListenOnAny(*addresses, options.socket);
   if (!socket.ok()) return ListenError(url, socket.status());
   auto listener = std::unique_ptr<Listener>(
       new Listener(loop, *std::move(socket), std::move(options)));

@@ -5,8 +5,6 @@
 #ifndef FIO_CORE_LISTENER_H_
 #define FIO_CORE_LISTENER_H_
 
-#include <sys/socket.h>
-
 #include <memory>
 #include <utility>
 
@@ -26,16 +24,16 @@ struct ListenOptions {
   // attaches a protocol or closes.
   absl::AnyInvocable<void(Connection&)> on_open = nullptr;
 
-  // How many connections the kernel completes ahead; see listen(2).
-  int backlog = SOMAXCONN;
+  // Of the listening socket, and what accepted ones inherit from it.
+  ListenSocketOptions socket = {};
 };
 
 class Listener {
  public:
   // Listens on the first address of `url` that can be bound; blocks while a
   // name is resolved. `loop` outlives the listener. Errors: kInvalidArgument
-  // without an on_open; those of Resolve() and ListenSocket::Listen(), of the
-  // last address. All begin with "listen" and the url.
+  // without an on_open or for datagrams; those of Resolve() and ListenOnAny().
+  // All begin with "listen" and the url.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, const Url& url, ListenOptions options);
 

@@ -18,6 +18,7 @@
 #include "fio/core/poller/signal_watch.h"
 #include "fio/core/process/descriptor_limit.h"
 #include "fio/defer/task_queue.h"
+#include "fio/sock/listen_defaults.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/url.h"
 
@@ -54,13 +55,13 @@ Reactor::~Reactor() = default;
 absl::StatusOr<ListenerId> Reactor::Listen(std::string_view url,
                                            ListenOptions options) {
   if (!loop_.ok()) return loop_.status();
-  const absl::StatusOr<Url> parsed = Url::Parse(url);
-  if (!parsed.ok()) {
-    return absl::Status(parsed.status().code(),
-                        absl::StrCat("listen: ", parsed.status().message()));
+  const absl::StatusOr<Url> complete = listen_defaults_.Complete(url);
+  if (!complete.ok()) {
+    return absl::Status(complete.status().code(),
+                        absl::StrCat("listen: ", complete.status().message()));
   }
   absl::StatusOr<std::unique_ptr<Listener>> listener =
-      Listener::Create(**loop_, *parsed, std::move(options));
+      Listener::Create(**loop_, *complete, std::move(options));
   if (!listener.ok()) return listener.status();
   const auto id = static_cast<ListenerId>(++last_listener_);
   listeners_[id] = *std::move(listener);

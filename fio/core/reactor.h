@@ -28,6 +28,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/poller/signal_watch.h"
 #include "fio/defer/task_queue.h"
+#include "fio/sock/listen_defaults.h"
 #include "fio/sock/socket_address.h"
 
 namespace fio {
@@ -62,8 +63,10 @@ class Reactor {
   ~Reactor();
 
   // Listens from now on; connections wait in the kernel until Run() accepts
-  // them. May block to resolve a name. Errors: as Listener::Create(); those of
-  // the constructor; kInvalidArgument for a bad url.
+  // them. What `url` leaves out is filled in as by ListenDefaults, so the empty
+  // one is tcp://0.0.0.0:3000. May block to resolve a name. Errors: as
+  // Listener::Create(); those of the constructor; kInvalidArgument for a bad
+  // url.
   absl::StatusOr<ListenerId> Listen(std::string_view url,
                                     ListenOptions options);
 
@@ -97,6 +100,7 @@ class Reactor {
   const ReactorOptions options_;
   const absl::StatusOr<std::unique_ptr<Loop>> loop_;
 
+  ListenDefaults listen_defaults_;
   absl::flat_hash_map<ListenerId, std::unique_ptr<Listener>> listeners_;
   uint64_t last_listener_ = 0;
   int stop_signals_ = 0;  // Of this Run().

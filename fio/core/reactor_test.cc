@@ -3,10 +3,12 @@
 #include <netinet/in.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdlib>
 #include <functional>
 #include <memory>
 #include <string>
@@ -130,7 +132,7 @@ TEST(Reactor, ListenErrorsNameTheUrlAndTheCall) {
               HasSubstr(absl::StrCat("listen ", in_use, ": bind ")));
   EXPECT_THAT(error(in_use), HasSubstr("Address already in use"));
   EXPECT_THAT(error("nonsense"), HasSubstr("listen: url 'nonsense'"));
-  EXPECT_THAT(error("tcp://127.0.0.1"), HasSubstr("port is missing"));
+  EXPECT_THAT(error("udp://127.0.0.1:0"), HasSubstr("datagrams"));
   EXPECT_THAT(reactor.Listen("tcp://127.0.0.1:0", {}).status().message(),
               HasSubstr("listen tcp://127.0.0.1:0: on_open is missing"));
 }
@@ -145,6 +147,39 @@ TEST(Reactor, ListensOnIpv6) {
   reactor.loop().RunAfter(absl::Milliseconds(1), [&] { reactor.Stop(); });
   EXPECT_TRUE(reactor.Run().ok());
   EXPECT_EQ(ReadToEnd(client), "hellobye");
+}
+
+TEST(Reactor, ListensOnAUnixPathAndRemovesIt) {
+  char folder[] = "/tmp/fio_reactor_XXXXXX";
+  ASSERT_NE(mkdtemp(folder), nullptr);
+  const std::string path = absl::StrCat(folder, "/x.sock");
+  Reactor reactor({.handle_signals = false});
+  const absl::StatusOr<ListenerId> listener = reactor.Listen(
+      path, {.on_open = AttachEcho, .socket = {.unix_mode = 0600}});
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  EXPECT_EQ(reactor.ListenAddress(*listener)->path(), path);
+  Socket client = ConnectTo(*reactor.ListenAddress(*listener));
+  EXPECT_TRUE(client.Write("hello").ok());
+  reactor.loop().RunAfter(absl::Milliseconds(1), [&] { reactor.Stop(); });
+  EXPECT_TRUE(reactor.Run().ok());
+  EXPECT_EQ(ReadToEnd(client), "hellobye");
+  EXPECT_EQ(access(path.c_str(), F_OK), -1);
+  EXPECT_EQ(rmdir(folder), 0);
+}
+
+TEST(Reactor, FillsInWhatTheUrlLeavesOut) {
+  ASSERT_EQ(setenv("ADDRESS", "127.0.0.1", 1), 0);
+  ASSERT_EQ(setenv("PORT", "0", 1), 0);
+  Reactor reactor({.handle_signals = false});
+  for (const char* url : {"", "tcp://"}) {
+    const absl::StatusOr<ListenerId> listener =
+        reactor.Listen(url, {.on_open = AttachEcho});
+    ASSERT_TRUE(listener.ok()) << listener.status();
+    EXPECT_EQ(reactor.ListenAddress(*listener)->ip(), "127.0.0.1");
+    EXPECT_NE(reactor.ListenAddress(*listener)->port(), 0);
+  }
+  ASSERT_EQ(unsetenv("ADDRESS"), 0);
+  ASSERT_EQ(unsetenv("PORT"), 0);
 }
 
 TEST(Reactor, AClosedListenerRefusesAndKeepsItsConnections) {

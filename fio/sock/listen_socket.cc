@@ -1,7 +1,5 @@
 #include "fio/sock/listen_socket.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -9,62 +7,126 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
+#include "fio/sock/internal/bound_path.h"
+#include "fio/sock/internal/call_failed.h"
+#include "fio/sock/internal/socket_builder.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
 
 namespace fio {
 namespace {
 
-absl::Status Failed(const char* call, const SocketAddress& address) {
-  return absl::ErrnoToStatus(errno,
-                             absl::StrCat(call, " ", address.ToString()));
+using sock_internal::BadOption;
+using sock_internal::BoundPath;
+using sock_internal::CallFailed;
+using sock_internal::SocketBuilder;
+
+// What is wrong with `options`, or null.
+const char* Objection(const SocketAddress& address,
+                      const ListenSocketOptions& options) {
+  const bool unix = address.family() == AF_UNIX;
+  if (address.size() == 0) return "there is no address";
+  if (options.backlog < 0) return "backlog is negative";
+  if (options.defer_accept < absl::ZeroDuration()) {
+    return "defer_accept is negative";
+  }
+  if (unix && options.reuse_port) return "reuse_port is for TCP";
+  if (unix && options.exclusive) return "exclusive is for TCP";
+  if (unix && options.keepalive.has_value()) return "keepalive is for TCP";
+  if (unix && options.defer_accept > absl::ZeroDuration()) {
+    return "defer_accept is for TCP";
+  }
+  if (options.v6_only && address.family() != AF_INET6) {
+    return "v6_only is for IPv6";
+  }
+  if (options.unix_mode.has_value() && address.path().empty()) {
+    return "unix_mode is for Unix paths";
+  }
+  if (options.unix_mode.value_or(0) > 07777) return "unix_mode is no mode";
+  return nullptr;
 }
 
-bool Enable(const UniqueFd& fd, int level, int option) {
-  const int on = 1;
-  return setsockopt(fd.get(), level, option, &on, sizeof(on)) == 0;
+void SetTcpOptions(SocketBuilder& builder, const SocketAddress& address,
+                   const ListenSocketOptions& options) {
+  builder.Set(sock_internal::kReuseAddress, options.reuse_address);
+  if (options.reuse_port && !options.exclusive) {
+    builder.Set(sock_internal::kReusePort, 1);
+  }
+  if (address.family() == AF_INET6) {
+    builder.Set(sock_internal::kV6Only, options.v6_only);
+  }
+  if (options.nodelay) builder.Set(sock_internal::kNodelay, 1);
+  if (options.keepalive.has_value()) builder.SetKeepAlive(*options.keepalive);
+  if (options.defer_accept > absl::ZeroDuration()) {
+    builder.Set(sock_internal::kDeferAccept,
+                sock_internal::WholeSeconds(options.defer_accept));
+  }
 }
 
 }  // namespace
 
 absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
                                                   const Options& options) {
-  UniqueFd fd(socket(address.family(),
-                     SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
-  if (!fd) return Failed("socket", address);
-  // On Linux accepted sockets inherit TCP_NODELAY, which saves each of them a
-  // system call.
-  if (!Enable(fd, SOL_SOCKET, SO_REUSEADDR) ||
-      !Enable(fd, IPPROTO_TCP, TCP_NODELAY)) {
-    return Failed("setsockopt", address);
+  const char* objection = Objection(address, options);
+  if (objection != nullptr) return BadOption("listen", address, objection);
+  SocketBuilder builder(address, SOCK_STREAM);
+  if (address.family() != AF_UNIX) SetTcpOptions(builder, address, options);
+  BoundPath path = builder.Bind(address, options.unix_mode);
+  if (builder.status().ok() &&
+      Sys().listen(builder.fd(), options.backlog) != 0) {
+    builder.Check(CallFailed("listen", address));
   }
-  if (bind(fd.get(), address.data(), address.size()) != 0) {
-    return Failed("bind", address);
+  // Only now: bind(2) and listen(2) have found nobody else there.
+  if (options.reuse_port && options.exclusive) {
+    builder.Set(sock_internal::kReusePort, 1);
   }
-  if (listen(fd.get(), options.backlog) != 0) return Failed("listen", address);
-  const int number = fd.get();
-  ListenSocket result(std::move(fd), {});
-  sockaddr_storage bound;
-  socklen_t size = sizeof(bound);
-  if (getsockname(number, reinterpret_cast<sockaddr*>(&bound), &size) != 0) {
-    return Failed("getsockname", address);
-  }
-  absl::StatusOr<SocketAddress> local = SocketAddress::FromSockaddr(
-      reinterpret_cast<const sockaddr*>(&bound), size);
-  if (!local.ok()) return local.status();
-  result.local_address_ = *local;
-  return result;
+  if (!builder.status().ok()) return builder.status();
+  return ListenSocket(builder.Release(), std::move(path));
+}
+
+ListenSocket::ListenSocket(UniqueFd fd, BoundPath path)
+    : fd_(std::move(fd)),
+      path_(std::move(path)),
+      local_address_(sock_internal::LocalAddress(fd_.get())) {}
+
+ListenSocket& ListenSocket::operator=(ListenSocket&& other) noexcept {
+  path_ = std::move(other.path_);  // Removes the old one before it closes.
+  fd_ = std::move(other.fd_);
+  local_address_ = other.local_address_;
+  return *this;
 }
 
 ListenSocket::Accepted ListenSocket::Accept() {
   for (;;) {
+    sockaddr_storage storage;
+    socklen_t size = sizeof(storage);
+    auto* peer = reinterpret_cast<sockaddr*>(&storage);
     UniqueFd fd(
-        accept4(this->fd(), nullptr, nullptr, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (fd) return {.socket = Socket(std::move(fd))};
+        Sys().accept4(this->fd(), peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+    if (fd) {
+      return {.socket = Socket(std::move(fd)),
+              .peer_address = SocketAddress::FromSockaddr(peer, size)
+                                  .value_or(SocketAddress())};
+    }
     if (errno != EINTR && errno != ECONNABORTED) return {.error = errno};
   }
+}
+
+absl::StatusOr<ListenSocket> ListenOnAny(
+    absl::Span<const SocketAddress> addresses,
+    const ListenSocketOptions& options) {
+  absl::Status last = absl::InvalidArgumentError("listen: there is no address");
+  for (const SocketAddress& address : addresses) {
+    absl::StatusOr<ListenSocket> socket =
+        ListenSocket::Listen(address, options);
+    if (socket.ok()) return socket;
+    last = socket.status();
+  }
+  return last;
 }
 
 }  // namespace fio

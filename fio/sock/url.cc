@@ -1,12 +1,15 @@
 #include "fio/sock/url.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -15,27 +18,48 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 
 namespace fio {
 namespace {
 
-constexpr std::pair<std::string_view, Url::Scheme> kSchemes[] = {
-    {"tcp", Url::Scheme::kTcp},
-    {"tcp4", Url::Scheme::kTcp4},
-    {"tcp6", Url::Scheme::kTcp6},
+struct SchemeTraits {
+  std::string_view name;
+  Url::Kind kind;
+  std::optional<uint16_t> default_port;
+};
+
+// In the order of Url::Scheme.
+constexpr SchemeTraits kSchemes[] = {
+    {"tcp", Url::Kind::kStream, {}},    {"tcp4", Url::Kind::kStream, {}},
+    {"tcp6", Url::Kind::kStream, {}},   {"udp", Url::Kind::kDatagram, {}},
+    {"udp4", Url::Kind::kDatagram, {}}, {"udp6", Url::Kind::kDatagram, {}},
+    {"http", Url::Kind::kStream, 80},   {"https", Url::Kind::kStream, 443},
+    {"ws", Url::Kind::kStream, 80},     {"wss", Url::Kind::kStream, 443},
+    {"unix", Url::Kind::kUnix, {}},
 };
 
 // The longest name that DNS knows; see RFC 1035, section 2.3.4.
 constexpr size_t kMaxHostBytes = 255;
 
-absl::Status Malformed(std::string_view text, std::string_view why) {
-  return absl::InvalidArgumentError(
-      absl::StrCat("url '", absl::CHexEscape(text.substr(0, 300)), "': ", why));
+const SchemeTraits& TraitsOf(Url::Scheme scheme) {
+  return kSchemes[static_cast<size_t>(scheme)];
 }
 
 bool IsHostCharacter(char c) {
   return absl::ascii_isgraph(static_cast<unsigned char>(c)) &&
          !absl::StrContains("/?#@[]\\", c);
+}
+
+bool IsControlCharacter(char c) {
+  return absl::ascii_iscntrl(static_cast<unsigned char>(c));
+}
+
+// A scope may follow; what it may be is the system's business.
+bool IsIpv6(std::string_view host) {
+  const std::string address(host.substr(0, host.find('%')));
+  in6_addr ignored;
+  return inet_pton(AF_INET6, address.c_str(), &ignored) == 1;
 }
 
 std::optional<uint16_t> ParsePort(std::string_view digits) {
@@ -51,51 +75,80 @@ std::optional<uint16_t> ParsePort(std::string_view digits) {
 }  // namespace
 
 absl::StatusOr<Url> Url::Parse(std::string_view text) {
+  Url url;
+  const std::string_view wrong = url.Set(text);
+  if (wrong.empty()) return url;
+  return absl::InvalidArgumentError(absl::StrCat(
+      "url '", absl::CHexEscape(text.substr(0, 300)), "': ", wrong));
+}
+
+std::string_view Url::Set(std::string_view text) {
+  if (text.starts_with('/')) {
+    scheme_ = Scheme::kUnix;
+    return SetPath(text);
+  }
   const size_t colon = text.find("://");
   if (colon == std::string_view::npos) {
-    return Malformed(text, "no '://'; one looks like tcp://127.0.0.1:3000");
+    return "no '://'; one looks like tcp://127.0.0.1:3000";
   }
-  const auto* scheme = std::find_if(
-      std::begin(kSchemes), std::end(kSchemes),
-      [&](const auto& s) { return s.first == text.substr(0, colon); });
+  const auto* scheme =
+      std::find_if(std::begin(kSchemes), std::end(kSchemes),
+                   [name = text.substr(0, colon)](const SchemeTraits& traits) {
+                     return traits.name == name;
+                   });
   if (scheme == std::end(kSchemes)) {
-    return Malformed(text, "the scheme is not one of tcp, tcp4, tcp6");
+    return "the scheme is not one of tcp, tcp4, tcp6, udp, udp4, udp6, http, "
+           "https, ws, wss, unix";
   }
-  Url url;
-  url.scheme_ = scheme->second;
-  std::string_view rest = text.substr(colon + 3);
-  const bool bracketed = !rest.empty() && rest.front() == '[';
-  const size_t host_end = bracketed ? rest.find(']') : rest.find(':');
+  scheme_ = static_cast<Scheme>(scheme - kSchemes);
+  text.remove_prefix(colon + 3);
+  return scheme_ == Scheme::kUnix ? SetPath(text) : SetHostAndPort(text);
+}
+
+std::string_view Url::SetPath(std::string_view text) {
+  if (text.empty() || text == "@") return "the path is missing";
+  if (std::any_of(text.begin(), text.end(), IsControlCharacter)) {
+    return "a control character in the path";
+  }
+  path_ = std::string(text);
+  return {};
+}
+
+std::string_view Url::SetHostAndPort(std::string_view text) {
+  if (default_port().has_value()) absl::ConsumeSuffix(&text, "/");
+  const bool bracketed = text.starts_with('[');
+  const size_t host_end = bracketed ? text.find(']') : text.find(':');
   if (bracketed && host_end == std::string_view::npos) {
-    return Malformed(text, "'[' without ']'");
+    return "'[' without ']'";
   }
-  url.host_ = std::string(bracketed ? rest.substr(1, host_end - 1)
-                                    : rest.substr(0, host_end));
-  if (url.host_.size() > kMaxHostBytes ||
-      !std::all_of(url.host_.begin(), url.host_.end(), IsHostCharacter)) {
-    return Malformed(text, "that is no host");
+  host_ = std::string(bracketed ? text.substr(1, host_end - 1)
+                                : text.substr(0, host_end));
+  if (host_.size() > kMaxHostBytes ||
+      !std::all_of(host_.begin(), host_.end(), IsHostCharacter)) {
+    return "that is no host";
   }
-  if (bracketed && !absl::StrContains(url.host_, ':')) {
-    return Malformed(text, "brackets are for IPv6 addresses");
+  if (bracketed && !IsIpv6(host_)) {
+    return "brackets are for IPv6 addresses";
   }
-  if (host_end == std::string_view::npos) return url;
-  rest.remove_prefix(host_end + (bracketed ? 1 : 0));
-  if (rest.empty()) return url;
-  url.port_ = rest.front() == ':' ? ParsePort(rest.substr(1)) : std::nullopt;
-  if (!url.port_.has_value()) {
-    return Malformed(text,
-                     "what follows the host is no ':' and port (0 to 65535)");
-  }
-  return url;
+  if (host_end == std::string_view::npos) return {};
+  text.remove_prefix(host_end + (bracketed ? 1 : 0));
+  if (text.empty()) return {};
+  if (text.front() == ':') port_ = ParsePort(text.substr(1));
+  return port_.has_value()
+             ? ""
+             : "what follows the host is no ':' and port (0 to 65535)";
+}
+
+Url::Kind Url::kind() const { return TraitsOf(scheme_).kind; }
+
+std::optional<uint16_t> Url::default_port() const {
+  return TraitsOf(scheme_).default_port;
 }
 
 std::string Url::ToString() const {
-  const auto* scheme =
-      std::find_if(std::begin(kSchemes), std::end(kSchemes),
-                   [&](const auto& s) { return s.second == scheme_; });
   const bool bracketed = absl::StrContains(host_, ':');
-  return absl::StrCat(scheme->first, "://", bracketed ? "[" : "", host_,
-                      bracketed ? "]" : "",
+  return absl::StrCat(TraitsOf(scheme_).name, "://", path_,
+                      bracketed ? "[" : "", host_, bracketed ? "]" : "",
                       port_.has_value() ? absl::StrCat(":", *port_) : "");
 }
 

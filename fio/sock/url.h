@@ -1,12 +1,23 @@
-// A Url names where to listen or connect: a transport, a host and a port.
+// A Url names where to listen, connect or send: a transport, and a host and
+// port or a path.
 //
 //   tcp://127.0.0.1:3000    tcp://example.org:80    tcp://[::1]:3000
 //   tcp4://localhost:3000   only IPv4 addresses of the name
 //   tcp6://localhost:3000   only IPv6 addresses of the name
 //   tcp://:3000             no host: every IPv4 address of this machine
+//   udp:// udp4:// udp6://  as tcp, for datagrams
+//   http:// ws://           tcp, whose port is 80 if there is none
+//   https:// wss://         tcp, whose port is 443 if there is none
+//   unix:///run/x.sock      a Unix socket; also without the scheme: /run/x.sock
+//   unix://run/x.sock       one relative to the working directory
+//   unix://@name            one in Linux's abstract namespace
+//
+// This is an address and no more: a user, path, query or fragment after the
+// host is an error, but for the "/" that people write after http://host. The
+// path of a Unix socket is taken byte by byte, without escapes.
 //
 // Only the text is checked here; Resolve() (fio/sock/resolve.h) asks the system
-// what a host means.
+// what it means.
 //
 // Thread safety: a value.
 
@@ -24,16 +35,37 @@ namespace fio {
 
 class Url {
  public:
-  enum class Scheme : uint8_t { kTcp, kTcp4, kTcp6 };
+  enum class Scheme : uint8_t {
+    kTcp,
+    kTcp4,
+    kTcp6,
+    kUdp,
+    kUdp4,
+    kUdp6,
+    kHttp,
+    kHttps,
+    kWs,
+    kWss,
+    kUnix,
+  };
+  // What the scheme comes to: TCP, UDP, or a Unix stream.
+  enum class Kind : uint8_t { kStream, kDatagram, kUnix };
 
   // Errors: kInvalidArgument, with `text` and what is wrong with it.
   static absl::StatusOr<Url> Parse(std::string_view text);
 
   Scheme scheme() const { return scheme_; }
+  Kind kind() const;
+
   // Without the brackets of an IPv6 literal; may be empty.
   const std::string& host() const { return host_; }
-  // 0 to 65535, or absent.
+  // As written: 0 to 65535, or absent.
   std::optional<uint16_t> port() const { return port_; }
+  // The scheme's own port, 80 or 443, or absent.
+  std::optional<uint16_t> default_port() const;
+
+  // Of a Unix socket, with the "@" of an abstract name; otherwise empty.
+  const std::string& path() const { return path_; }
 
   // What Parse() takes and gives back as an equal Url.
   std::string ToString() const;
@@ -43,9 +75,15 @@ class Url {
  private:
   Url() = default;
 
+  // Each returns what is wrong with the text, or nothing.
+  std::string_view Set(std::string_view text);
+  std::string_view SetHostAndPort(std::string_view text);
+  std::string_view SetPath(std::string_view text);
+
   Scheme scheme_ = Scheme::kTcp;
   std::string host_;
   std::optional<uint16_t> port_;
+  std::string path_;
 };
 
 }  // namespace fio

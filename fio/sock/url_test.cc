@@ -19,6 +19,7 @@ TEST(Url, ParsesHostAndPort) {
   EXPECT_EQ(url->scheme(), Url::Scheme::kTcp);
   EXPECT_EQ(url->host(), "example.org");
   EXPECT_EQ(url->port(), 3000);
+  EXPECT_EQ(url->path(), "");
 }
 
 TEST(Url, ParsesBracketedIpv6) {
@@ -36,10 +37,59 @@ TEST(Url, HostAndPortMayBeAbsent) {
   EXPECT_EQ(Url::Parse("tcp://[::]")->port(), std::nullopt);
 }
 
+TEST(Url, TheSchemeTellsTheKindAndItsOwnPort) {
+  struct {
+    const char* text;
+    Url::Scheme scheme;
+    Url::Kind kind;
+    std::optional<uint16_t> default_port;
+  } cases[] = {
+      {"tcp://h", Url::Scheme::kTcp, Url::Kind::kStream, {}},
+      {"tcp4://h", Url::Scheme::kTcp4, Url::Kind::kStream, {}},
+      {"tcp6://h", Url::Scheme::kTcp6, Url::Kind::kStream, {}},
+      {"udp://h", Url::Scheme::kUdp, Url::Kind::kDatagram, {}},
+      {"udp4://h", Url::Scheme::kUdp4, Url::Kind::kDatagram, {}},
+      {"udp6://h", Url::Scheme::kUdp6, Url::Kind::kDatagram, {}},
+      {"http://h", Url::Scheme::kHttp, Url::Kind::kStream, 80},
+      {"https://h", Url::Scheme::kHttps, Url::Kind::kStream, 443},
+      {"ws://h", Url::Scheme::kWs, Url::Kind::kStream, 80},
+      {"wss://h", Url::Scheme::kWss, Url::Kind::kStream, 443},
+      {"unix://h", Url::Scheme::kUnix, Url::Kind::kUnix, {}},
+  };
+  for (const auto& c : cases) {
+    const absl::StatusOr<Url> url = Url::Parse(c.text);
+    ASSERT_TRUE(url.ok()) << url.status();
+    EXPECT_EQ(url->scheme(), c.scheme) << c.text;
+    EXPECT_EQ(url->kind(), c.kind) << c.text;
+    EXPECT_EQ(url->default_port(), c.default_port) << c.text;
+    EXPECT_EQ(url->port(), std::nullopt) << c.text;
+    EXPECT_EQ(url->ToString(), c.text);
+  }
+}
+
+TEST(Url, UnixPathsAreTakenByteByByte) {
+  EXPECT_EQ(Url::Parse("unix:///run/x.sock")->path(), "/run/x.sock");
+  EXPECT_EQ(Url::Parse("unix://run/x.sock")->path(), "run/x.sock");
+  EXPECT_EQ(Url::Parse("unix://@name")->path(), "@name");
+  EXPECT_EQ(Url::Parse("unix:///a b?c=%20#[:]")->path(), "/a b?c=%20#[:]");
+  EXPECT_EQ(Url::Parse("unix:///x")->host(), "");
+}
+
+TEST(Url, ABarePathIsAUnixSocket) {
+  EXPECT_EQ(*Url::Parse("/run/x.sock"), *Url::Parse("unix:///run/x.sock"));
+  EXPECT_EQ(Url::Parse("/run/x.sock")->ToString(), "unix:///run/x.sock");
+}
+
+TEST(Url, TheSlashAfterAWebHostIsDropped) {
+  EXPECT_EQ(*Url::Parse("http://host/"), *Url::Parse("http://host"));
+  EXPECT_EQ(Url::Parse("wss://[::1]:8443/")->ToString(), "wss://[::1]:8443");
+}
+
 TEST(Url, RoundTrips) {
   for (const char* text :
        {"tcp://127.0.0.1:3000", "tcp4://localhost", "tcp6://[fe80::1%eth0]:1",
-        "tcp://", "tcp://:65535", "tcp://[::]"}) {
+        "tcp://", "tcp://:65535", "tcp://[::]", "udp://:53", "https://host:1",
+        "unix:///x", "unix://x/y", "unix://@x", "unix://tcp://x"}) {
     const absl::StatusOr<Url> url = Url::Parse(text);
     ASSERT_TRUE(url.ok()) << url.status();
     EXPECT_EQ(url->ToString(), text);
@@ -48,22 +98,53 @@ TEST(Url, RoundTrips) {
 }
 
 TEST(Url, RefusesWhatItCannotMean) {
-  for (const char* text :
-       {"", "localhost:3000", "http://localhost", "TCP://localhost", "tcp:/x",
-        "tcp://host:", "tcp://host:65536", "tcp://host:-1", "tcp://host:+1",
-        "tcp://host: 1", "tcp://host:000001", "tcp://host:1/path",
-        "tcp://a b:1", "tcp://[::1", "tcp://[::1]x", "tcp://[host]:1",
-        "tcp://[]:1", "tcp://::1:80", "tcp://user@host:1"}) {
+  for (const char* text : {"",
+                           "localhost:3000",
+                           "ftp://localhost",
+                           "TCP://localhost",
+                           "tcp:/x",
+                           "tcp://host:",
+                           "tcp://host:65536",
+                           "tcp://host:-1",
+                           "tcp://host:+1",
+                           "tcp://host: 1",
+                           "tcp://host:000001",
+                           "tcp://host:1/path",
+                           "tcp://host/",
+                           "udp://host:1/",
+                           "tcp://a b:1",
+                           "tcp://[::1",
+                           "tcp://[::1]x",
+                           "tcp://[host]:1",
+                           "tcp://[]:1",
+                           "tcp://[1.2.3.4:5]",
+                           "tcp://::1:80",
+                           "tcp://user@host:1",
+                           "tcp://host:1?q",
+                           "tcp://host?q",
+                           "http://host/path",
+                           "http://host//",
+                           "http://host:80/?q",
+                           "http://host#f",
+                           "http://user@host",
+                           "unix://",
+                           "unix://@",
+                           "unix:/x"}) {
     const absl::StatusOr<Url> url = Url::Parse(text);
     EXPECT_TRUE(absl::IsInvalidArgument(url.status())) << text;
     EXPECT_THAT(url.status().message(), HasSubstr(text));
   }
+  EXPECT_FALSE(Url::Parse(std::string("/run/\0x", 7)).ok());
+  EXPECT_FALSE(Url::Parse("unix:///run/\nx").ok());
 }
 
 TEST(Url, ErrorsStayShortAndPrintable) {
-  const absl::Status status = Url::Parse(std::string(1'000'000, '\n')).status();
-  EXPECT_LT(status.message().size(), 1'000);
-  EXPECT_THAT(status.message(), HasSubstr("\\n"));
+  for (const char* start : {"", "tcp://", "unix://"}) {
+    const absl::Status status =
+        Url::Parse(start + std::string(1'000'000, '\n')).status();
+    EXPECT_LT(status.message().size(), 1'500);
+    EXPECT_THAT(status.message(), HasSubstr("\\n"));
+  }
   EXPECT_FALSE(Url::Parse("tcp://" + std::string(256, 'a') + ":1").ok());
 }
 

@@ -1,0 +1,69 @@
+#include "fio/sock/connect.h"
+
+#include <sys/socket.h>
+
+#include <cerrno>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fio/base/syscalls.h"
+#include "fio/sock/internal/call_failed.h"
+#include "fio/sock/internal/socket_builder.h"
+#include "fio/sock/socket.h"
+#include "fio/sock/socket_address.h"
+
+namespace fio {
+namespace {
+
+using sock_internal::BadOption;
+using sock_internal::CallFailed;
+using sock_internal::SocketBuilder;
+
+// What is wrong with `options`, or null.
+const char* Objection(const SocketAddress& address,
+                      const ConnectOptions& options) {
+  const SocketAddress& local = options.local_address;
+  const char* objection = sock_internal::CannotConnectTo(address);
+  if (objection != nullptr) return objection;
+  if (address.family() == AF_UNIX && options.keepalive.has_value()) {
+    return "keepalive is for TCP";
+  }
+  if (!local.path().empty()) return "local_address is a path";
+  if (local.size() != 0 && local.family() != address.family()) {
+    return "local_address is of another family";
+  }
+  return nullptr;
+}
+
+void BindLocal(SocketBuilder& builder, const SocketAddress& local) {
+  if (local.size() == 0) return;
+  // connect(2) picks the port then, and may share one between peers.
+  if (local.family() != AF_UNIX && local.port() == 0) {
+    builder.Set(sock_internal::kBindNoPort, 1);
+  }
+  // Objection() has seen to it that this makes no file.
+  builder.Bind(local);
+}
+
+}  // namespace
+
+absl::StatusOr<Socket> StartConnect(const SocketAddress& address,
+                                    const ConnectOptions& options) {
+  const char* objection = Objection(address, options);
+  if (objection != nullptr) return BadOption("connect", address, objection);
+  SocketBuilder builder(address, SOCK_STREAM);
+  if (address.family() != AF_UNIX && options.nodelay) {
+    builder.Set(sock_internal::kNodelay, 1);
+  }
+  if (options.keepalive.has_value()) builder.SetKeepAlive(*options.keepalive);
+  BindLocal(builder, options.local_address);
+  if (builder.status().ok() &&
+      Sys().connect(builder.fd(), address.data(), address.size()) != 0 &&
+      errno != EINPROGRESS && errno != EINTR) {
+    builder.Check(CallFailed("connect", address));
+  }
+  if (!builder.status().ok()) return builder.status();
+  return Socket(builder.Release());
+}
+
+}  // namespace fio

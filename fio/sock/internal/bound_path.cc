@@ -1,0 +1,119 @@
+#include "fio/sock/internal/bound_path.h"
+
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
+#include "fio/sock/internal/call_failed.h"
+#include "fio/sock/socket_address.h"
+
+namespace fio::sock_internal {
+namespace {
+
+constexpr mode_t kModeBits = 07777;
+
+// The path, even after a chdir(2).
+std::string Absolute(std::string_view path) {
+  char directory[PATH_MAX];
+  if (path.starts_with('/') ||
+      getcwd(directory, sizeof(directory)) == nullptr) {
+    return std::string(path);
+  }
+  return absl::StrCat(directory, "/", path);
+}
+
+bool SameFile(const struct stat& a, const struct stat& b) {
+  return a.st_dev == b.st_dev && a.st_ino == b.st_ino;
+}
+
+// A stream socket would join the queue of a live server; this one gets
+// EPROTOTYPE from it, also while it is bound and not listening yet.
+bool AnybodyBoundTo(const SocketAddress& address) {
+  const UniqueFd probe(
+      Sys().socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
+  return !probe ||
+         Sys().connect(probe.get(), address.data(), address.size()) == 0 ||
+         errno != ECONNREFUSED;
+}
+
+// True if the path is free now.
+bool RemoveStale(const SocketAddress& address, const std::string& path) {
+  struct stat before;
+  struct stat after;
+  // connect(2) refuses files that are no sockets, too.
+  return lstat(path.c_str(), &before) == 0 && S_ISSOCK(before.st_mode) &&
+         !AnybodyBoundTo(address) && lstat(path.c_str(), &after) == 0 &&
+         SameFile(before, after) && unlink(path.c_str()) == 0;
+}
+
+absl::Status BindReplacing(int fd, const SocketAddress& address,
+                           const std::string& path) {
+  const auto bind = [&] {
+    return Sys().bind(fd, address.data(), address.size()) == 0;
+  };
+  if (bind()) return absl::OkStatus();
+  if (errno == EADDRINUSE) {
+    if (RemoveStale(address, path) && bind()) return absl::OkStatus();
+    errno = EADDRINUSE;
+  }
+  return CallFailed("bind", address);
+}
+
+}  // namespace
+
+absl::StatusOr<BoundPath> BoundPath::Bind(int fd, const SocketAddress& address,
+                                          std::optional<mode_t> mode) {
+  // bind(2) makes a file of the socket's mode, less the umask.
+  if (mode.has_value() && fchmod(fd, *mode) != 0) {
+    return CallFailed("fchmod", address);
+  }
+  const std::string path = Absolute(address.path());
+  absl::Status status = BindReplacing(fd, address, path);
+  if (!status.ok()) return status;
+  struct stat file;
+  if (lstat(path.c_str(), &file) != 0) return CallFailed("stat", address);
+  BoundPath result;
+  result.path_ = path;
+  result.device_ = file.st_dev;
+  result.inode_ = file.st_ino;
+  result.owner_ = getpid();
+  if (mode.has_value() && (file.st_mode & kModeBits) != *mode &&
+      chmod(path.c_str(), *mode) != 0) {
+    return CallFailed("chmod", address);
+  }
+  return result;
+}
+
+BoundPath& BoundPath::operator=(BoundPath&& other) noexcept {
+  if (this == &other) return *this;
+  Remove();
+  path_ = std::exchange(other.path_, {});
+  device_ = other.device_;
+  inode_ = other.inode_;
+  owner_ = other.owner_;
+  return *this;
+}
+
+void BoundPath::Remove() {
+  const std::string path = std::exchange(path_, {});
+  struct stat file;
+  if (!path.empty() && owner_ == getpid() && lstat(path.c_str(), &file) == 0 &&
+      file.st_dev == device_ && file.st_ino == inode_) {
+    unlink(path.c_str());
+  }
+}
+
+}  // namespace fio::sock_internal
