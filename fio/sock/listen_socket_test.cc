@@ -63,11 +63,12 @@ std::string ListenError(const SocketAddress& address,
   return std::string(ListenSocket::Listen(address, options).status().message());
 }
 
-// A blocking client.
+// A blocking client; none if it cannot connect.
 UniqueFd ConnectTo(const SocketAddress& address) {
   UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
-  EXPECT_EQ(connect(fd.get(), address.data(), address.size()), 0);
-  return fd;
+  const int result = connect(fd.get(), address.data(), address.size());
+  EXPECT_EQ(result, 0) << address.ToString();
+  return result == 0 ? std::move(fd) : UniqueFd();
 }
 
 // Bound to `address`, and no more.
@@ -77,9 +78,10 @@ UniqueFd BindOnly(const SocketAddress& address, int type = SOCK_STREAM) {
   return fd;
 }
 
-// The accepted end of a connection to `listener`.
+// The accepted end of a connection to `listener`; none if that cannot be had.
 Socket AcceptOne(ListenSocket& listener) {
   const UniqueFd client = ConnectTo(listener.local_address());
+  if (!client) return Socket();
   ListenSocket::Accepted accepted = WaitAndAccept(listener);
   EXPECT_EQ(accepted.error, 0);
   return std::move(accepted.socket);

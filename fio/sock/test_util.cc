@@ -71,8 +71,7 @@ std::vector<std::string> ListFolder(const std::string& path) {
   return names;
 }
 
-void WaitFor(int fd, short events) {
-  pollfd ready = {.fd = fd, .events = events, .revents = 0};
+void WaitFor(pollfd ready) {
   while (poll(&ready, 1, -1) < 0) ABSL_CHECK_EQ(errno, EINTR);
 }
 
@@ -131,9 +130,13 @@ std::vector<int> OpenDescriptors() {
   return open;
 }
 
-void WaitReadable(int fd) { WaitFor(fd, POLLIN); }
+void WaitReadable(int fd) {
+  WaitFor({.fd = fd, .events = POLLIN, .revents = 0});
+}
 
-void WaitWritable(int fd) { WaitFor(fd, POLLOUT); }
+void WaitWritable(int fd) {
+  WaitFor({.fd = fd, .events = POLLOUT, .revents = 0});
+}
 
 ListenSocket::Accepted WaitAndAccept(ListenSocket& listener) {
   WaitReadable(listener.fd());
