@@ -71,7 +71,7 @@ class EchoServer {
 };
 
 void Send(Socket& socket, std::string_view bytes) {
-  ASSERT_EQ(socket.Write(bytes).bytes, bytes.size());
+  ASSERT_EQ(socket.TryWrite(bytes).bytes, bytes.size());
 }
 
 TEST(EchoExample, BytesComeBackUnchangedAndNothingPrecedesThem) {

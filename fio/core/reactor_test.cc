@@ -159,7 +159,7 @@ TEST(Reactor, ListensOnAUnixPathAndRemovesIt) {
   ASSERT_TRUE(listener.ok()) << listener.status();
   EXPECT_EQ(reactor.ListenAddress(*listener)->path(), path);
   Socket client = ConnectTo(*reactor.ListenAddress(*listener));
-  EXPECT_TRUE(client.Write("hello").ok());
+  EXPECT_TRUE(client.TryWrite("hello").ok());
   reactor.loop().RunAfter(absl::Milliseconds(1), [&] { reactor.Stop(); });
   EXPECT_TRUE(reactor.Run().ok());
   EXPECT_EQ(ReadToEnd(client), "hellobye");

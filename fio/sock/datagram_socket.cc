@@ -16,6 +16,7 @@
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/internal/bound_path.h"
+#include "fio/sock/internal/fd_address.h"
 #include "fio/sock/internal/socket_builder.h"
 #include "fio/sock/socket_address.h"
 

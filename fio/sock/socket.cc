@@ -26,6 +26,7 @@
 #include "fio/base/unique_fd.h"
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
+#include "fio/sock/internal/fd_address.h"
 #include "fio/sock/internal/free_list.h"
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/io_result.h"
@@ -46,15 +47,6 @@ constexpr size_t kSinkBytes = size_t{16} << 10;
 constexpr int kSinkReads = 64;
 
 constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
-
-template <typename GetName>
-SocketAddress AddressBy(GetName get_name, int fd) {
-  sockaddr_storage storage;
-  socklen_t size = sizeof(storage);
-  auto* address = reinterpret_cast<sockaddr*>(&storage);
-  if (get_name(fd, address, &size) != 0) return {};
-  return SocketAddress::FromSockaddr(address, size).value_or(SocketAddress());
-}
 
 // As poll(2) wants it: rounded up, so that a deadline has passed afterwards.
 int TimeoutMs(absl::Duration left) {
@@ -169,11 +161,7 @@ IoResult Socket::FinishConnect() {
     return {.error = error};
   }
   // Without an error it is established or still in progress.
-  sockaddr_storage peer;
-  size = sizeof(peer);
-  const bool connected =
-      Sys().getpeername(fd(), reinterpret_cast<sockaddr*>(&peer), &size) == 0;
-  return {.error = connected ? 0 : EAGAIN};
+  return {.error = peer_address().size() == 0 ? EAGAIN : 0};
 }
 
 // --- Reading ---
@@ -535,11 +523,11 @@ absl::Status Socket::RemoveEnv(Environment::Key key) {
 // --- Addresses ---
 
 SocketAddress Socket::local_address() const {
-  return AddressBy(Sys().getsockname, fd());
+  return sock_internal::LocalAddress(fd());
 }
 
 SocketAddress Socket::peer_address() const {
-  return AddressBy(Sys().getpeername, fd());
+  return sock_internal::PeerAddress(fd());
 }
 
 }  // namespace fio

@@ -225,6 +225,7 @@ TEST(Read, AfterAWriteThatFailed) {
   pair.far.Abort();
   EXPECT_TRUE(pair.near.Write("x").ok());
   EXPECT_TRUE(pair.near.Flush().failed());
+  EXPECT_EQ(pair.near.pending_calls(), 0u) << "it is dropped all the same";
   EXPECT_FALSE(pair.near.is_open());
   EXPECT_TRUE(pair.near.Flush().failed());
   EXPECT_TRUE(pair.near.Write("y").failed());
@@ -361,6 +362,7 @@ TEST(Flush, StrongBounded) {
   // Want of memory ends without a word of the descriptor.
   plan.OnPoll([&](pollfd* ready, nfds_t, int timeout_ms) {
     EXPECT_LT(ready->fd, 0);
+    EXPECT_EQ(timeout_ms, 10);
     clock.Advance(absl::Milliseconds(timeout_ms));
     return 0;
   });

@@ -145,8 +145,8 @@ ListenSocket::Accepted WaitAndAccept(ListenSocket& listener) {
 
 bool CarryBytes(Socket& a, Socket& b) {
   WaitWritable(a.fd());
-  return a.Write("there").bytes == 5 && ReadUntil(b, 5) == "there" &&
-         b.Write("back").bytes == 4 && ReadUntil(a, 4) == "back";
+  return a.TryWrite("there").bytes == 5 && ReadUntil(b, 5) == "there" &&
+         b.TryWrite("back").bytes == 4 && ReadUntil(a, 4) == "back";
 }
 
 }  // namespace fio::testing

@@ -32,15 +32,6 @@ constexpr SocketOption kKeepInterval = {IPPROTO_TCP, TCP_KEEPINTVL,
                                         "TCP_KEEPINTVL"};
 constexpr SocketOption kKeepCount = {IPPROTO_TCP, TCP_KEEPCNT, "TCP_KEEPCNT"};
 
-template <typename GetName>
-SocketAddress AddressBy(GetName get_name, int fd) {
-  sockaddr_storage storage;
-  socklen_t size = sizeof(storage);
-  auto* address = reinterpret_cast<sockaddr*>(&storage);
-  if (get_name(fd, address, &size) != 0) return {};
-  return SocketAddress::FromSockaddr(address, size).value_or(SocketAddress());
-}
-
 }  // namespace
 
 absl::Status BadOption(std::string_view call, const SocketAddress& address,
@@ -65,10 +56,6 @@ int WholeSeconds(absl::Duration span) {
                                               std::numeric_limits<int>::min(),
                                               std::numeric_limits<int>::max()));
 }
-
-SocketAddress LocalAddress(int fd) { return AddressBy(Sys().getsockname, fd); }
-
-SocketAddress PeerAddress(int fd) { return AddressBy(Sys().getpeername, fd); }
 
 SocketBuilder::SocketBuilder(const SocketAddress& address, int type)
     : address_(address),

@@ -68,10 +68,6 @@ const char* CannotConnectTo(const SocketAddress& address);
 // Rounded up, and at most what an int holds.
 int WholeSeconds(absl::Duration span);
 
-// By getsockname(2) and getpeername(2); no address if the call fails.
-SocketAddress LocalAddress(int fd);
-SocketAddress PeerAddress(int fd);
-
 class SocketBuilder {
  public:
   // A new socket of `address`'s family and of `type`, non-blocking and closed

@@ -1,0 +1,26 @@
+#include "fio/sock/internal/fd_address.h"
+
+#include <sys/socket.h>
+
+#include "fio/base/syscalls.h"
+#include "fio/sock/socket_address.h"
+
+namespace fio::sock_internal {
+namespace {
+
+template <typename GetName>
+SocketAddress AddressBy(GetName get_name, int fd) {
+  sockaddr_storage storage;
+  socklen_t size = sizeof(storage);
+  auto* address = reinterpret_cast<sockaddr*>(&storage);
+  if (get_name(fd, address, &size) != 0) return {};
+  return SocketAddress::FromSockaddr(address, size).value_or(SocketAddress());
+}
+
+}  // namespace
+
+SocketAddress LocalAddress(int fd) { return AddressBy(Sys().getsockname, fd); }
+
+SocketAddress PeerAddress(int fd) { return AddressBy(Sys().getpeername, fd); }
+
+}  // namespace fio::sock_internal
