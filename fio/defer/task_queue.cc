@@ -1,37 +1,200 @@
 #include "fio/defer/task_queue.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cstddef>
+#include <limits>
+#include <memory>
+#include <thread>
 #include <utility>
 
-#include "absl/log/absl_check.h"
-#include "absl/synchronization/mutex.h"
+#include "fio/defer/internal/spin_lock.h"
+#include "fio/defer/internal/task_list.h"
+#include "fio/defer/task.h"
 
 namespace fio {
+namespace {
 
-void TaskQueue::Post(Task task) {
-  ABSL_CHECK(task != nullptr) << "TaskQueue::Post: no task";
-  absl::MutexLock lock(&mutex_);
-  posted_.push_back(std::move(task));
+using ::fio::defer_internal::SpareChunks;
+using ::fio::defer_internal::SpinLockHolder;
+using ::fio::defer_internal::TaskChunk;
+using ::fio::defer_internal::TaskList;
+
+constexpr size_t kUnlimited = std::numeric_limits<size_t>::max();
+
+// Chunks of 4 KiB that wait for a load to come back.
+constexpr size_t kMostSpare = 64;
+// A consumer returns them by the handful, since that takes the posters' lock.
+constexpr size_t kHandful = 8;
+
+}  // namespace
+
+TaskQueue::TaskQueue(TaskQueueOptions options)
+    : capacity_(options.capacity),
+      waker_(std::move(options.waker)),
+      take_lock_(options.consumers == TaskQueueOptions::Consumers::kMany) {}
+
+TaskQueue::~TaskQueue() {
+  Close(OnClose::kDrop);
+  for (;;) {
+    // A post may have brought the task that led here and not be done waking.
+    SpinLockHolder hold(post_lock_);
+    if (wakes_under_way_ == 0) break;
+    std::this_thread::yield();
+  }
 }
 
-bool TaskQueue::HasTasks() const {
-  absl::MutexLock lock(&mutex_);
-  return !posted_.empty();
+bool TaskQueue::Post(Task task) { return Push(inbox_, task, kUnlimited); }
+
+bool TaskQueue::PostUrgent(Task task) {
+  return Push(urgent_inbox_, task, kUnlimited);
+}
+
+bool TaskQueue::TryPost(Task&& task) { return Push(inbox_, task, capacity_); }
+
+bool TaskQueue::Push(Inbox& inbox, Task& task, size_t capacity) {
+  if (task == nullptr) return false;
+  std::unique_ptr<TaskChunk> chunk;
+  for (;;) {
+    {
+      SpinLockHolder hold(post_lock_);
+      if (closed()) return false;
+      if (capacity != kUnlimited && waiting() >= capacity) return false;
+      if (inbox.tasks.full()) {
+        if (chunk == nullptr && !spare_.empty()) chunk = spare_.Pop();
+        if (chunk != nullptr) inbox.tasks.AddChunk(std::move(chunk));
+      }
+      if (!inbox.tasks.full()) {
+        inbox.tasks.Push(std::move(task));
+        inbox.posted.Add(1);
+        if (sleepers_ == 0) return true;
+        --sleepers_;
+        ++wakes_under_way_;
+        break;
+      }
+    }
+    chunk = std::make_unique_for_overwrite<TaskChunk>();
+  }
+  CallWaker(1);
+  return true;
+}
+
+bool TaskQueue::HasTasks() const { return waiting() != 0; }
+
+// Taken first, so that the difference is never below zero.
+size_t TaskQueue::waiting() const {
+  const uint64_t taken = outbox_.taken.Get() + urgent_outbox_.taken.Get();
+  return inbox_.posted.Get() + urgent_inbox_.posted.Get() - taken;
+}
+
+bool TaskQueue::RunOne() {
+  Task task = Take();
+  if (task == nullptr) return false;
+  task();
+  return true;
 }
 
 size_t TaskQueue::RunPosted() {
+  const size_t posted = waiting();
+  size_t ran = 0;
+  while (ran < posted && RunOne()) ++ran;
+  return ran;
+}
+
+size_t TaskQueue::Perform() {
+  size_t ran = 0;
+  while (RunOne()) ++ran;
+  return ran;
+}
+
+// Null if none waits.
+Task TaskQueue::Take() {
+  SpareChunks surplus;  // Freed without a lock.
+  SpinLockHolder hold(take_lock_);
+  const auto waits = [](const Inbox& inbox, const Outbox& outbox) {
+    return !outbox.tasks.empty() || inbox.posted.Get() != outbox.taken.Get();
+  };
+  const bool urgent = waits(urgent_inbox_, urgent_outbox_) &&
+                      (urgent_run_ < kUrgentBurst || !waits(inbox_, outbox_));
+  if (!urgent && !waits(inbox_, outbox_)) return nullptr;
+  urgent_run_ = urgent ? std::min(urgent_run_ + 1, kUrgentBurst) : 0;
+  Outbox& outbox = urgent ? urgent_outbox_ : outbox_;
+  if (outbox.tasks.empty() || emptied_.count() >= kHandful) {
+    SpinLockHolder hold_post(post_lock_);
+    Collect();
+    surplus = ReturnEmptied();
+  }
+  outbox.taken.Add(1);
+  return outbox.tasks.Pop(emptied_);
+}
+
+void TaskQueue::Collect() {
+  outbox_.tasks.Append(inbox_.tasks);
+  urgent_outbox_.tasks.Append(urgent_inbox_.tasks);
+}
+
+// Gives posters back the chunks that are empty, and the caller those that would
+// be too many.
+SpareChunks TaskQueue::ReturnEmptied() {
+  while (!emptied_.empty() && spare_.count() < kMostSpare) {
+    spare_.Push(emptied_.Pop());
+  }
+  return std::move(emptied_);
+}
+
+void TaskQueue::Close(OnClose on_close) {
+  TaskList dropped;  // Destroyed without a lock: destructors may post.
+  int sleepers = 0;
   {
-    absl::MutexLock lock(&mutex_);
-    running_.swap(posted_);
+    SpinLockHolder hold_take(take_lock_);
+    SpinLockHolder hold_post(post_lock_);
+    closed_.store(true, std::memory_order_release);
+    sleepers = std::exchange(sleepers_, 0);
+    wakes_under_way_ += sleepers;
+    if (on_close == OnClose::kDrop) {
+      Collect();
+      for (Outbox* outbox : {&urgent_outbox_, &outbox_}) {
+        dropped.Append(outbox->tasks);
+      }
+      outbox_.taken.Set(inbox_.posted.Get());
+      urgent_outbox_.taken.Set(urgent_inbox_.posted.Get());
+    }
   }
-  for (Task& task : running_) {
-    // Moved out first, so that what it owns dies as soon as it has run.
-    Task current = std::move(task);
-    std::move(current)();
+  CallWaker(sleepers);
+}
+
+bool TaskQueue::PrepareToSleep() {
+  if (HasTasks()) return false;
+  // Under the lock: who posts from now on sees the sleeper.
+  SpinLockHolder hold(post_lock_);
+  if (closed() || HasTasks()) return false;
+  ++sleepers_;
+  return true;
+}
+
+void TaskQueue::EndSleep() {
+  SpinLockHolder hold(post_lock_);
+  if (sleepers_ > 0) --sleepers_;
+}
+
+void TaskQueue::Wake() {
+  {
+    SpinLockHolder hold(post_lock_);
+    if (sleepers_ == 0) return;
+    --sleepers_;
+    ++wakes_under_way_;
   }
-  const size_t count = running_.size();
-  running_.clear();
-  return count;
+  CallWaker(1);
+}
+
+// The queue may be destroyed as soon as the last of the wakes is over.
+void TaskQueue::CallWaker(int times) {
+  if (times == 0) return;
+  for (int i = 0; i < times; ++i) {
+    if (waker_ != nullptr) waker_();
+  }
+  SpinLockHolder hold(post_lock_);
+  wakes_under_way_ -= times;
 }
 
 }  // namespace fio

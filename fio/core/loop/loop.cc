@@ -45,6 +45,28 @@ absl::Status CheckOptions(const LoopOptions& options) {
   return absl::OkStatus();
 }
 
+// A task for a connection. One that is dropped runs all the same, with none.
+class ConnectionTask {
+ public:
+  ConnectionTask(Loop& loop, ConnectionId id,
+                 absl::AnyInvocable<void(Connection*) &&> task)
+      : loop_(loop), id_(id), task_(std::move(task)) {}
+  ConnectionTask(ConnectionTask&& other) noexcept
+      : loop_(other.loop_),
+        id_(other.id_),
+        task_(std::exchange(other.task_, nullptr)) {}
+  ConnectionTask& operator=(ConnectionTask&&) = delete;
+  ~ConnectionTask() {
+    if (task_ != nullptr) std::move(task_)(nullptr);
+  }
+  void operator()() { std::exchange(task_, nullptr)(loop_.Find(id_)); }
+
+ private:
+  Loop& loop_;
+  const ConnectionId id_;
+  absl::AnyInvocable<void(Connection*) &&> task_;
+};
+
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Loop>> Loop::Create(const LoopOptions& options) {
@@ -66,12 +88,15 @@ Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,
       timers_(now_),
       next_watch_(kWakerToken + 1),
       receive_buffer_(options.receive_buffer_bytes),
-      waker_(std::move(waker)) {}
+      waker_(std::move(waker)),
+      tasks_({.consumers = TaskQueueOptions::Consumers::kOne,
+              .waker = [this] { waker_.Wake(); }}) {}
 
 Loop::~Loop() {
   stopping_ = true;  // No new connections from the callbacks below.
   AbortAll();
   Bury();
+  tasks_.Close(TaskQueue::OnClose::kDrop);
 }
 
 // --- The turn ---
@@ -120,17 +145,17 @@ absl::Status Loop::Turn(MonotonicTime deadline) {
 }
 
 absl::StatusOr<size_t> Loop::WaitForEvents(MonotonicTime deadline) {
-  // In this order: who posts after the look at the queue finds the loop asleep.
-  awake_ = false;
-  const bool more_to_do = wake_asked_ || tasks_.HasTasks() ||
-                          !to_deliver_.empty() || !to_flush_.empty() ||
+  const bool more_to_do = !to_deliver_.empty() || !to_flush_.empty() ||
                           !to_bury_.empty() ||
                           (stopping_ && connection_count() == 0);
+  const bool sleeps = !more_to_do && tasks_.PrepareToSleep();
+  // Looked at last: who asks for a wake after that finds the loop asleep.
+  const bool waits = sleeps && !wake_asked_;
   absl::StatusOr<size_t> count =
       poller_->Wait(absl::MakeSpan(events_),
-                    more_to_do ? MonotonicTime::InfinitePast()
-                               : std::min(deadline, timers_.NextDeadline()));
-  awake_ = true;
+                    waits ? std::min(deadline, timers_.NextDeadline())
+                          : MonotonicTime::InfinitePast());
+  if (sleeps) tasks_.EndSleep();
   wake_asked_ = false;
   return count;
 }
@@ -205,25 +230,16 @@ void Loop::BuryLater(Connection& connection) {
 
 // --- Tasks and timers ---
 
-void Loop::Post(Task task) {
-  tasks_.Post(std::move(task));
-  WakeIfAsleep();
-}
+void Loop::Post(Task task) { tasks_.Post(std::move(task)); }
 
 void Loop::Post(ConnectionId id,
                 absl::AnyInvocable<void(Connection*) &&> task) {
-  Post([this, id, task = std::move(task)]() mutable {
-    std::move(task)(Find(id));
-  });
+  Post(ConnectionTask(*this, id, std::move(task)));
 }
 
 void Loop::Wake() {
   wake_asked_ = true;
-  WakeIfAsleep();
-}
-
-void Loop::WakeIfAsleep() {
-  if (!awake_.exchange(true)) waker_.Wake();
+  tasks_.Wake();
 }
 
 TimerId Loop::RunAt(MonotonicTime deadline, Task task) {

@@ -98,8 +98,8 @@ class Loop {
   // Runs `task` in the next turn, in the order of posting. Tasks that are left
   // when Run() ends wait for the next Run(). Any thread.
   void Post(Task task);
-  // Runs `task` with the connection, or with null if it is gone by then;
-  // exactly once. Any thread.
+  // Runs `task` with the connection, or with null if it is gone by then or the
+  // loop ends first; exactly once. Any thread.
   void Post(ConnectionId id, absl::AnyInvocable<void(Connection*) &&> task);
 
   // The RunOnce() under way, or else the next one, waits no longer. Any thread.
@@ -155,8 +155,6 @@ class Loop {
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
 
-  void WakeIfAsleep();
-
   // Whether this thread may touch the loop, as far as can be told.
   bool OnItsThread() const;
 
@@ -199,11 +197,9 @@ class Loop {
   std::atomic<std::thread::id> thread_;
 
   // Shared with other threads.
-  TaskQueue tasks_;
-  // True while the loop is sure to look at `tasks_` before it sleeps.
-  std::atomic<bool> awake_{true};
-  std::atomic<bool> wake_asked_{false};
   const Waker waker_;
+  std::atomic<bool> wake_asked_{false};
+  TaskQueue tasks_;
 };
 
 }  // namespace fio

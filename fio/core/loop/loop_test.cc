@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstddef>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -13,6 +15,7 @@
 #include "absl/time/time.h"
 #include "fio/base/clock.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/move_only_function.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
@@ -96,11 +99,20 @@ TEST(Loop, RunsTasksInOrderOneTurnLater) {
   EXPECT_THAT(order, ElementsAre(1, 2, 3));
 }
 
-TEST(Loop, APostFromAnotherThreadEndsTheWait) {
+// Nothing else would ever end the wait: there is no tick to fall back on.
+TEST(Defer, ForeignThreadLatency) {
   const auto loop = CreateLoop();
-  std::thread other([&] { loop->Post([&] { loop->Stop(); }); });
+  int rounds = 0;
+  MoveOnlyFunction<void()> next;
+  std::vector<std::thread> posters;
+  next = [&] {
+    if (++rounds == 100) return loop->Stop();
+    posters.emplace_back([&] { loop->Post([&] { next(); }); });
+  };
+  posters.emplace_back([&] { loop->Post([&] { next(); }); });
   EXPECT_TRUE(loop->Run().ok());
-  other.join();
+  for (std::thread& poster : posters) poster.join();
+  EXPECT_EQ(rounds, 100);
 }
 
 TEST(Loop, AWakeEndsTheWaitOfThisTurnOrTheNext) {
@@ -134,23 +146,82 @@ TEST(Loop, NoPostFromAnotherThreadIsLost) {
   EXPECT_EQ(ran, kThreads * kTasks);
 }
 
-TEST(Loop, PostToAConnectionFindsItOrNull) {
+// With a connection that is closed, never was, or whose loop ends.
+TEST(Defer, IoTaskClosedUuid) {
   int closed = 0;
-  const auto loop = CreateLoop();
-  LoopbackPair pair = LoopbackPair::Unix();
-  const ConnectionId id =
-      AdoptStayer(*loop, pair, absl::ZeroDuration(), closed);
   std::vector<bool> found;
   const auto look = [&](Connection* connection) {
     found.push_back(connection != nullptr);
   };
-  loop->Post(id, look);
-  loop->Post(ConnectionId(), look);
-  loop->Post(id, [&](Connection* connection) { connection->Close(); });
-  Turn(*loop);
-  loop->Post(id, look);
-  Turn(*loop);
-  EXPECT_THAT(found, ElementsAre(true, false, false));
+  {
+    const auto loop = CreateLoop();
+    LoopbackPair pair = LoopbackPair::Unix();
+    const ConnectionId id =
+        AdoptStayer(*loop, pair, absl::ZeroDuration(), closed);
+    loop->Post(id, look);
+    loop->Post(ConnectionId(), look);
+    loop->Post(id, [&](Connection* connection) { connection->Close(); });
+    Turn(*loop);
+    EXPECT_THAT(found, ElementsAre(true, false));
+    loop->Post(id, look);
+    Turn(*loop);
+    EXPECT_THAT(found, ElementsAre(true, false, false));
+    loop->Post(id, look);
+  }
+  EXPECT_THAT(found, ElementsAre(true, false, false, false));
+}
+
+// Counts its callbacks and lets no one else in while one runs.
+class Excluding final : public Protocol {
+ public:
+  explicit Excluding(std::atomic<int>& inside, size_t& bytes)
+      : inside_(inside), bytes_(bytes) {}
+  void OnData(Connection& connection) override {
+    EXPECT_EQ(inside_++, 0);
+    bytes_ += connection.Received().size();
+    EXPECT_EQ(--inside_, 0);
+  }
+
+ private:
+  std::atomic<int>& inside_;
+  size_t& bytes_;
+};
+
+TEST(Defer, IoTaskExcludesOnData) {
+  constexpr int kThreads = 4;
+  constexpr int kTasks = 1000;
+  constexpr int kTasksPerByte = 40;
+  std::atomic<int> inside = 0;
+  size_t bytes = 0;
+  int ran = 0;
+  const auto loop = CreateLoop();
+  LoopbackPair pair = LoopbackPair::Unix();
+  const absl::StatusOr<ConnectionId> id =
+      loop->Adopt(std::move(pair.near), [&](Connection& connection) {
+        connection.Attach(std::make_unique<Excluding>(inside, bytes));
+      });
+  ASSERT_TRUE(id.ok()) << id.status();
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kTasks; ++i) {
+        loop->Post(*id, [&, i](Connection* connection) {
+          EXPECT_EQ(inside++, 0);
+          EXPECT_NE(connection, nullptr);
+          if (i % kTasksPerByte == 0) {
+            EXPECT_TRUE(pair.far.TryWrite("x").ok());
+          }
+          EXPECT_EQ(--inside, 0);
+          ++ran;
+        });
+      }
+    });
+  }
+  while (ran < kThreads * kTasks ||
+         bytes < size_t{kThreads} * kTasks / kTasksPerByte) {
+    ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+  }
+  for (std::thread& thread : threads) thread.join();
 }
 
 // --- Timers ---
@@ -178,17 +249,21 @@ TEST(Loop, TimersRunWhenDueAndNotBefore) {
   EXPECT_THAT(fired, ElementsAre(1, 2));
 }
 
-TEST(Loop, ATimerEndsTheWaitNeverEarly) {
+// A timer ends the wait, whatever else is armed, and is never early.
+TEST(Timer, ShortWhileIdle) {
   const auto loop = CreateLoop();
   const Clock& clock = *loop->options().clock;
-  const MonotonicTime deadline = clock.Now() + absl::Milliseconds(2);
-  MonotonicTime fired;
-  loop->RunAt(deadline, [&] {
-    fired = clock.Now();
-    loop->Stop();
-  });
-  EXPECT_TRUE(loop->Run().ok());
-  EXPECT_GE(fired, deadline);
+  loop->RunAfter(absl::Hours(24 * 25), [] { ADD_FAILURE(); });
+  for (const int ms : {1, 2, 5}) {
+    const MonotonicTime deadline = clock.Now() + absl::Milliseconds(ms);
+    MonotonicTime fired;
+    loop->RunAt(deadline, [&] {
+      fired = clock.Now();
+      loop->Stop();
+    });
+    EXPECT_TRUE(loop->Run().ok());
+    EXPECT_GE(fired, deadline);
+  }
 }
 
 // --- Other descriptors ---

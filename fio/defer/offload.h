@@ -1,0 +1,132 @@
+// Offload() runs work on a thread pool and hands its result back as a task of
+// the queue that the caller runs: the way out of a loop's thread for what would
+// block it.
+//
+//   Offload(pool, queue,
+//           [path] { return ReadWholeFile(path); },
+//           [](absl::StatusOr<std::string> content) { ... });
+
+#ifndef FIO_DEFER_OFFLOAD_H_
+#define FIO_DEFER_OFFLOAD_H_
+
+#include <concepts>
+#include <memory>
+#include <optional>
+#include <type_traits>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fio/defer/task.h"
+#include "fio/defer/thread_pool.h"
+
+namespace fio {
+
+// What takes tasks: a TaskQueue, a ThreadPool, a Loop.
+template <typename T>
+concept TaskSink = requires(T& sink, Task task) {
+  sink.Post(std::move(task));
+};
+
+namespace defer_internal {
+
+// What `done` gets of work that returns R: a Status or StatusOr as it is, and
+// of everything else the StatusOr.
+template <typename R>
+struct OffloadResultOf {
+  using type = absl::StatusOr<R>;
+};
+template <>
+struct OffloadResultOf<void> {
+  using type = absl::Status;
+};
+template <>
+struct OffloadResultOf<absl::Status> {
+  using type = absl::Status;
+};
+template <typename T>
+struct OffloadResultOf<absl::StatusOr<T>> {
+  using type = absl::StatusOr<T>;
+};
+
+template <TaskSink Sink, typename Work, typename Done>
+struct OffloadCall {
+  using Returned = std::invoke_result_t<Work&>;
+  using Result = typename OffloadResultOf<Returned>::type;
+
+  Sink& reply_to;
+  std::optional<Work> work;
+  Done done;
+  std::optional<Result> result = std::nullopt;
+
+  void Reply() {
+    if (!result.has_value()) {
+      result = absl::CancelledError(
+          "Offload: the pool stopped before the work began");
+    }
+    done(*std::move(result));
+  }
+};
+
+// The task of the pool. However it ends, it replies.
+template <typename Call>
+class OffloadTask {
+ public:
+  explicit OffloadTask(std::unique_ptr<Call> call) : call_(std::move(call)) {}
+  OffloadTask(OffloadTask&&) noexcept = default;
+  OffloadTask& operator=(OffloadTask&&) = delete;
+  ~OffloadTask() {
+    if (call_ == nullptr) return;
+    auto& reply_to = call_->reply_to;
+    reply_to.Post([call = std::move(call_)] { call->Reply(); });
+  }
+
+  void operator()() {
+    if constexpr (std::is_void_v<typename Call::Returned>) {
+      (*call_->work)();
+      call_->result = absl::OkStatus();
+    } else {
+      call_->result = (*call_->work)();
+    }
+    call_->work.reset();
+  }
+
+ private:
+  std::unique_ptr<Call> call_;
+};
+
+}  // namespace defer_internal
+
+// Calls `work` on a thread of `pool`, then `done` with what it returned, as a
+// task of `reply_to`; each once. `work` and what it owns die on the thread that
+// ran it, `done` on the one that runs `reply_to`.
+//
+// `done` takes an absl::StatusOr<R> if `work` returns R, an absl::Status if it
+// returns nothing; a Status or StatusOr is passed on as it is. It is called all
+// the same, and `work` is not, with
+//   kResourceExhausted   if the pool has as many tasks waiting as its capacity
+//                        allows;
+//   kCancelled           if the pool has stopped, or drops the work when it
+//   does.
+// If `reply_to` refuses the task, being closed, `done` is destroyed without
+// having been called, on whichever thread finds that out.
+//
+// Costs one allocation. `reply_to` outlives the work. Any thread.
+template <TaskSink Sink, std::invocable Work, typename Done>
+void Offload(ThreadPool& pool, Sink& reply_to, Work work, Done done) {
+  using Call = defer_internal::OffloadCall<Sink, Work, Done>;
+  static_assert(std::is_invocable_v<Done&, typename Call::Result>,
+                "`done` does not take the result of `work`");
+  std::unique_ptr<Call> owned(
+      new Call{reply_to, std::move(work), std::move(done)});
+  Call& call = *owned;
+  Task task = defer_internal::OffloadTask<Call>(std::move(owned));
+  if (!pool.TryPost(std::move(task)) && !pool.stopped()) {
+    call.result =
+        absl::ResourceExhaustedError("Offload: the pool's queue is full");
+  }
+}
+
+}  // namespace fio
+
+#endif  // FIO_DEFER_OFFLOAD_H_
