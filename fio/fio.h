@@ -5,7 +5,9 @@
 #define FIO_FIO_H_
 
 #include "fio/base/clock.h"
+#include "fio/base/concurrency.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/move_only_function.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/exit_with.h"
 #include "fio/core/listener.h"
@@ -19,8 +21,12 @@
 #include "fio/core/poller/signal_watch.h"
 #include "fio/core/poller/waker.h"
 #include "fio/core/reactor.h"
+#include "fio/core/timer/timer.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/defer/offload.h"
+#include "fio/defer/task.h"
 #include "fio/defer/task_queue.h"
+#include "fio/defer/thread_pool.h"
 #include "fio/sock/connect.h"
 #include "fio/sock/datagram_socket.h"
 #include "fio/sock/io_result.h"

@@ -1,0 +1,87 @@
+// A Timer is a deadline inside another object: the object derives from it, and
+// a TimerWheel calls OnTimer() when the deadline has passed. Arming one
+// allocates nothing.
+//
+//   class Session : private Timer {
+//     void Touch() { wheel_.Arm(*this, wheel_.now() + kIdle); }
+//     void OnTimer(TimerWheel& wheel) override { Close(); }
+//   };
+//
+// Thread safety: that of its wheel, so none.
+
+#ifndef FIO_CORE_TIMER_TIMER_H_
+#define FIO_CORE_TIMER_TIMER_H_
+
+#include <cstdint>
+
+namespace fio {
+
+class TimerWheel;
+
+namespace timer_internal {
+
+// Of a circular list. One that is in no list is a list by itself.
+struct Link {
+  Link() = default;
+  Link(const Link&) = delete;
+  Link& operator=(const Link&) = delete;
+
+  bool alone() const { return next == this; }
+  void LinkBefore(Link& other) {
+    next = &other;
+    previous = other.previous;
+    previous->next = this;
+    other.previous = this;
+  }
+  void Unlink() {
+    previous->next = next;
+    next->previous = previous;
+    next = previous = this;
+  }
+  // Moves all of `other`, in order, to the end of this list.
+  void Append(Link& other) {
+    if (other.alone()) return;
+    other.next->previous = previous;
+    previous->next = other.next;
+    other.previous->next = this;
+    previous = other.previous;
+    other.next = other.previous = &other;
+  }
+
+  Link* next = this;
+  Link* previous = this;
+};
+
+}  // namespace timer_internal
+
+class Timer : private timer_internal::Link {
+ public:
+  Timer() = default;
+  Timer(const Timer&) = delete;
+  Timer& operator=(const Timer&) = delete;
+
+  // Whether a wheel will call it.
+  bool armed() const { return wheel_ != nullptr; }
+
+ protected:
+  // Cancels it.
+  virtual ~Timer();
+
+  // Runs inside TimerWheel::Advance(), once for each time the timer was armed;
+  // it is not armed any more. It may arm, cancel and destroy any timer, itself
+  // included; it must not call Advance() or destroy the wheel.
+  virtual void OnTimer(TimerWheel& wheel) = 0;
+
+ private:
+  friend class TimerWheel;
+
+  // CancelAll() has taken it out.
+  virtual void OnCancelAll(TimerWheel&) {}
+
+  uint64_t tick_ = 0;
+  TimerWheel* wheel_ = nullptr;  // Null while not armed.
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_TIMER_TIMER_H_
