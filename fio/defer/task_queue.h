@@ -15,9 +15,10 @@
 // sleeps by means of its own. The first post wakes it: the queue calls the
 // waker, once for each sleep and never while no one sleeps.
 //
-// Thread safety: every method from any thread and from tasks; a queue may die
-// as soon as its last task has run, even if the Post() that brought it has not
-// returned. After a fork the child must not touch its copy.
+// Thread safety: every method from any thread and from tasks, but for what
+// Consumers::kOne reserves for one thread. A queue may die as soon as its last
+// task has run, even if the Post() that brought it has not returned. After a
+// fork the child must not touch its copy.
 
 #ifndef FIO_DEFER_TASK_QUEUE_H_
 #define FIO_DEFER_TASK_QUEUE_H_

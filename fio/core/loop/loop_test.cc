@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
@@ -22,6 +23,8 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/defer/offload.h"
+#include "fio/defer/thread_pool.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/manual_clock.h"
@@ -171,57 +174,76 @@ TEST(Defer, IoTaskClosedUuid) {
   EXPECT_THAT(found, ElementsAre(true, false, false, false));
 }
 
-// Counts its callbacks and lets no one else in while one runs.
 class Excluding final : public Protocol {
  public:
-  explicit Excluding(std::atomic<int>& inside, size_t& bytes)
-      : inside_(inside), bytes_(bytes) {}
+  explicit Excluding(absl::FunctionRef<void(size_t bytes)> on_data)
+      : on_data_(on_data) {}
   void OnData(Connection& connection) override {
-    EXPECT_EQ(inside_++, 0);
-    bytes_ += connection.Received().size();
-    EXPECT_EQ(--inside_, 0);
+    on_data_(connection.Received().size());
   }
 
  private:
-  std::atomic<int>& inside_;
-  size_t& bytes_;
+  absl::FunctionRef<void(size_t bytes)> on_data_;
 };
 
+// While OnData() or a task for its connection runs, no other does.
 TEST(Defer, IoTaskExcludesOnData) {
-  constexpr int kThreads = 4;
-  constexpr int kTasks = 1000;
-  constexpr int kTasksPerByte = 40;
+  constexpr size_t kThreads = 4;
+  constexpr size_t kTasks = 1000;
+  constexpr size_t kTasksPerByte = 40;
   std::atomic<int> inside = 0;
   size_t bytes = 0;
-  int ran = 0;
+  size_t ran = 0;
   const auto loop = CreateLoop();
   LoopbackPair pair = LoopbackPair::Unix();
+  const auto stop_when_done = [&] {
+    if (ran == kThreads * kTasks && bytes == ran / kTasksPerByte) loop->Stop();
+  };
+  const auto on_data = [&](size_t count) {
+    EXPECT_EQ(inside++, 0);
+    bytes += count;
+    stop_when_done();
+    EXPECT_EQ(--inside, 0);
+  };
   const absl::StatusOr<ConnectionId> id =
       loop->Adopt(std::move(pair.near), [&](Connection& connection) {
-        connection.Attach(std::make_unique<Excluding>(inside, bytes));
+        connection.Attach(std::make_unique<Excluding>(on_data));
       });
   ASSERT_TRUE(id.ok()) << id.status();
   std::vector<std::thread> threads;
-  for (int t = 0; t < kThreads; ++t) {
+  for (size_t t = 0; t < kThreads; ++t) {
     threads.emplace_back([&] {
-      for (int i = 0; i < kTasks; ++i) {
+      for (size_t i = 0; i < kTasks; ++i) {
         loop->Post(*id, [&, i](Connection* connection) {
           EXPECT_EQ(inside++, 0);
           EXPECT_NE(connection, nullptr);
           if (i % kTasksPerByte == 0) {
             EXPECT_TRUE(pair.far.TryWrite("x").ok());
           }
-          EXPECT_EQ(--inside, 0);
           ++ran;
+          stop_when_done();
+          EXPECT_EQ(--inside, 0);
         });
       }
     });
   }
-  while (ran < kThreads * kTasks ||
-         bytes < size_t{kThreads} * kTasks / kTasksPerByte) {
-    ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
-  }
+  EXPECT_TRUE(loop->Run().ok());
   for (std::thread& thread : threads) thread.join();
+}
+
+TEST(Loop, OffloadedWorkComesBackToIt) {
+  const auto loop = CreateLoop();
+  const auto pool = *ThreadPool::Create({.threads = 2});
+  int sum = 0;
+  for (int i = 1; i <= 100; ++i) {
+    Offload(
+        *pool, *loop, [i] { return i; },
+        [&](absl::StatusOr<int> result) {
+          sum += *result;
+          if (sum == 5050) loop->Stop();
+        });
+  }
+  EXPECT_TRUE(loop->Run().ok());
 }
 
 // --- Timers ---

@@ -120,7 +120,8 @@ class TimerWheel {
   // As Rearm(), at the price and with the order of the other Postpone().
   bool Postpone(TimerId id, MonotonicTime deadline);
 
-  // Cancels everything that is armed.
+  // Cancels everything that is armed: callbacks are destroyed, `on_finish` runs
+  // for each timer that repeats, and timers inside objects are not told.
   void CancelAll();
 
   // --- Time ---
