@@ -29,6 +29,7 @@
 #include <vector>
 
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
 #include "fio/core/timer/timer.h"
@@ -152,6 +153,7 @@ class TimerWheel {
   friend class Timer;
   friend class TimerWheelPeer;  // Of the test.
   class Entry;
+  class Memory;
   struct Repetition;
   using Link = timer_internal::Link;
 
@@ -212,7 +214,9 @@ class TimerWheel {
 
   // Timers that have an id, in blocks that stay where they are.
   const uint32_t first_generation_;
-  std::vector<std::unique_ptr<Entry[]>> blocks_;
+  std::vector<Memory> memory_;
+  absl::Span<std::byte> unused_memory_;
+  std::vector<Entry*> blocks_;
   Link free_;
   Entry* repeating_ = nullptr;  // Whose repeated callback runs.
   std::vector<std::unique_ptr<Repetition>> spare_repetitions_;

@@ -711,6 +711,14 @@ TEST(TimerWheel, WhatIsArmedWhenTheWheelEndsIsRefused) {
   EXPECT_EQ(finished, 1);
 }
 
+TEST_F(TimerWheelTest, ManyTimersFireInOrder) {
+  constexpr int kTimers = 100'000;
+  for (int i = 0; i < kTimers; ++i) Arm(absl::Milliseconds(i), i);
+  EXPECT_EQ(wheel_.armed(), size_t{kTimers});
+  EXPECT_EQ(wheel_.Advance(At(absl::Milliseconds(kTimers))), size_t{kTimers});
+  for (int i = 0; i < kTimers; ++i) ASSERT_EQ(fired_[i], i);
+}
+
 // --- The limit ---
 
 TEST_F(TimerWheelTest, ALimitLeavesTheRestInOrder) {
