@@ -150,9 +150,8 @@ void Report(benchmark::State& state, size_t size, int64_t allocations) {
   const auto operations =
       static_cast<double>(state.iterations()) * static_cast<double>(size);
   state.SetItemsProcessed(static_cast<int64_t>(operations));
-  state.counters["ns"] =
-      benchmark::Counter(operations / 1e9, benchmark::Counter::kIsRate |
-                                               benchmark::Counter::kInvert);
+  state.counters["per_timer"] = benchmark::Counter(
+      operations, benchmark::Counter::kIsRate | benchmark::Counter::kInvert);
   state.counters["allocations"] = static_cast<double>(allocations) / operations;
 }
 
