@@ -190,8 +190,9 @@ void Arm(benchmark::State& state) {
       });
 }
 
-template <typename Timers>
-void Rearm(benchmark::State& state) {
+// Does `operation` to each timer, all of which stay armed.
+template <typename Timers, typename Operation>
+void MeasureArmed(benchmark::State& state, Operation operation) {
   const auto size = static_cast<size_t>(state.range(0));
   const Plan plan(size);
   Timers timers(size);
@@ -199,24 +200,24 @@ void Rearm(benchmark::State& state) {
   Measure(
       state, size, [] {},
       [&] {
-        for (const uint32_t i : plan.order) timers.Rearm(i, plan.spans[i]);
+        for (const uint32_t i : plan.order) operation(timers, i, plan.spans[i]);
       },
       [] {});
+}
+
+template <typename Timers>
+void Rearm(benchmark::State& state) {
+  MeasureArmed<Timers>(state, [](Timers& timers, uint32_t i, Span span) {
+    timers.Rearm(i, span);
+  });
 }
 
 // An idle timeout that is put off.
 template <typename Timers>
 void Touch(benchmark::State& state) {
-  const auto size = static_cast<size_t>(state.range(0));
-  const Plan plan(size);
-  Timers timers(size);
-  ArmAll(timers, plan);
-  Measure(
-      state, size, [] {},
-      [&] {
-        for (const uint32_t i : plan.order) timers.Touch(i);
-      },
-      [] {});
+  MeasureArmed<Timers>(state, [](Timers& timers, uint32_t i, Span /*span*/) {
+    timers.Touch(i);
+  });
 }
 
 template <typename Timers>
