@@ -15,6 +15,7 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/algorithm/container.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -90,7 +91,10 @@ absl::StatusOr<std::vector<SocketAddress>> Resolve(const Url& url) {
        entry = entry->ai_next) {
     absl::StatusOr<SocketAddress> address =
         SocketAddress::FromSockaddr(entry->ai_addr, entry->ai_addrlen);
-    if (address.ok()) addresses.push_back(*address);
+    // glibc finds 127.0.0.1 twice where /etc/hosts has both localhosts.
+    if (address.ok() && !absl::c_linear_search(addresses, *address)) {
+      addresses.push_back(*address);
+    }
   }
   if (!addresses.empty()) return addresses;
   return absl::NotFoundError(

@@ -12,10 +12,11 @@
 
 namespace fio {
 
-// At least one address, in the order in which to try them (RFC 6724). A name
-// may be asked of a server, so this may block for seconds: do not call it on a
-// loop's thread. An IP address, a path and an empty host never block; the last
-// is 0.0.0.0 ([::] for tcp6 and udp6), every address of this machine.
+// At least one address, none twice, in the order in which to try them (RFC
+// 6724). A name may be asked of a server, so this may block for seconds: do not
+// call it on a loop's thread. An IP address, a path and an empty host never
+// block; the last is 0.0.0.0 ([::] for tcp6 and udp6), every address of this
+// machine.
 //
 // Errors, all with the url in the message: kInvalidArgument if it has no port,
 // nor its scheme one, or its path is too long; kNotFound if the host has no
