@@ -36,12 +36,13 @@ TaskQueue::TaskQueue(TaskQueueOptions options)
 
 TaskQueue::~TaskQueue() {
   Close(OnClose::kDrop);
-  for (;;) {
-    // A post may have brought the task that led here and not be done waking.
-    SpinLockHolder hold(post_lock_);
-    if (wakes_under_way_ == 0) break;
-    std::this_thread::yield();
-  }
+  // A post may have brought the task that led here and not be done waking.
+  while (wakes_under_way()) std::this_thread::yield();
+}
+
+bool TaskQueue::wakes_under_way() {
+  SpinLockHolder hold(post_lock_);
+  return wakes_under_way_ > 0;
 }
 
 bool TaskQueue::Post(Task task) { return Push(inbox_, task, kUnlimited); }

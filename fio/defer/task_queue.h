@@ -109,12 +109,13 @@ class TaskQueue {
   void EndSleep();
 
  private:
-  // Only ever grows: written under a lock, read without.
+  // Only ever grows: written under a lock, read without. Whoever sees that a
+  // task was taken sees that it was posted.
   class Count {
    public:
     void Add(uint64_t n) { Set(Get() + n); }
-    void Set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
-    uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
+    void Set(uint64_t n) { value_.store(n, std::memory_order_release); }
+    uint64_t Get() const { return value_.load(std::memory_order_acquire); }
 
    private:
     std::atomic<uint64_t> value_{0};
@@ -137,6 +138,7 @@ class TaskQueue {
   defer_internal::SpareChunks ReturnEmptied()
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(take_lock_, post_lock_);
   void CallWaker(int times);
+  bool wakes_under_way();
 
   const size_t capacity_;
   MoveOnlyFunction<void()> waker_;

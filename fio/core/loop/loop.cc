@@ -45,26 +45,26 @@ absl::Status CheckOptions(const LoopOptions& options) {
   return absl::OkStatus();
 }
 
-// A task for a connection. One that is dropped runs all the same, with none.
-class ConnectionTask {
+// The task that finds the connection for another, or calls it with none if it
+// is dropped. It fits a Task.
+class FindAndRun {
  public:
-  ConnectionTask(Loop& loop, ConnectionId id,
-                 absl::AnyInvocable<void(Connection*) &&> task)
+  FindAndRun(Loop& loop, ConnectionId id, ConnectionTask task)
       : loop_(loop), id_(id), task_(std::move(task)) {}
-  ConnectionTask(ConnectionTask&& other) noexcept
-      : loop_(other.loop_),
-        id_(other.id_),
-        task_(std::exchange(other.task_, nullptr)) {}
-  ConnectionTask& operator=(ConnectionTask&&) = delete;
-  ~ConnectionTask() {
-    if (task_ != nullptr) std::move(task_)(nullptr);
+  FindAndRun(FindAndRun&&) noexcept = default;
+  FindAndRun& operator=(FindAndRun&&) = delete;
+  ~FindAndRun() {
+    if (task_ != nullptr) task_(nullptr);
   }
-  void operator()() { std::exchange(task_, nullptr)(loop_.Find(id_)); }
+  void operator()() {
+    ConnectionTask task = std::move(task_);
+    task(loop_.Find(id_));
+  }
 
  private:
   Loop& loop_;
   const ConnectionId id_;
-  absl::AnyInvocable<void(Connection*) &&> task_;
+  ConnectionTask task_;
 };
 
 }  // namespace
@@ -232,9 +232,9 @@ void Loop::BuryLater(Connection& connection) {
 
 void Loop::Post(Task task) { tasks_.Post(std::move(task)); }
 
-void Loop::Post(ConnectionId id,
-                absl::AnyInvocable<void(Connection*) &&> task) {
-  Post(ConnectionTask(*this, id, std::move(task)));
+void Loop::Post(ConnectionId id, ConnectionTask task) {
+  if (task == nullptr) return;
+  Post(FindAndRun(*this, id, std::move(task)));
 }
 
 void Loop::Wake() {

@@ -34,6 +34,7 @@
 #include "absl/types/span.h"
 #include "fio/base/clock.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/move_only_function.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connection_table.h"
@@ -64,6 +65,9 @@ struct LoopOptions {
   // How long a connection may be without a protocol.
   absl::Duration attach_timeout = absl::Seconds(10);
 };
+
+// A task for a connection; captures of up to 40 bytes cost no allocation.
+using ConnectionTask = MoveOnlyFunction<void(Connection*), 40>;
 
 // Names a Loop::Watch(). Never reused within a loop.
 enum class WatchId : uint64_t { kNone = 0 };
@@ -100,7 +104,7 @@ class Loop {
   void Post(Task task);
   // Runs `task` with the connection, or with null if it is gone by then or the
   // loop ends first; exactly once. Any thread.
-  void Post(ConnectionId id, absl::AnyInvocable<void(Connection*) &&> task);
+  void Post(ConnectionId id, ConnectionTask task);
 
   // The RunOnce() under way, or else the next one, waits no longer. Any thread.
   void Wake();

@@ -3,8 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
 #include <thread>
 #include <utility>
@@ -26,6 +28,7 @@
 #include "fio/defer/offload.h"
 #include "fio/defer/thread_pool.h"
 #include "fio/sock/socket.h"
+#include "fio/testing/allocation_counter.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
@@ -172,6 +175,25 @@ TEST(Defer, IoTaskClosedUuid) {
     loop->Post(id, look);
   }
   EXPECT_THAT(found, ElementsAre(true, false, false, false));
+}
+
+TEST(Loop, ATaskForAConnectionAllocatesNothing) {
+  const auto loop = CreateLoop();
+  int64_t sum = 0;
+  const std::array<int64_t, 4> values = {1, 2, 3, 4};  // And a pointer: 40.
+  const auto post = [&] {
+    loop->Post(ConnectionId(), [&sum, values](Connection* /*connection*/) {
+      sum += values[3];
+    });
+    Turn(*loop);
+  };
+  for (int i = 0; i < 4; ++i) post();  // Until the queue has grown.
+  const testing::AllocationCounter counter;
+  post();
+  EXPECT_EQ(counter.allocations(), 0);
+  EXPECT_EQ(sum, 20);
+  loop->Post(ConnectionId(), nullptr);  // Is nothing.
+  Turn(*loop);
 }
 
 class Excluding final : public Protocol {
