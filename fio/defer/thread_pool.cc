@@ -4,7 +4,6 @@
 #include <signal.h>
 #include <unistd.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -19,21 +18,12 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "fio/base/concurrency.h"
+#include "fio/base/fork_count.h"
 #include "fio/defer/task.h"
 #include "fio/defer/task_queue.h"
 
 namespace fio {
 namespace {
-
-std::atomic<int> fork_count = 0;
-
-// How many forks lie between this process and the one that loaded the program,
-// counted from the first call on.
-int ForkCount() {
-  [[maybe_unused]] static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { ++fork_count; });
-  return fork_count;
-}
 
 // The end is cut, but for the number.
 std::string ThreadName(const std::string& pool, size_t index) {

@@ -1,0 +1,18 @@
+#include "fio/base/fork_count.h"
+
+#include <pthread.h>
+
+#include <atomic>
+
+namespace fio::base_internal {
+
+constinit std::atomic<int> fork_count = 0;
+
+namespace {
+
+// Before main(), so that no fork comes first; the child has one thread.
+[[maybe_unused]] const int registered =
+    pthread_atfork(nullptr, nullptr, [] { ++fork_count; });
+
+}  // namespace
+}  // namespace fio::base_internal
