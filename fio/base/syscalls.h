@@ -1,5 +1,5 @@
-// The one table of system calls that fio/sock makes on descriptors. It points
-// at the kernel; a test points it at a plan of faults
+// The one table of system calls that fio/sock and fio/core/poller make on
+// descriptors. It points at the kernel; a test points it at a plan of faults
 // (fio/testing/fault_plan.h) and sees what happens when a call is cut short,
 // interrupted or refused.
 //
@@ -10,6 +10,7 @@
 #define FIO_BASE_SYSCALLS_H_
 
 #include <poll.h>
+#include <sys/epoll.h>
 #include <sys/sendfile.h>
 #include <sys/socket.h>
 #include <sys/types.h>
@@ -48,6 +49,11 @@ struct Syscalls {
   ssize_t (*sendfile)(int fd, int file, off_t* offset,
                       size_t size) = ::sendfile;
   int (*poll)(pollfd* fds, nfds_t count, int timeout_ms) = ::poll;
+  int (*epoll_create1)(int flags) = ::epoll_create1;
+  int (*epoll_ctl)(int epoll, int operation, int fd,
+                   epoll_event* event) = ::epoll_ctl;
+  int (*epoll_wait)(int epoll, epoll_event* events, int size,
+                    int timeout_ms) = ::epoll_wait;
   int (*close)(int fd) = ::close;
 };
 

@@ -60,9 +60,9 @@ constexpr CallSet kWrites = {Call::kSend, Call::kSendmsg, Call::kSendmmsg,
                              Call::kSendfile};
 constexpr CallSet kInMessages = {Call::kRecvmmsg, Call::kSendmmsg};
 constexpr CallSet kInterrupted = {
-    Call::kConnect,  Call::kAccept4,  Call::kRecv,     Call::kSend,
-    Call::kSendmsg,  Call::kRecvmmsg, Call::kSendmmsg, Call::kPread,
-    Call::kSendfile, Call::kPoll,     Call::kClose};
+    Call::kConnect,  Call::kAccept4,  Call::kRecv,      Call::kSend,
+    Call::kSendmsg,  Call::kRecvmmsg, Call::kSendmmsg,  Call::kPread,
+    Call::kSendfile, Call::kPoll,     Call::kEpollWait, Call::kClose};
 
 // The other ways to fail that are drawn, in this order.
 struct Refusal {
@@ -81,8 +81,10 @@ constexpr Refusal kRefusals[] = {
     {ENOMEM,
      &Options::no_memory,
      {Call::kSocket, Call::kAccept4, Call::kRecv, Call::kSend, Call::kSendmsg,
-      Call::kSendfile}},
-    {EMFILE, &Options::no_descriptors, {Call::kSocket, Call::kAccept4}},
+      Call::kSendfile, Call::kEpollCtl}},
+    {EMFILE,
+     &Options::no_descriptors,
+     {Call::kSocket, Call::kAccept4, Call::kEpollCreate1}},
     {EPIPE, &Options::broken_pipe, kWrites},
 };
 
@@ -272,6 +274,22 @@ struct FaultPlan::Table {
     return kKernel.poll(fds, count, timeout_ms);
   }
 
+  static int EpollCreate1(int flags) {
+    FaultPlan& plan = Live();
+    if (const int error = plan.Judge(Call::kEpollCreate1, kNoFd).error) {
+      return Fail(error);
+    }
+    const int fd = kKernel.epoll_create1(flags);
+    if (fd >= 0) plan.Opened(fd, kNoFd);
+    return fd;
+  }
+
+  static int EpollCtl(int epoll, int operation, int fd, epoll_event* event) {
+    const int error = Live().Judge(Call::kEpollCtl, fd).error;
+    if (error != 0) return Fail(error);
+    return kKernel.epoll_ctl(epoll, operation, fd, event);
+  }
+
   static int Close(int fd) {
     FaultPlan& plan = Live();
     const int error = plan.Judge(Call::kClose, fd).error;
@@ -300,6 +318,9 @@ struct FaultPlan::Table {
       .pread = Pread,
       .sendfile = Sendfile,
       .poll = Poll,
+      .epoll_create1 = EpollCreate1,
+      .epoll_ctl = EpollCtl,
+      .epoll_wait = Pass<Call::kEpollWait, &Syscalls::epoll_wait>,
       .close = Close,
   };
   static_assert(sizeof(Syscalls) == kCalls * sizeof(&Close),

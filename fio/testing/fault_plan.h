@@ -64,6 +64,9 @@ class FaultPlan {
     kPread,
     kSendfile,
     kPoll,
+    kEpollCreate1,
+    kEpollCtl,
+    kEpollWait,
     kClose,
   };
 
@@ -83,15 +86,16 @@ class FaultPlan {
     double short_write = 0;
     // EAGAIN: accept4 and all that read or write a socket.
     double would_block = 0;
-    // EINTR: connect, accept4, poll, close, and all that read or write. At most
+    // EINTR: connect, accept4, poll, epoll_wait, close, and all that read or
+    // write. At most
     // kMaxInterrupts in a row for each descriptor and call, so that a loop of
     // retries ends. An interrupted connect goes on in the background.
     double interrupted = 0;
     // ENOBUFS: send, sendmsg, sendmmsg.
     double no_buffers = 0;
-    // ENOMEM: socket, accept4, recv, send, sendmsg, sendfile.
+    // ENOMEM: socket, accept4, recv, send, sendmsg, sendfile, epoll_ctl.
     double no_memory = 0;
-    // EMFILE: socket, accept4.
+    // EMFILE: socket, accept4, epoll_create1.
     double no_descriptors = 0;
     // EPIPE, without SIGPIPE, for this and every later write: send, sendmsg,
     // sendmmsg, sendfile.

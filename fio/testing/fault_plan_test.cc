@@ -187,6 +187,7 @@ class FaultPlanTest : public ::testing::Test {
 
   Listener listener_;
   const UniqueFd file_ = File();
+  const UniqueFd epoll_{epoll_create1(0)};
 };
 
 ssize_t FaultPlanTest::Make(Call call) {
@@ -235,6 +236,16 @@ ssize_t FaultPlanTest::Make(Call call) {
       return Sendfile(near_, 8);
     case Call::kPoll:
       return Poll(near_);
+    case Call::kEpollCreate1:
+      return UniqueFd(sys.epoll_create1(0)) ? 0 : -errno;
+    case Call::kEpollCtl: {
+      epoll_event event = {};
+      return OrErrno(sys.epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, near_, &event));
+    }
+    case Call::kEpollWait: {
+      epoll_event event;
+      return OrErrno(sys.epoll_wait(epoll_.get(), &event, 1, 0));
+    }
     case Call::kClose:
       return OrErrno(sys.close(dup(near_)));
   }
@@ -326,18 +337,19 @@ TEST_F(FaultPlanTest, RefusesTheCallsThatTheKernelCould) {
       FailingCalls({.would_block = 1}, EAGAIN),
       ElementsAre(Call::kAccept4, Call::kRecv, Call::kSend, Call::kSendmsg,
                   Call::kRecvmmsg, Call::kSendmmsg, Call::kSendfile));
-  EXPECT_THAT(
-      FailingCalls({.interrupted = 1}, EINTR),
-      ElementsAre(Call::kConnect, Call::kAccept4, Call::kRecv, Call::kSend,
-                  Call::kSendmsg, Call::kRecvmmsg, Call::kSendmmsg,
-                  Call::kPread, Call::kSendfile, Call::kPoll, Call::kClose));
+  EXPECT_THAT(FailingCalls({.interrupted = 1}, EINTR),
+              ElementsAre(Call::kConnect, Call::kAccept4, Call::kRecv,
+                          Call::kSend, Call::kSendmsg, Call::kRecvmmsg,
+                          Call::kSendmmsg, Call::kPread, Call::kSendfile,
+                          Call::kPoll, Call::kEpollWait, Call::kClose));
   EXPECT_THAT(FailingCalls({.no_buffers = 1}, ENOBUFS),
               ElementsAre(Call::kSend, Call::kSendmsg, Call::kSendmmsg));
-  EXPECT_THAT(FailingCalls({.no_memory = 1}, ENOMEM),
-              ElementsAre(Call::kSocket, Call::kAccept4, Call::kRecv,
-                          Call::kSend, Call::kSendmsg, Call::kSendfile));
+  EXPECT_THAT(
+      FailingCalls({.no_memory = 1}, ENOMEM),
+      ElementsAre(Call::kSocket, Call::kAccept4, Call::kRecv, Call::kSend,
+                  Call::kSendmsg, Call::kSendfile, Call::kEpollCtl));
   EXPECT_THAT(FailingCalls({.no_descriptors = 1}, EMFILE),
-              ElementsAre(Call::kSocket, Call::kAccept4));
+              ElementsAre(Call::kSocket, Call::kAccept4, Call::kEpollCreate1));
   EXPECT_THAT(FailingCalls({.broken_pipe = 1}, EPIPE),
               ElementsAre(Call::kSend, Call::kSendmsg, Call::kSendmmsg,
                           Call::kSendfile));
