@@ -16,6 +16,7 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/poller/child_watch.h"
 #include "fio/core/poller/create_poller.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"

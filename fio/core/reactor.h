@@ -6,8 +6,8 @@
 //   if (!listener.ok()) return fio::ExitWith(listener.status());
 //   return fio::ExitWith(reactor.Run());  // Until SIGINT or SIGTERM.
 //
-// It is an object like any other: several may live in a process, but only one
-// at a time may handle signals.
+// It is an object like any other: several may live in a process. Those that
+// handle signals all hear each.
 //
 // Thread safety: Stop() and Post() from any thread; everything else from the
 // thread that calls Run().
@@ -78,8 +78,7 @@ class Reactor {
 
   // Serves until it is stopped, then closes the listeners, lets connections end
   // (Protocol::OnShutdown()) and returns. May be called again. Errors: those of
-  // the constructor; kAlreadyExists if another object watches the signals;
-  // those of Loop::Run().
+  // the constructor, of SignalWatch::Create() and of Loop::Run().
   absl::Status Run();
 
   // Ends Run() as a signal does: see Loop::Stop(). If Run() is not running, the

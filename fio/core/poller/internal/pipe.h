@@ -1,0 +1,24 @@
+// OpenPipe() opens a pipe(2) that blocks nobody and that no program started by
+// exec(3) inherits.
+//
+// Thread safety: any thread.
+
+#ifndef FIO_CORE_POLLER_INTERNAL_PIPE_H_
+#define FIO_CORE_POLLER_INTERNAL_PIPE_H_
+
+#include "absl/status/statusor.h"
+#include "fio/base/unique_fd.h"
+
+namespace fio::poller_internal {
+
+struct Pipe {
+  UniqueFd read_end;
+  UniqueFd write_end;
+};
+
+// Errors: the errno of pipe(2).
+absl::StatusOr<Pipe> OpenPipe();
+
+}  // namespace fio::poller_internal
+
+#endif  // FIO_CORE_POLLER_INTERNAL_PIPE_H_
