@@ -73,7 +73,7 @@ void Connection::OnReadiness(Readiness readiness) {
   const bool hung_up =
       readiness.read_closed() || readiness.write_closed() || readiness.error();
   if (hung_up) Set(kHungUp);
-  if (hung_up || readiness.readable()) {
+  if (readiness.readable()) {
     Set(kReadable);
     loop_->DeliverLater(*this);
   }
@@ -103,12 +103,18 @@ void Connection::Deliver() {
   if (Has(kReadable)) loop_->DeliverLater(*this);
 }
 
+// The poller tells when there is something again.
+void Connection::ClearReadable() {
+  Clear(kReadable);
+  loop_->MarkDrained(*this, Interest::kReadable);
+}
+
 // Whether bytes are left to read on a connection that has ended or failed; if
 // not, tells so.
 bool Connection::BytesBeforeEnd() {
   const IoResult peek = socket_.Peek();
   if (peek.bytes > 0) return true;
-  Clear(kReadable);
+  ClearReadable();
   if (error_ != 0) {
     Fail(error_);
   } else if (peek.ok()) {
@@ -144,11 +150,11 @@ size_t Connection::Account(const IoResult& read, size_t asked) {
     Touch();
     // Less than asked for is all there was: what comes now is a new edge. But
     // an end that was told before has no edge to come.
-    if (read.bytes < asked && !Has(kHungUp)) Clear(kReadable);
+    if (read.bytes < asked && !Has(kHungUp)) ClearReadable();
     return read.bytes;
   }
   if (read.would_block()) {
-    Clear(kReadable);
+    ClearReadable();
     return 0;
   }
   // The end or an error, for the next Deliver() to tell.
@@ -205,7 +211,10 @@ void Connection::Flush() {
   if (Has(kWritable) && !socket_.is_over()) {
     const IoResult flushed = socket_.Flush();
     if (flushed.bytes > 0) Touch();
-    if (flushed.would_block() && socket_.wants_write()) Clear(kWritable);
+    if (flushed.would_block() && socket_.wants_write()) {
+      Clear(kWritable);
+      loop_->MarkDrained(*this, Interest::kWritable);
+    }
     if (flushed.out_of_memory()) FlushSoon();
     if (flushed.failed()) {
       WriteFailed(flushed.error);
@@ -222,7 +231,9 @@ void Connection::Flush() {
     if (timer_ == TimerId::kNone) {
       ArmTimer(loop_->now() + loop_->options().close_timeout);
     }
-    if (!socket_.wants_write() && !socket_.is_drained()) {
+    if (socket_.is_drained()) {
+      loop_->MarkDrained(*this, Interest::kReadable);
+    } else if (!socket_.wants_write()) {
       loop_->DeliverLater(*this);
     }
   } else if (Has(kReadyDue) && !socket_.wants_write() && protocol_ != nullptr) {
@@ -360,6 +371,7 @@ void Connection::Bury() {
   if (std::unique_ptr<Protocol> protocol = std::move(protocol_)) {
     protocol->OnClose(*this, reason());
   }
+  loop_->Forget(*this);
   // Only now: from here on the kernel may give the number to another.
   socket_ = Socket();
 }

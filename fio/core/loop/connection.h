@@ -132,6 +132,7 @@ class alignas(64) Connection {
   void Bury();
   void Shutdown();
 
+  void ClearReadable();
   bool BytesBeforeEnd();
   size_t Account(const IoResult& read, size_t asked);
   void TellEnd();

@@ -22,14 +22,22 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/poller/poller.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
+// The tests run once on each of these; see BUILD.
+#ifndef FIO_TEST_POLLER
+#define FIO_TEST_POLLER kAuto
+#endif
+
 namespace fio {
 namespace {
+
+constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
 
 using ::testing::ElementsAre;
 using testing::LoopbackPair;
@@ -95,6 +103,7 @@ class ConnectionTest : public ::testing::Test {
   ConnectionTest() {
     absl::StatusOr<std::unique_ptr<Loop>> loop =
         Loop::Create({.clock = &clock_,
+                      .poller = kPoller,
                       .receive_buffer_bytes = kBuffer,
                       .watermarks = {.high_bytes = kHighWatermark}});
     EXPECT_TRUE(loop.ok()) << loop.status();
@@ -712,7 +721,7 @@ class Pairs {
  private:
   std::deque<LoopbackPair> pairs_;
   std::deque<Record> records_;
-  const std::unique_ptr<Loop> loop_ = *Loop::Create({});
+  const std::unique_ptr<Loop> loop_ = *Loop::Create({.poller = kPoller});
 };
 
 TEST(Uuid, RoundTrip) {

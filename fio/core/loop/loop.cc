@@ -23,6 +23,7 @@
 #include "fio/core/poller/create_poller.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/ready_events.h"
 #include "fio/core/poller/waker.h"
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/defer/task_queue.h"
@@ -72,7 +73,8 @@ class FindAndRun {
 absl::StatusOr<std::unique_ptr<Loop>> Loop::Create(const LoopOptions& options) {
   absl::Status checked = CheckOptions(options);
   if (!checked.ok()) return checked;
-  absl::StatusOr<std::unique_ptr<Poller>> poller = CreatePoller(*options.clock);
+  absl::StatusOr<std::unique_ptr<Poller>> poller =
+      CreatePoller(*options.clock, options.poller);
   if (!poller.ok()) return poller.status();
   absl::StatusOr<Waker> waker = Waker::Create(**poller, kWakerToken);
   if (!waker.ok()) return waker.status();
@@ -84,6 +86,7 @@ Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,
            Waker waker)
     : options_(options),
       poller_(std::move(poller)),
+      marks_drained_(!poller_->tells_every_edge()),
       now_(options.clock->Now()),
       timers_(now_),
       next_watch_(kWakerToken + 1),
@@ -127,15 +130,8 @@ bool Loop::OnItsThread() const {
 absl::Status Loop::Turn(MonotonicTime deadline) {
   timers_.Advance(now_);
   tasks_.RunPosted();
-  const absl::StatusOr<size_t> count = WaitForEvents(deadline);
-  now_ = options_.clock->Now();
-  if (!count.ok() && !absl::IsUnavailable(count.status())) {
-    return count.status();
-  }
-  for (const Event& event :
-       absl::MakeConstSpan(events_).first(count.value_or(0))) {
-    Dispatch(event);
-  }
+  absl::Status waited = WaitAndDispatch(deadline);
+  if (!waited.ok()) return waited;
   Deliver();
   Flush();
   Bury();
@@ -144,33 +140,49 @@ absl::Status Loop::Turn(MonotonicTime deadline) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<size_t> Loop::WaitForEvents(MonotonicTime deadline) {
+// A signal only ends the wait.
+absl::Status Loop::WaitAndDispatch(MonotonicTime deadline) {
+  const absl::StatusOr<ReadyEvents> ready = WaitForEvents(deadline);
+  now_ = options_.clock->Now();
+  if (ready.ok()) {
+    for (const Event event : *ready) Dispatch(event);
+    return absl::OkStatus();
+  }
+  return absl::IsUnavailable(ready.status()) ? absl::OkStatus()
+                                             : ready.status();
+}
+
+absl::StatusOr<ReadyEvents> Loop::WaitForEvents(MonotonicTime deadline) {
   const bool more_to_do = !to_deliver_.empty() || !to_flush_.empty() ||
                           !to_bury_.empty() ||
                           (stopping_ && connection_count() == 0);
   const bool sleeps = !more_to_do && tasks_.PrepareToSleep();
   // Looked at last: who asks for a wake after that finds the loop asleep.
   const bool waits = sleeps && !wake_asked_;
-  absl::StatusOr<size_t> count =
+  absl::StatusOr<ReadyEvents> ready =
       poller_->Wait(absl::MakeSpan(events_),
                     waits ? std::min(deadline, timers_.NextDeadline())
                           : MonotonicTime::InfinitePast());
   if (sleeps) tasks_.EndSleep();
   wake_asked_ = false;
-  return count;
+  return ready;
 }
 
-void Loop::Dispatch(const Event& event) {
-  if (event.token < kFirstWatch) {
-    Connection* connection = Find(ConnectionId::FromValue(event.token));
-    if (connection != nullptr) connection->OnReadiness(event.readiness);
+void Loop::Dispatch(Event event) {
+  if (event.token() == kWakerToken) {
+    waker_.Acknowledge();
     return;
   }
-  const auto watch = watches_.find(event.token);
+  if (event.token() < kFirstWatch) {
+    Connection* connection = Find(ConnectionId::FromValue(event.token()));
+    if (connection != nullptr) connection->OnReadiness(event.readiness());
+    return;
+  }
+  const auto watch = watches_.find(event.token());
   // Its address, since the callback may change the map.
   if (watch != watches_.end()) {
     WatchedFd* const watched = watch->second.get();
-    watched->callback(event.readiness);
+    watched->callback(event.readiness());
   }
 }
 
@@ -228,6 +240,14 @@ void Loop::BuryLater(Connection& connection) {
   to_bury_.push_back(connection.id());
 }
 
+void Loop::MarkDrained(const Connection& connection, Interest interest) {
+  if (marks_drained_) poller_->MarkDrained(connection.id().fd(), interest);
+}
+
+void Loop::Forget(const Connection& connection) {
+  poller_->RemoveForClose(connection.id().fd(), connection.id().value());
+}
+
 // --- Tasks and timers ---
 
 void Loop::Post(Task task) { tasks_.Post(std::move(task)); }
@@ -267,8 +287,9 @@ absl::StatusOr<ConnectionId> Loop::Adopt(
   }
   const ConnectionTable::Entry entry = connections_.Allocate(fd);
   const ConnectionId id(fd, entry.generation);
-  absl::Status added = poller_->Add(
-      fd, id.value(), Interest::kReadableAndWritable, Trigger::kEdge);
+  absl::Status added =
+      poller_->Add(fd, id.value(), Interest::kReadable | Interest::kWritable,
+                   Trigger::kEdge);
   if (!added.ok()) {
     connections_.Free(fd);
     return added;
@@ -303,7 +324,7 @@ void Loop::Unwatch(WatchId id) {
   const auto watch = watches_.find(static_cast<Token>(id));
   if (watch == watches_.end()) return;
   // It fails only for a descriptor that was closed, and that ends it as well.
-  poller_->Remove(watch->second->fd).IgnoreError();
+  poller_->Remove(watch->second->fd, watch->first).IgnoreError();
   ended_watches_.push_back(std::move(watch->second));
   watches_.erase(watch);
 }

@@ -40,6 +40,7 @@
 #include "fio/core/loop/connection_table.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/ready_events.h"
 #include "fio/core/poller/waker.h"
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/defer/task_queue.h"
@@ -51,6 +52,9 @@ namespace fio {
 struct LoopOptions {
   // Outlives the loop.
   const Clock* clock = &Clock::System();
+
+  // What the kernel is asked with.
+  PollerKind poller = PollerKind::kAuto;
 
   // What a connection reads at once, and at most in one turn.
   size_t receive_buffer_bytes = 64 * 1024;
@@ -158,13 +162,17 @@ class Loop {
   void DeliverLater(Connection& connection);
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
+  // What the poller is told of a connection's descriptor.
+  void MarkDrained(const Connection& connection, Interest interest);
+  void Forget(const Connection& connection);
 
   // Whether this thread may touch the loop, as far as can be told.
   bool OnItsThread() const;
 
   absl::Status Turn(MonotonicTime deadline);
-  absl::StatusOr<size_t> WaitForEvents(MonotonicTime deadline);
-  void Dispatch(const Event& event);
+  absl::Status WaitAndDispatch(MonotonicTime deadline);
+  absl::StatusOr<ReadyEvents> WaitForEvents(MonotonicTime deadline);
+  void Dispatch(Event event);
   void Deliver();
   void Flush();
   void Bury();
@@ -174,6 +182,7 @@ class Loop {
 
   const LoopOptions options_;
   const std::unique_ptr<Poller> poller_;
+  const bool marks_drained_;  // The poller needs to be told.
   MonotonicTime now_;
   TimerWheel timers_;
   ConnectionTable connections_;
@@ -201,7 +210,7 @@ class Loop {
   std::atomic<std::thread::id> thread_;
 
   // Shared with other threads.
-  const Waker waker_;
+  Waker waker_;
   std::atomic<bool> wake_asked_{false};
   TaskQueue tasks_;
 };

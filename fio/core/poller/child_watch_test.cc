@@ -1,7 +1,6 @@
 #include "fio/core/poller/child_watch.h"
 
 #include <fcntl.h>
-#include <poll.h>
 #include <pthread.h>
 #include <sys/resource.h>
 #include <sys/types.h>
@@ -24,6 +23,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/poller/test_suites/await_readable.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -31,16 +31,6 @@ namespace fio {
 namespace {
 
 using ::testing::HasSubstr;
-
-bool IsReadable(int fd) {
-  pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&ready, 1, 0) == 1;
-}
-
-void AwaitReadable(int fd) {
-  pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
-  while (poll(&ready, 1, -1) < 0) ASSERT_EQ(errno, EINTR);
-}
 
 // What waits for a byte before it goes on.
 class Gate {

@@ -1,4 +1,4 @@
-// CreatePoller() makes the Poller that suits this machine.
+// CreatePoller() makes a Poller.
 
 #ifndef FIO_CORE_POLLER_CREATE_POLLER_H_
 #define FIO_CORE_POLLER_CREATE_POLLER_H_
@@ -11,9 +11,13 @@
 
 namespace fio {
 
-// `clock`, which turns deadlines into timeouts, outlives the poller. Errors:
-// the errno of the system call that failed.
-absl::StatusOr<std::unique_ptr<Poller>> CreatePoller(const Clock& clock);
+// `clock`, which turns deadlines into timeouts, outlives the poller. kAuto asks
+// the system for each kind in turn, epoll, kqueue and poll, and takes the first
+// that it is given: a container may refuse what the kernel has. Errors: the
+// errno of the system call that failed; kUnimplemented for a `kind` that this
+// system lacks. kAuto fails as its last attempt.
+absl::StatusOr<std::unique_ptr<Poller>> CreatePoller(
+    const Clock& clock, PollerKind kind = PollerKind::kAuto);
 
 }  // namespace fio
 

@@ -1,116 +1,124 @@
 #include "fio/core/poller/epoll_poller.h"
 
+#include <memory>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fio/base/clock.h"
+#include "fio/core/poller/poller.h"
+
+#if defined(__linux__)
+
 #include <sys/epoll.h>
 
 #include <algorithm>
-#include <array>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
-#include <memory>
 #include <string_view>
 #include <utility>
 
-#include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
-#include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "fio/base/clock.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/event.h"
+#include "fio/core/poller/internal/poll_timeout.h"
 
 namespace fio {
 namespace {
 
-// More than this come in the next Wait().
-constexpr size_t kMaxBatch = 512;
+constexpr bool Same(Readiness::Bit bit, EPOLL_EVENTS event) {
+  return uint32_t{bit} == uint32_t{event};
+}
+static_assert(Same(Readiness::kReadable, EPOLLIN) &&
+              Same(Readiness::kPriority, EPOLLPRI) &&
+              Same(Readiness::kWritable, EPOLLOUT) &&
+              Same(Readiness::kError, EPOLLERR) &&
+              Same(Readiness::kHangUp, EPOLLHUP) &&
+              Same(Readiness::kReadClosed, EPOLLRDHUP));
+static_assert(sizeof(Event) == sizeof(epoll_event));
+static_assert(alignof(Event) == alignof(epoll_event));
 
 uint32_t EpollEvents(Interest interest, Trigger trigger) {
-  const auto bits = static_cast<uint8_t>(interest);
   uint32_t events = 0;
-  if (bits & static_cast<uint8_t>(Interest::kReadable)) {
-    events |= EPOLLIN | EPOLLRDHUP;
-  }
-  if (bits & static_cast<uint8_t>(Interest::kWritable)) events |= EPOLLOUT;
+  if (interest.readable()) events |= EPOLLIN | EPOLLRDHUP;
+  if (interest.writable()) events |= EPOLLOUT;
+  if (interest.priority()) events |= EPOLLPRI;
   if (trigger == Trigger::kEdge) events |= EPOLLET;
   if (trigger == Trigger::kOneShot) events |= EPOLLONESHOT;
   return events;
 }
 
-Readiness ReadinessOf(uint32_t events) {
-  unsigned bits = 0;
-  if (events & EPOLLIN) bits |= Readiness::kReadable;
-  if (events & EPOLLOUT) bits |= Readiness::kWritable;
-  if (events & (EPOLLRDHUP | EPOLLHUP)) bits |= Readiness::kReadClosed;
-  if (events & EPOLLHUP) bits |= Readiness::kWriteClosed;
-  if (events & EPOLLERR) bits |= Readiness::kError | Readiness::kWriteClosed;
-  return Readiness(bits);
-}
+class EpollPoller final : public Poller {
+ public:
+  EpollPoller(const Clock& clock, UniqueFd epoll)
+      : clock_(clock), epoll_(std::move(epoll)) {}
 
-absl::Status Control(const UniqueFd& epoll, int operation,
-                     std::string_view name, int fd, epoll_event event) {
-  if (epoll_ctl(epoll.get(), operation, fd, &event) == 0) {
-    return absl::OkStatus();
+  PollerKind kind() const override { return PollerKind::kEpoll; }
+
+ private:
+  absl::Status AddFd(int fd, Token token, Interest interest,
+                     Trigger trigger) override {
+    return Control(
+        EPOLL_CTL_ADD, "ADD", fd,
+        {.events = EpollEvents(interest, trigger), .data = {.u64 = token}});
   }
-  return absl::ErrnoToStatus(errno,
-                             absl::StrCat("epoll_ctl ", name, " fd ", fd));
-}
+  absl::Status ModifyFd(int fd, Token token, Interest interest,
+                        Trigger trigger) override {
+    return Control(
+        EPOLL_CTL_MOD, "MOD", fd,
+        {.events = EpollEvents(interest, trigger), .data = {.u64 = token}});
+  }
+  absl::Status RemoveFd(int fd) override {
+    return Control(EPOLL_CTL_DEL, "DEL", fd, {});
+  }
+  void ForgetFd(int /*fd*/) override {}  // Its close ends the watch.
+
+  absl::StatusOr<size_t> WaitForEvents(absl::Span<Event> events,
+                                       MonotonicTime deadline) override {
+    const size_t room = std::min<size_t>(
+        events.size(), std::numeric_limits<int>::max() / sizeof(epoll_event));
+    const int count = Sys().epoll_wait(
+        epoll_.get(), reinterpret_cast<epoll_event*>(events.data()),
+        static_cast<int>(room), poller_internal::PollTimeout(deadline, clock_));
+    if (count < 0) return absl::ErrnoToStatus(errno, "epoll_wait");
+    return static_cast<size_t>(count);
+  }
+
+  absl::Status Control(int operation, std::string_view name, int fd,
+                       epoll_event event) {
+    if (Sys().epoll_ctl(epoll_.get(), operation, fd, &event) == 0) {
+      return absl::OkStatus();
+    }
+    return absl::ErrnoToStatus(errno,
+                               absl::StrCat("epoll_ctl ", name, " fd ", fd));
+  }
+
+  const Clock& clock_;
+  const UniqueFd epoll_;
+};
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<EpollPoller>> EpollPoller::Create(
-    const Clock& clock) {
-  UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+absl::StatusOr<std::unique_ptr<Poller>> CreateEpollPoller(const Clock& clock) {
+  UniqueFd epoll(Sys().epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
-  return std::unique_ptr<EpollPoller>(new EpollPoller(clock, std::move(epoll)));
-}
-
-absl::Status EpollPoller::Add(int fd, Token token, Interest interest,
-                              Trigger trigger) {
-  return Control(
-      epoll_, EPOLL_CTL_ADD, "ADD", fd,
-      {.events = EpollEvents(interest, trigger), .data = {.u64 = token}});
-}
-
-absl::Status EpollPoller::Modify(int fd, Token token, Interest interest,
-                                 Trigger trigger) {
-  return Control(
-      epoll_, EPOLL_CTL_MOD, "MOD", fd,
-      {.events = EpollEvents(interest, trigger), .data = {.u64 = token}});
-}
-
-absl::Status EpollPoller::Remove(int fd) {
-  return Control(epoll_, EPOLL_CTL_DEL, "DEL", fd, {});
-}
-
-absl::StatusOr<size_t> EpollPoller::Wait(absl::Span<Event> events,
-                                         MonotonicTime deadline) {
-  std::array<epoll_event, kMaxBatch> ready;
-  const auto room = static_cast<int>(std::min(events.size(), ready.size()));
-  const int count =
-      epoll_wait(epoll_.get(), ready.data(), room, TimeoutMs(deadline));
-  if (count < 0) return absl::ErrnoToStatus(errno, "epoll_wait");
-  for (int i = 0; i < count; ++i) {
-    events[i] = {.token = ready[i].data.u64,
-                 .readiness = ReadinessOf(ready[i].events)};
-  }
-  return static_cast<size_t>(count);
-}
-
-// Rounded up, so that a wait never ends before its deadline, and clamped: a
-// wait of 24 days that ends early is one more turn of the loop.
-int EpollPoller::TimeoutMs(MonotonicTime deadline) const {
-  if (deadline == MonotonicTime::InfiniteFuture()) return -1;
-  if (deadline == MonotonicTime::InfinitePast()) return 0;
-  const MonotonicTime now = clock_.Now();
-  if (deadline <= now) return 0;
-  const int64_t ms = absl::ToInt64Milliseconds(
-      absl::Ceil(deadline - now, absl::Milliseconds(1)));
-  return static_cast<int>(
-      std::min<int64_t>(ms, std::numeric_limits<int>::max()));
+  return std::make_unique<EpollPoller>(clock, std::move(epoll));
 }
 
 }  // namespace fio
+
+#else
+
+namespace fio {
+
+absl::StatusOr<std::unique_ptr<Poller>> CreateEpollPoller(const Clock&) {
+  return absl::UnimplementedError("epoll: this system has none");
+}
+
+}  // namespace fio
+
+#endif  // defined(__linux__)

@@ -1,27 +1,80 @@
 #include "fio/core/poller/epoll_poller.h"
 
+#include <cerrno>
 #include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "fio/base/clock.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
-#include "fio/core/poller/poller_test_suite.h"
+#include "fio/core/poller/ready_events.h"
+#include "fio/core/poller/test_suites/all.h"
+#include "fio/core/poller/test_suites/calls_fixture.h"
 #include "gtest/gtest.h"
 
 namespace fio {
 namespace {
 
 struct Epoll {
+  static constexpr bool kTellsPriority = true;
+  static constexpr bool kTakesErrors = false;
+
   static std::unique_ptr<Poller> Create(const Clock& clock) {
-    absl::StatusOr<std::unique_ptr<EpollPoller>> poller =
-        EpollPoller::Create(clock);
+    absl::StatusOr<std::unique_ptr<Poller>> poller = CreateEpollPoller(clock);
     EXPECT_TRUE(poller.ok()) << poller.status();
     return *std::move(poller);
   }
 };
 
-INSTANTIATE_TYPED_TEST_SUITE_P(Epoll, PollerTest, Epoll);
+FIO_INSTANTIATE_POLLER_TEST_SUITES(Epoll);
+
+using EpollPollerCallsTest = PollerCallsFixture<Epoll>;
+
+TEST_F(EpollPollerCallsTest, OnePerRegistrationAndWaitAndNonePerEdge) {
+  ASSERT_TRUE(
+      poller_->Add(reader_.get(), 1, Interest::kReadable, Trigger::kEdge).ok());
+  EXPECT_EQ(plan_.calls(), 2u);  // epoll_create1 and epoll_ctl.
+  for (int i = 0; i < 100; ++i) ReadByEdge(1);
+  EXPECT_EQ(plan_.calls(Call::kEpollWait), 200u);
+  EXPECT_EQ(plan_.calls(), 202u);
+  poller_->RemoveForClose(reader_.get(), 1);
+  EXPECT_EQ(plan_.calls(), 202u);
+}
+
+TEST_F(EpollPollerCallsTest, ASignalIsToldAndNotRetried) {
+  ExpectSignalIsTold(Call::kEpollWait);
+}
+
+TEST_F(EpollPollerCallsTest, WhatTheKernelRefusesIsNamed) {
+  plan_.FailNext(Call::kEpollCtl, ENOMEM);
+  const absl::Status added =
+      poller_->Add(reader_.get(), 1, Interest::kReadable, Trigger::kEdge);
+  EXPECT_TRUE(absl::IsResourceExhausted(added)) << added;
+  EXPECT_EQ(
+      added.message().find(absl::StrCat("epoll_ctl ADD fd ", reader_.get())),
+      0u)
+      << added;
+}
+
+// What the kernel writes past the end of what it was given would be seen here.
+TEST_F(EpollPollerCallsTest, WritesNoMoreThanTheRoom) {
+  ASSERT_TRUE(
+      poller_->Add(writer_.get(), 1, Interest::kWritable, Trigger::kLevel)
+          .ok());
+  events_.fill(Event(7, Readiness(Readiness::kError)));
+  const absl::StatusOr<ReadyEvents> ready = poller_->Wait(
+      absl::MakeSpan(events_).first(1), MonotonicTime::InfinitePast());
+  ASSERT_TRUE(ready.ok()) << ready.status();
+  EXPECT_EQ(events_[0].token(), 1u);
+  EXPECT_EQ(events_[0].readiness(), Readiness(Readiness::kWritable));
+  EXPECT_EQ(events_[1].token(), 7u);
+  EXPECT_EQ(events_[1].readiness(), Readiness(Readiness::kError));
+}
 
 }  // namespace
 }  // namespace fio

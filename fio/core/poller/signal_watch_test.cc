@@ -1,6 +1,5 @@
 #include "fio/core/poller/signal_watch.h"
 
-#include <poll.h>
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -18,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/core/poller/test_suites/await_readable.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -26,16 +26,6 @@ namespace {
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
-
-bool IsReadable(int fd) {
-  pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
-  return poll(&ready, 1, 0) == 1;
-}
-
-void AwaitReadable(int fd) {
-  pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
-  while (poll(&ready, 1, -1) < 0) ASSERT_EQ(errno, EINTR);
-}
 
 std::unique_ptr<SignalWatch> Watch(std::initializer_list<int> signals,
                                    SignalMechanism mechanism) {

@@ -1,0 +1,120 @@
+// ReadyEvents is what one Poller::Wait() tells: a view of the part of the
+// caller's span that was filled in.
+//
+//   for (const Event event : *ready) { ... }
+//
+// While it lives, Poller::Remove() takes out of it what it still holds of the
+// token, so that nothing removed is ever told of, even if it was ready in the
+// same turn. Several may live at a time, as when a callback waits itself.
+//
+// Thread safety: none; it belongs to the thread that called Wait(). It must die
+// before the poller.
+
+#ifndef FIO_CORE_POLLER_READY_EVENTS_H_
+#define FIO_CORE_POLLER_READY_EVENTS_H_
+
+#include <cstddef>
+#include <iterator>
+
+#include "absl/types/span.h"
+#include "fio/core/poller/event.h"
+
+namespace fio {
+
+class ReadyEvents {
+ public:
+  // In the order of the span, without what was removed meanwhile.
+  class Iterator {
+   public:
+    using iterator_category = std::input_iterator_tag;
+    using value_type = Event;
+    using difference_type = std::ptrdiff_t;
+    using pointer = const Event*;
+    using reference = Event;
+
+    // Field by field, which compilers keep in registers; a copy of the packed
+    // whole would go through memory in pieces of the wrong size.
+    Event operator*() const {
+      return Event(event_->token(), event_->readiness());
+    }
+    Iterator& operator++() {
+      ++event_;
+      SkipRemoved();
+      return *this;
+    }
+    friend bool operator==(const Iterator& a, const Iterator& b) {
+      return a.event_ == b.event_;
+    }
+
+   private:
+    friend class ReadyEvents;
+    Iterator(const Event* event, const Event* end) : event_(event), end_(end) {
+      SkipRemoved();
+    }
+    void SkipRemoved() {
+      while (event_ != end_ && event_->readiness() == Readiness()) ++event_;
+    }
+
+    const Event* event_;
+    const Event* end_;
+  };
+
+  ReadyEvents() = default;
+  ReadyEvents(ReadyEvents&& other) noexcept { MoveFrom(other); }
+  ReadyEvents& operator=(ReadyEvents&& other) noexcept {
+    if (this != &other) {
+      Leave();
+      MoveFrom(other);
+    }
+    return *this;
+  }
+  ~ReadyEvents() { Leave(); }
+
+  Iterator begin() const {
+    return Iterator(events_.data(), events_.data() + events_.size());
+  }
+  Iterator end() const {
+    const Event* end = events_.data() + events_.size();
+    return Iterator(end, end);
+  }
+
+  // How many Wait() told, those removed since included.
+  size_t size() const { return events_.size(); }
+  bool empty() const { return events_.empty(); }
+
+ private:
+  friend class Poller;
+
+  // Joins the front of the list that begins at `first`.
+  ReadyEvents(absl::Span<Event> events, ReadyEvents** first)
+      : events_(events), first_(first), next_(*first) {
+    *first = this;
+  }
+
+  void Leave() {
+    if (first_ == nullptr) return;
+    *LinkToThis() = next_;
+    first_ = nullptr;
+  }
+  void MoveFrom(ReadyEvents& other) {
+    events_ = other.events_;
+    first_ = other.first_;
+    next_ = other.next_;
+    if (first_ != nullptr) *other.LinkToThis() = this;
+    other.events_ = {};
+    other.first_ = nullptr;
+  }
+  ReadyEvents** LinkToThis() const {
+    ReadyEvents** link = first_;
+    while (*link != this) link = &(*link)->next_;
+    return link;
+  }
+
+  absl::Span<Event> events_;
+  ReadyEvents** first_ = nullptr;  // The poller's list of those alive.
+  ReadyEvents* next_ = nullptr;
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_POLLER_READY_EVENTS_H_
