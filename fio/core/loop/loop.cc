@@ -76,10 +76,20 @@ absl::StatusOr<std::unique_ptr<Loop>> Loop::Create(const LoopOptions& options) {
   absl::StatusOr<std::unique_ptr<Poller>> poller =
       CreatePoller(*options.clock, options.poller);
   if (!poller.ok()) return poller.status();
-  absl::StatusOr<Waker> waker = Waker::Create(**poller, kWakerToken);
+  return Create(options, *std::move(poller));
+}
+
+absl::StatusOr<std::unique_ptr<Loop>> Loop::Create(
+    const LoopOptions& options, std::unique_ptr<Poller> poller) {
+  absl::Status checked = CheckOptions(options);
+  if (!checked.ok()) return checked;
+  if (poller == nullptr) {
+    return absl::InvalidArgumentError("loop: the poller is null");
+  }
+  absl::StatusOr<Waker> waker = Waker::Create(*poller, kWakerToken);
   if (!waker.ok()) return waker.status();
   return std::unique_ptr<Loop>(
-      new Loop(options, *std::move(poller), *std::move(waker)));
+      new Loop(options, std::move(poller), *std::move(waker)));
 }
 
 Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,

@@ -82,6 +82,10 @@ class Loop {
   // system call that failed.
   static absl::StatusOr<std::unique_ptr<Loop>> Create(
       const LoopOptions& options);
+  // On a poller of the caller's own making; LoopOptions::poller is not looked
+  // at.
+  static absl::StatusOr<std::unique_ptr<Loop>> Create(
+      const LoopOptions& options, std::unique_ptr<Poller> poller);
 
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;

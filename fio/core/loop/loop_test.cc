@@ -23,6 +23,7 @@
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/poller/create_poller.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
 #include "fio/core/timer/timer_wheel.h"
@@ -96,6 +97,23 @@ TEST(Loop, RefusesOptionsThatMakeNoSense) {
               HasSubstr("clock"));
   EXPECT_THAT(Loop::Create({.receive_buffer_bytes = 0}).status().message(),
               HasSubstr("receive_buffer_bytes"));
+}
+
+TEST(Loop, RunsOnAPollerOfItsCreator) {
+  EXPECT_TRUE(absl::IsInvalidArgument(Loop::Create({}, nullptr).status()));
+  absl::StatusOr<std::unique_ptr<Poller>> poller =
+      CreatePoller(Clock::System(), kPoller);
+  ASSERT_TRUE(poller.ok()) << poller.status();
+  Poller* const given = poller->get();
+  absl::StatusOr<std::unique_ptr<Loop>> loop =
+      Loop::Create({}, *std::move(poller));
+  ASSERT_TRUE(loop.ok()) << loop.status();
+  LoopbackPair pair = LoopbackPair::Unix();
+  const absl::StatusOr<ConnectionId> id =
+      (*loop)->Adopt(std::move(pair.near), [](Connection&) {});
+  ASSERT_TRUE(id.ok()) << id.status();
+  EXPECT_TRUE(absl::IsAlreadyExists(given->Add(
+      id->fd(), Token{1}, Interest::kReadable, Trigger::kLevel)));
 }
 
 // --- Tasks ---
