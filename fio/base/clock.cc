@@ -9,9 +9,17 @@ namespace {
 
 class SystemClock final : public Clock {
  public:
-  MonotonicTime Now() const override {
+  MonotonicTime Now() const override { return Read(CLOCK_MONOTONIC); }
+#if defined(CLOCK_MONOTONIC_COARSE)
+  MonotonicTime CoarseNow() const override {
+    return Read(CLOCK_MONOTONIC_COARSE);
+  }
+#endif
+
+ private:
+  static MonotonicTime Read(clockid_t clock) {
     timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
+    clock_gettime(clock, &now);
     return MonotonicTime::FromNanoseconds(int64_t{now.tv_sec} * 1'000'000'000 +
                                           now.tv_nsec);
   }

@@ -1,5 +1,6 @@
 #include "fio/base/clock.h"
 
+#include "fio/base/monotonic_time.h"
 #include "gtest/gtest.h"
 
 namespace fio {
@@ -17,6 +18,17 @@ TEST(Clock, SystemNeverRunsBackwards) {
 
 TEST(Clock, SystemIsOneObject) {
   EXPECT_EQ(&Clock::System(), &Clock::System());
+}
+
+TEST(Clock, TheCoarseTimeIsNeverAheadNorRunsBackwards) {
+  const Clock& clock = Clock::System();
+  MonotonicTime last = clock.CoarseNow();
+  for (int i = 0; i < 10'000; ++i) {
+    const MonotonicTime coarse = clock.CoarseNow();
+    ASSERT_GE(coarse, last);
+    ASSERT_LE(coarse, clock.Now());
+    last = coarse;
+  }
 }
 
 }  // namespace

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
 #include <ctime>
 
 namespace fio {
@@ -61,11 +62,18 @@ inline constexpr Syscalls kKernel;
 
 namespace base_internal {
 inline constinit std::atomic<const Syscalls*> current_syscalls = &kKernel;
+inline constinit thread_local uint64_t calls_of_this_thread = 0;
 }  // namespace base_internal
 
-// The table in force.
+// The table in force, for one call.
 inline const Syscalls& Sys() {
+  ++base_internal::calls_of_this_thread;
   return *base_internal::current_syscalls.load(std::memory_order_acquire);
+}
+
+// How many calls this thread has made through the table.
+inline uint64_t SystemCallsOfThisThread() {
+  return base_internal::calls_of_this_thread;
 }
 
 // For tests: puts `table` in force, in all threads, and returns the one that

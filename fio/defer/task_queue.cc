@@ -8,6 +8,7 @@
 #include <thread>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "fio/defer/internal/spin_lock.h"
 #include "fio/defer/internal/task_list.h"
 #include "fio/defer/task.h"
@@ -85,7 +86,7 @@ bool TaskQueue::HasTasks() const { return waiting() != 0; }
 // Taken first, so that the difference is never below zero.
 size_t TaskQueue::waiting() const {
   const uint64_t taken = outbox_.taken.Get() + urgent_outbox_.taken.Get();
-  return inbox_.posted.Get() + urgent_inbox_.posted.Get() - taken;
+  return posted() - taken;
 }
 
 bool TaskQueue::RunOne() {
@@ -95,10 +96,13 @@ bool TaskQueue::RunOne() {
   return true;
 }
 
-size_t TaskQueue::RunPosted() {
+size_t TaskQueue::RunPosted(absl::FunctionRef<bool()> goes_on) {
   const size_t posted = waiting();
   size_t ran = 0;
-  while (ran < posted && RunOne()) ++ran;
+  while (ran < posted && RunOne()) {
+    ++ran;
+    if (!goes_on()) break;
+  }
   return ran;
 }
 

@@ -30,6 +30,7 @@
 #include <memory>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
 #include "fio/base/move_only_function.h"
 #include "fio/defer/internal/spin_lock.h"
 #include "fio/defer/internal/task_list.h"
@@ -77,6 +78,11 @@ class TaskQueue {
   // where it is false `task` is left as it was. Other posts have no limit.
   [[nodiscard]] bool TryPost(Task&& task);
 
+  // How many tasks were ever posted.
+  uint64_t posted() const {
+    return inbox_.posted.Get() + urgent_inbox_.posted.Get();
+  }
+
   // Whether a task waits to be run. One that runs does not wait.
   bool HasTasks() const;
 
@@ -84,8 +90,9 @@ class TaskQueue {
   bool RunOne();
 
   // Runs as many tasks as wait now, and returns how many it ran: what they post
-  // waits for the next call, so every call ends.
-  size_t RunPosted();
+  // waits for the next call, so every call ends. Asks after each task whether
+  // to go on; if not, the rest waits, too.
+  size_t RunPosted(absl::FunctionRef<bool()> goes_on = [] { return true; });
 
   // Runs tasks until none waits, what they post included, and returns how many
   // it ran. A task may call this, too: it then runs what waits behind it.

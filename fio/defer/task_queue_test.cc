@@ -108,6 +108,16 @@ TEST(TaskQueue, RunPostedLeavesWhatATaskPosts) {
   EXPECT_EQ(runs, 2);
 }
 
+TEST(TaskQueue, RunPostedStopsWhenItIsTold) {
+  TaskQueue queue;
+  int runs = 0;
+  for (int i = 0; i < 5; ++i) queue.Post([&] { ++runs; });
+  EXPECT_EQ(queue.RunPosted([&] { return runs < 3; }), 3u);
+  EXPECT_EQ(runs, 3);
+  EXPECT_EQ(queue.RunPosted(), 2u);
+  EXPECT_EQ(queue.posted(), 5u);
+}
+
 TEST(TaskQueue, CarriesMoveOnlyAndLargeTasks) {
   TaskQueue queue;
   int seen = 0;

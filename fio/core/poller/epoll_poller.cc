@@ -58,6 +58,7 @@ class EpollPoller final : public Poller {
       : clock_(clock), epoll_(std::move(epoll)) {}
 
   PollerKind kind() const override { return PollerKind::kEpoll; }
+  int fd() const override { return epoll_.get(); }
 
  private:
   absl::Status AddFd(int fd, Token token, Interest interest,

@@ -93,6 +93,11 @@ class Poller {
 
   virtual PollerKind kind() const = 0;
 
+  // A descriptor that is readable while Wait() has something to tell, so that
+  // another poller can watch this one; negative where there is none (kPoll, and
+  // kKqueue for now).
+  virtual int fd() const { return -1; }
+
   // For those that may outlive the poller: null once it has gone.
   std::weak_ptr<Poller> handle() const { return handle_; }
 

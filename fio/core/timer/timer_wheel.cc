@@ -189,6 +189,13 @@ bool TimerWheel::Cancel(TimerId id) {
   return true;
 }
 
+bool TimerWheel::IsArmed(TimerId id) const {
+  const Entry* const entry = Find(id);
+  if (entry == nullptr) return false;
+  return entry != repeating_ ||
+         (!entry->repetition->cancelled && entry->repetition->left != 0);
+}
+
 bool TimerWheel::Rearm(TimerId id, MonotonicTime deadline) {
   Entry* const entry = FindToMove(id, deadline);
   if (entry == nullptr) return false;

@@ -112,6 +112,9 @@ class TimerWheel {
   // cancelled.
   bool Cancel(TimerId id);
 
+  // Whether Cancel() would be true.
+  bool IsArmed(TimerId id) const;
+
   // Moves the deadline, of a repeated timer that of its next run, from which
   // its grid goes on. A timer that is re-armed comes after those that were
   // armed before for the same tick. False, and nothing happens, where Cancel()

@@ -103,6 +103,29 @@ TEST_F(TimerWheelTest, CancelIsFinalAndTellsWhetherItWas) {
   EXPECT_THAT(fired_, IsEmpty());
 }
 
+TEST_F(TimerWheelTest, IsArmedIsWhatCancelWouldAnswer) {
+  EXPECT_FALSE(wheel_.IsArmed(TimerId::kNone));
+  const TimerId once = wheel_.Arm(wheel_.now() + absl::Milliseconds(1), [] {});
+  EXPECT_TRUE(wheel_.IsArmed(once));
+  wheel_.Advance(wheel_.now() + absl::Milliseconds(1));
+  EXPECT_FALSE(wheel_.IsArmed(once));
+  // A repeated one is armed inside its callback, but for the last time.
+  TimerId id = TimerId::kNone;
+  std::vector<bool> armed;
+  id = wheel_.ArmEvery({.callback =
+                            [&] {
+                              armed.push_back(wheel_.IsArmed(id));
+                              return TimerWheel::Next::kContinue;
+                            },
+                        .interval = absl::Milliseconds(1),
+                        .repetitions = 2});
+  for (int i = 0; i < 3; ++i) {
+    wheel_.Advance(wheel_.now() + absl::Milliseconds(1));
+  }
+  EXPECT_EQ(armed, (std::vector<bool>{true, false}));
+  EXPECT_FALSE(wheel_.IsArmed(id));
+}
+
 TEST_F(TimerWheelTest, AStaleIdDoesNotHitTheNextTimer) {
   const TimerId old_id = Arm(absl::Milliseconds(5), 1);
   wheel_.Cancel(old_id);

@@ -1,5 +1,6 @@
 // Keeps freed pieces of one size for the next to come, so that a server in its
-// steady state allocates nothing. Each thread has a list of its own.
+// steady state allocates nothing. Each thread has a list of its own. Only its
+// owner touches a piece: one that waits in a list is poisoned.
 //
 //   struct Node {
 //     void* operator new(size_t) { return FreeList<sizeof(Node)>::Take(); }
@@ -15,28 +16,9 @@
 #include <cstddef>
 #include <new>
 
-#include "absl/base/config.h"
-
-#ifdef ABSL_HAVE_ADDRESS_SANITIZER
-#include <sanitizer/asan_interface.h>
-#endif
+#include "fio/base/poison.h"
 
 namespace fio::sock_internal {
-
-// Only its owner touches a piece: under AddressSanitizer, one that waits in a
-// list is poisoned, as freed memory is.
-inline void Poison([[maybe_unused]] void* memory,
-                   [[maybe_unused]] size_t size) {
-#ifdef ABSL_HAVE_ADDRESS_SANITIZER
-  __asan_poison_memory_region(memory, size);
-#endif
-}
-inline void Unpoison([[maybe_unused]] void* memory,
-                     [[maybe_unused]] size_t size) {
-#ifdef ABSL_HAVE_ADDRESS_SANITIZER
-  __asan_unpoison_memory_region(memory, size);
-#endif
-}
 
 template <size_t kBytes>
 class FreeList {
