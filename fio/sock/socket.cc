@@ -137,12 +137,6 @@ void Socket::AfterCallbacks(uint16_t flags_before) {
   }
 }
 
-int Socket::WriteError() const {
-  if (!IsValid()) return EBADF;
-  if (error_ != 0) return error_;
-  return Has(kClosing | kShutdownWrite) ? EPIPE : 0;
-}
-
 absl::Status Socket::ClosedError(const char* call) {
   return absl::ErrnoToStatus(EBADF, absl::StrCat(call, " on a closed socket"));
 }
@@ -151,11 +145,7 @@ absl::Status Socket::ClosedError(const char* call) {
 
 IoResult Socket::FinishConnect() {
   if (!IsValid()) return {.error = EBADF};
-  int error = 0;
-  socklen_t size = sizeof(error);
-  if (Sys().getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) != 0) {
-    error = errno;
-  }
+  const int error = TakeError();
   if (error != 0) {
     EndLater();
     return {.error = error};
@@ -164,22 +154,34 @@ IoResult Socket::FinishConnect() {
   return {.error = peer_address().size() == 0 ? EAGAIN : 0};
 }
 
+int Socket::TakeError() {
+  if (!IsValid()) return EBADF;
+  int error = 0;
+  socklen_t size = sizeof(error);
+  return Sys().getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) == 0
+             ? error
+             : errno;
+}
+
 // --- Reading ---
 
 IoResult Socket::Read(absl::Span<char> out) {
   if (!IsValid() || Has(kClosing)) return {.error = EBADF};
   if (out.empty()) return {.error = EAGAIN};
+  if (!has_transport()) return Account(PlainRead(fd(), out), out.size(), true);
   const Busy busy(*this);
-  Transport* transport = state_ == nullptr ? nullptr : state_->transport.get();
-  IoResult read =
-      transport == nullptr ? PlainRead(fd(), out) : transport->Read(*this, out);
-  if (read.error == ENOTCONN) read.error = EAGAIN;
-  Clear(kDrained);
+  return Account(state_->transport->Read(*this, out), out.size(), false);
+}
+
+IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
   // What a transport gives says nothing about the kernel, except when it has
   // nothing.
-  if (read.would_block() || (transport == nullptr && read.bytes < out.size())) {
+  if (read.would_block() || (plain && read.bytes < asked)) {
     Set(kDrained);
+  } else {
+    Clear(kDrained);
   }
+  if (read.error == ENOTCONN) return {.error = EAGAIN};
   if (read.failed()) {
     EndLater();
   } else if (read.ok() && read.bytes == 0) {
@@ -198,6 +200,7 @@ IoResult Socket::Peek() {
   char byte;
   const IoResult peek = PlainRead(fd(), absl::MakeSpan(&byte, 1), MSG_PEEK);
   if (peek.ok() && peek.bytes == 0) Set(kEnded);
+  if (peek.bytes > 0) Clear(kDrained);
   return peek;
 }
 
@@ -234,15 +237,17 @@ IoResult Socket::TryWrite(std::string_view bytes, More more) {
   if (const int error = WriteError()) return {.error = error};
   if (Has(kBusy) || pending_calls() > 0) return {.error = EAGAIN};
   if (bytes.empty()) return {};
-  const Busy busy(*this);
-  Transport* transport = state_ == nullptr ? nullptr : state_->transport.get();
   const iovec piece = {.iov_base = const_cast<char*>(bytes.data()),
                        .iov_len = bytes.size()};
   const absl::Span<const iovec> pieces(&piece, 1);
-  const IoResult written =
-      transport != nullptr
-          ? transport->Write(*this, pieces)
-          : PlainWrite(fd(), pieces, more == More::kYes ? MSG_MORE : 0);
+  if (!has_transport()) {
+    const IoResult written =
+        PlainWrite(fd(), pieces, more == More::kYes ? MSG_MORE : 0);
+    if (written.failed()) WriteFailed(written.error);
+    return written;
+  }
+  const Busy busy(*this);
+  const IoResult written = state_->transport->Write(*this, pieces);
   if (written.failed()) WriteFailed(written.error);
   return written;
 }
@@ -336,11 +341,12 @@ IoResult Socket::EndWriting() {
     if (state_ != nullptr && state_->transport != nullptr &&
         state_->transport->BeforeClose(*this)) {
       const IoResult left = FlushTransport();
-      if (left.would_block() || left.out_of_memory()) return left;
+      if (!left.ok()) return left;
     }
   }
   if (Has(kClosing)) {
-    if (!MayClose()) return {.error = EAGAIN};
+    const IoResult read = ReadToClose();
+    if (!read.ok()) return read;
     EndLater();
   } else if (!Has(kFinSent)) {
     Set(kFinSent);
@@ -349,27 +355,28 @@ IoResult Socket::EndWriting() {
   return {};
 }
 
-// False while the peer's bytes lie unread, since closing would then reset; see
-// RFC 2525, section 2.17. From the first of them on it is the peer that has to
-// close.
-bool Socket::MayClose() {
-  if (Has(kEnded)) return true;
-  if (Has(kDrained) && !Has(kLingering)) return true;
+// No error once nothing of the peer's lies unread, since closing would then
+// reset; see RFC 2525, section 2.17. From the first such byte on it is the peer
+// that has to close.
+IoResult Socket::ReadToClose() {
+  if (Has(kEnded)) return {};
+  if (Has(kDrained) && !Has(kLingering)) return {};
   char sink[kSinkBytes];
   for (int i = 0; i < kSinkReads; ++i) {
     const IoResult read = PlainRead(fd(), absl::MakeSpan(sink));
-    if (read.would_block() || read.out_of_memory()) {
+    if (read.out_of_memory()) return read;
+    if (read.would_block()) {
       Set(kDrained);
-      return !Has(kLingering);
+      return {.error = Has(kLingering) ? EAGAIN : 0};
     }
-    if (read.bytes == 0) return true;
+    if (read.bytes == 0) return {};
     if (!Has(kLingering)) {
       Set(kLingering);
       Sys().shutdown(fd(), SHUT_WR);
     }
   }
   Clear(kDrained);
-  return false;
+  return {.error = EAGAIN};
 }
 
 // The stream has a hole, so the peer must not take its end for a good one.
@@ -378,7 +385,12 @@ void Socket::WriteFailed(int error) {
   Set(kAborted);
   Clear(kHeldBack);
   if (state_ != nullptr) state_->queue.Clear();
-  if (Has(kClosing | kEnded) || Peek().bytes == 0) EndLater();
+  if (Has(kClosing | kEnded) || !MayHaveBytes()) EndLater();
+}
+
+bool Socket::MayHaveBytes() {
+  const IoResult peek = Peek();
+  return peek.bytes > 0 || peek.out_of_memory();
 }
 
 IoResult Socket::FlushUntil(const Clock& clock, MonotonicTime deadline) {
@@ -464,6 +476,8 @@ void Socket::Discard() {
   if (state->environment != nullptr) state->environment->Close();
 }
 
+void Socket::Forget() { static_cast<void>(fd_.Release()); }
+
 UniqueFd Socket::Release() {
   UniqueFd fd = std::move(fd_);
   End();
@@ -485,6 +499,10 @@ std::unique_ptr<Transport> Socket::ReplaceTransport(
     std::unique_ptr<Transport> transport) {
   if (!IsValid()) return transport;
   return std::exchange(state().transport, std::move(transport));
+}
+
+bool Socket::has_transport() const {
+  return state_ != nullptr && state_->transport != nullptr;
 }
 
 // --- Environment ---

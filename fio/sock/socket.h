@@ -34,6 +34,7 @@
 #ifndef FIO_SOCK_SOCKET_H_
 #define FIO_SOCK_SOCKET_H_
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -93,6 +94,10 @@ class Socket {
   // `bytes` is then 1, 0 or, with the error, 0. Past the transport.
   IoResult Peek();
 
+  // The error that has met the connection and that no call has told yet, or 0
+  // (SO_ERROR of socket(7)). It is told once.
+  int TakeError();
+
   // The end of the peer's stream is no reason to close: replies are still
   // written. The caller closes.
   void AllowHalfOpen() { Set(kHalfOpen); }
@@ -134,6 +139,10 @@ class Socket {
   void SetWatermarks(const Watermarks& watermarks);
   Watermarks::Level level() const;
 
+  // Open, with nothing queued and no transport: TryWrite() offers bytes to the
+  // kernel without a detour.
+  bool is_direct() const { return state_ == nullptr && is_open(); }
+
   // What to wait for: readable, unless above the high watermark or at the end;
   // writable, if Flush() has something to do.
   bool wants_read() const;
@@ -168,6 +177,8 @@ class Socket {
   std::unique_ptr<Transport> ReplaceTransport(
       std::unique_ptr<Transport> transport);
 
+  bool has_transport() const;
+
   // --- Environment ---
 
   // Objects linked to the life of this socket, as in fio/sock/environment.h.
@@ -191,13 +202,17 @@ class Socket {
   // From now on the socket closes neither itself nor its descriptor: when it
   // would, it only says so by is_over(), and the owner destroys it. So the
   // number cannot come back while the owner's books still have it.
-  void HoldDescriptor() { Set(kHeld); }
+  void HoldDescriptor(bool hold) { hold ? Set(kHeld) : Clear(kHeld); }
   bool is_over() const { return Has(kOver); }
   // The last Read(), or Flush() that waits for the peer to close, has left
   // nothing behind: what comes now makes the descriptor readable anew.
   bool is_drained() const { return Has(kDrained); }
+  // A callback runs, in which TryWrite() and Flush() are always EAGAIN.
+  bool in_callback() const { return Has(kBusy); }
   // Releases what is queued, destroys the transport, ends the environment.
   void Discard();
+  // The descriptor is another's by now: forgets it, without closing it.
+  void Forget();
 
  private:
   enum Flag : uint16_t {
@@ -225,16 +240,22 @@ class Socket {
   void Set(unsigned flags) { flags_ |= static_cast<uint16_t>(flags); }
   void Clear(unsigned flags) { flags_ &= static_cast<uint16_t>(~flags); }
   bool IsValid() const { return fd_ && !Has(kOver); }
-  int WriteError() const;
+  int WriteError() const {
+    if (!IsValid()) return EBADF;
+    if (error_ != 0) return error_;
+    return Has(kClosing | kShutdownWrite) ? EPIPE : 0;
+  }
   static absl::Status ClosedError(const char* call);
 
   State& state();
   template <typename Bytes>
   IoResult Queue(Bytes bytes, uint64_t size);
+  IoResult Account(const IoResult& read, size_t asked, bool plain);
   IoResult FlushQueue();
   IoResult FlushTransport();
   IoResult EndWriting();
-  bool MayClose();
+  IoResult ReadToClose();
+  bool MayHaveBytes();
   void WriteFailed(int error);
   void EndLater();
   void End();

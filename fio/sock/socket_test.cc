@@ -148,7 +148,7 @@ TEST_F(SocketTest, TakesNoMemoryWhileIdle) {
 }
 
 TEST_F(SocketTest, AHeldDescriptorStaysWhenTheSocketIsOver) {
-  near_.HoldDescriptor();
+  near_.HoldDescriptor(true);
   int closed = 0;
   EXPECT_TRUE(near_.SetEnv({}, nullptr, [&](void*) { ++closed; }).ok());
   EXPECT_TRUE(near_.Write("last").ok());

@@ -249,6 +249,29 @@ TEST_F(Hooks, ATransportThatTakesNothingDoesNotSpin) {
   EXPECT_LT(socket_.fd(), 0);
 }
 
+// At the first attempt as at any later one.
+TEST_F(Hooks, AFarewellThatFailsIsTold) {
+  for (const bool at_once : {true, false}) {
+    ScriptedTransport::Script script;
+    LoopbackPair pair = LoopbackPair::Unix();
+    script.delays_close = true;
+    script.flushes = {{}, {.bytes = 1, .error = EAGAIN}, {.error = EPROTO}};
+    if (at_once) script.flushes.erase(script.flushes.begin() + 1);
+    ASSERT_TRUE(
+        pair.near.SetTransport(std::make_unique<ScriptedTransport>(script))
+            .ok());
+    pair.near.HoldDescriptor(true);
+    pair.near.Close();
+    IoResult flushed = pair.near.Flush();
+    if (!at_once) {
+      EXPECT_TRUE(flushed.would_block());
+      flushed = pair.near.Flush();
+    }
+    EXPECT_EQ(flushed.error, EPROTO);
+    EXPECT_TRUE(pair.near.is_over());
+  }
+}
+
 // One that overrides nothing is no different from none, and stays as it is.
 TEST_F(Hooks, DefaultUnmodified) {
   const std::string sent(1 << 20, 's');

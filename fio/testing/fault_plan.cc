@@ -89,13 +89,13 @@ constexpr Refusal kRefusals[] = {
 };
 
 // Sets an option to the value that it has.
-bool Renew(int fd, int level, int option) {
+bool Renew(const Syscalls& sys, int fd, int level, int option) {
   int value;
   socklen_t size = sizeof(value);
-  if (getsockopt(fd, level, option, &value, &size) != 0) return false;
+  if (sys.getsockopt(fd, level, option, &value, &size) != 0) return false;
   // Linux doubles what it is given here; see socket(7).
   if (level == SOL_SOCKET && option == SO_SNDBUF) value /= 2;
-  return setsockopt(fd, level, option, &value, size) == 0;
+  return sys.setsockopt(fd, level, option, &value, size) == 0;
 }
 
 // Wakes who waits for `fd` in an edge-triggered poller, as the kernel would
@@ -103,10 +103,10 @@ bool Renew(int fd, int level, int option) {
 // anew of a socket that is ready when one of these options is set, to the same
 // value even: the first for TCP's readers, the others for its writers and for
 // those of all other sockets. Anything else has none of the options.
-void WakePollers(int fd) {
-  Renew(fd, SOL_SOCKET, SO_RCVLOWAT);
-  if (!Renew(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT)) {
-    Renew(fd, SOL_SOCKET, SO_SNDBUF);
+void WakePollers(const Syscalls& sys, int fd) {
+  Renew(sys, fd, SOL_SOCKET, SO_RCVLOWAT);
+  if (!Renew(sys, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT)) {
+    Renew(sys, fd, SOL_SOCKET, SO_SNDBUF);
   }
 }
 
@@ -142,15 +142,17 @@ uint64_t MovedBytes(const mmsghdr* messages, int count) {
 
 }  // namespace
 
-// What takes the places of the kernel's functions.
+// What takes the places of the functions that were in force before.
 struct FaultPlan::Table {
   static FaultPlan& Live() { return *live_plan.load(); }
+  // Those that were in force before.
+  static const Syscalls& Below() { return *Live().replaced_; }
 
   // For calls that the plan refuses or lets pass.
   template <Call kCall, auto kEntry, typename... Args>
   static int Pass(int fd, Args... args) {
     if (const int error = Live().Judge(kCall, fd).error) return Fail(error);
-    return (kKernel.*kEntry)(fd, args...);
+    return (Below().*kEntry)(fd, args...);
   }
 
   // For calls that move bytes or messages: `kernel(size)` makes the call for
@@ -160,12 +162,12 @@ struct FaultPlan::Table {
                       Bytes bytes) {
     FaultPlan& plan = Live();
     const Verdict verdict = plan.Judge(call, fd, size);
-    if (verdict.error == EAGAIN) WakePollers(fd);
+    if (verdict.error == EAGAIN) WakePollers(Below(), fd);
     if (verdict.error != 0) return Fail(verdict.error);
     const ssize_t result = kernel(verdict.size);
     if (result < 0) return result;
     const bool reset = plan.Moved(call, fd, bytes(result));
-    if (reset || verdict.size < size) WakePollers(fd);
+    if (reset || verdict.size < size) WakePollers(Below(), fd);
     return result;
   }
   static uint64_t Same(ssize_t result) { return result; }
@@ -175,7 +177,7 @@ struct FaultPlan::Table {
     if (const int error = plan.Judge(Call::kSocket, kNoFd).error) {
       return Fail(error);
     }
-    const int fd = kKernel.socket(domain, type, protocol);
+    const int fd = Below().socket(domain, type, protocol);
     if (fd >= 0) plan.Opened(fd, kNoFd);
     return fd;
   }
@@ -186,7 +188,7 @@ struct FaultPlan::Table {
     if (const int error = plan.Judge(Call::kAccept4, listener).error) {
       return Fail(error);
     }
-    const int fd = kKernel.accept4(listener, address, size, flags);
+    const int fd = Below().accept4(listener, address, size, flags);
     if (fd >= 0) plan.Opened(fd, listener);
     return fd;
   }
@@ -194,7 +196,7 @@ struct FaultPlan::Table {
   static int Connect(int fd, const sockaddr* address, socklen_t size) {
     const int error = Live().Judge(Call::kConnect, fd).error;
     if (error != 0 && error != EINTR) return Fail(error);
-    const int result = kKernel.connect(fd, address, size);
+    const int result = Below().connect(fd, address, size);
     const bool goes_on = result == 0 || errno == EINPROGRESS;
     return error == EINTR && goes_on ? Fail(EINTR) : result;
   }
@@ -202,7 +204,7 @@ struct FaultPlan::Table {
   static ssize_t Recv(int fd, void* out, size_t size, int flags) {
     return Move(
         Call::kRecv, fd, size,
-        [&](size_t room) { return kKernel.recv(fd, out, room, flags); },
+        [&](size_t room) { return Below().recv(fd, out, room, flags); },
         [&](ssize_t result) {
           return (flags & MSG_PEEK) != 0 ? 0 : Same(result);
         });
@@ -211,7 +213,7 @@ struct FaultPlan::Table {
   static ssize_t Send(int fd, const void* bytes, size_t size, int flags) {
     return Move(
         Call::kSend, fd, size,
-        [&](size_t part) { return kKernel.send(fd, bytes, part, flags); },
+        [&](size_t part) { return Below().send(fd, bytes, part, flags); },
         Same);
   }
 
@@ -220,12 +222,12 @@ struct FaultPlan::Table {
     return Move(
         Call::kSendmsg, fd, size,
         [&](size_t part) {
-          if (part == size) return kKernel.sendmsg(fd, message, flags);
+          if (part == size) return Below().sendmsg(fd, message, flags);
           auto pieces = FirstBytes(*message, part);
           msghdr shorter = *message;
           shorter.msg_iov = pieces.data();
           shorter.msg_iovlen = pieces.size();
-          return kKernel.sendmsg(fd, &shorter, flags);
+          return Below().sendmsg(fd, &shorter, flags);
         },
         Same);
   }
@@ -235,7 +237,7 @@ struct FaultPlan::Table {
     return Move(
         Call::kRecvmmsg, fd, count,
         [&](unsigned part) {
-          return kKernel.recvmmsg(fd, messages, part, flags, timeout);
+          return Below().recvmmsg(fd, messages, part, flags, timeout);
         },
         [&](int result) { return MovedBytes(messages, result); });
   }
@@ -244,7 +246,7 @@ struct FaultPlan::Table {
     return Move(
         Call::kSendmmsg, fd, count,
         [&](unsigned part) {
-          return kKernel.sendmmsg(fd, messages, part, flags);
+          return Below().sendmmsg(fd, messages, part, flags);
         },
         [&](int result) { return MovedBytes(messages, result); });
   }
@@ -252,14 +254,14 @@ struct FaultPlan::Table {
   static ssize_t Pread(int fd, void* out, size_t size, off_t offset) {
     return Move(
         Call::kPread, fd, size,
-        [&](size_t room) { return kKernel.pread(fd, out, room, offset); },
+        [&](size_t room) { return Below().pread(fd, out, room, offset); },
         Same);
   }
 
   static ssize_t Sendfile(int fd, int file, off_t* offset, size_t size) {
     return Move(
         Call::kSendfile, fd, size,
-        [&](size_t part) { return kKernel.sendfile(fd, file, offset, part); },
+        [&](size_t part) { return Below().sendfile(fd, file, offset, part); },
         Same);
   }
 
@@ -271,7 +273,7 @@ struct FaultPlan::Table {
     }
     const std::shared_ptr<PollFunction> poll = plan.poll_function();
     if (poll != nullptr) return (*poll)(fds, count, timeout_ms);
-    return kKernel.poll(fds, count, timeout_ms);
+    return Below().poll(fds, count, timeout_ms);
   }
 
   static int EpollCreate1(int flags) {
@@ -279,7 +281,7 @@ struct FaultPlan::Table {
     if (const int error = plan.Judge(Call::kEpollCreate1, kNoFd).error) {
       return Fail(error);
     }
-    const int fd = kKernel.epoll_create1(flags);
+    const int fd = Below().epoll_create1(flags);
     if (fd >= 0) plan.Opened(fd, kNoFd);
     return fd;
   }
@@ -287,7 +289,7 @@ struct FaultPlan::Table {
   static int EpollCtl(int epoll, int operation, int fd, epoll_event* event) {
     const int error = Live().Judge(Call::kEpollCtl, fd).error;
     if (error != 0) return Fail(error);
-    return kKernel.epoll_ctl(epoll, operation, fd, event);
+    return Below().epoll_ctl(epoll, operation, fd, event);
   }
 
   static int Close(int fd) {
@@ -295,7 +297,7 @@ struct FaultPlan::Table {
     const int error = plan.Judge(Call::kClose, fd).error;
     // Before the kernel may give the number to another thread.
     plan.Closing(fd);
-    const int result = kKernel.close(fd);
+    const int result = Below().close(fd);
     return result == 0 && error != 0 ? Fail(error) : result;
   }
 
@@ -351,7 +353,7 @@ void FaultPlan::ResetAt(int fd, uint64_t bytes) {
     absl::MutexLock lock(&mutex_);
     descriptors_[fd].writable_bytes = bytes;
   }
-  if (bytes == 0) WakePollers(fd);
+  if (bytes == 0) WakePollers(*replaced_, fd);
 }
 
 void FaultPlan::ResetAtRead(int fd, uint64_t bytes) {
@@ -359,7 +361,7 @@ void FaultPlan::ResetAtRead(int fd, uint64_t bytes) {
     absl::MutexLock lock(&mutex_);
     descriptors_[fd].readable_bytes = bytes;
   }
-  if (bytes == 0) WakePollers(fd);
+  if (bytes == 0) WakePollers(*replaced_, fd);
 }
 
 void FaultPlan::FailNext(Call call, int error, int count) {

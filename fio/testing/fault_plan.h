@@ -1,7 +1,8 @@
 // A FaultPlan makes system calls fail as they do on a bad day. While one lives,
-// it stands in the table of fio/base/syscalls.h: calls reach the kernel, but
-// some are cut short, interrupted or refused. What fails is drawn from a seed,
-// or told call by call:
+// it stands in the table of fio/base/syscalls.h: calls go on to the table that
+// was in force before, the kernel's or a SimulatedNetwork's, but some are cut
+// short, interrupted or refused. What fails is drawn from a seed, or told call
+// by call:
 //
 //   LoopbackPair pair = LoopbackPair::Tcp();
 //   FaultPlan plan({.seed = 7, .short_write = 0.5, .interrupted = 0.1});
@@ -103,7 +104,8 @@ class FaultPlan {
   };
   static constexpr int kMaxInterrupts = 3;
 
-  // Puts the plan in force, in all threads. REQUIRES: no other plan lives.
+  // Puts the plan in force, in all threads. REQUIRES: no other plan lives, and
+  // a network that is made later goes first.
   explicit FaultPlan(const Options& options);
   FaultPlan() : FaultPlan(Options()) {}
   FaultPlan(const FaultPlan&) = delete;

@@ -1,5 +1,7 @@
 #include "fio/core/loop/connection.h"
 
+#include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -7,61 +9,159 @@
 #include <memory>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/log/absl_check.h"
 #include "absl/log/absl_log.h"
+#include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/move_only_function.h"
+#include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/internal/callback_lock.h"
+#include "fio/core/loop/internal/connection_extra.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
-#include "fio/core/timer/timer_wheel.h"
+#include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
 
 namespace fio {
+
+using loop_internal::CallbackLock;
+
 namespace {
 
 constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
+
+// How often OnTimeout() comes while nothing happens.
+constexpr absl::Duration kTimeoutRepeats = absl::Seconds(1);
 
 }  // namespace
 
 void Connection::Open(Loop& loop, Socket socket, uint32_t generation) {
   loop_ = &loop;
-  last_active_ = loop.now();
-  timer_ = TimerId::kNone;
-  timeout_ms_ = 0;
   socket_ = std::move(socket);
-  socket_.HoldDescriptor();
+  socket_.HoldDescriptor(true);
   socket_.AllowHalfOpen();
-  generation_ = generation;
+  last_active_ = loop.now();
+  timeout_ms_ = 0;
+  generation_.store(generation, std::memory_order_release);
   flags_ = kInUse | kWritable;
   error_ = 0;
 }
 
 void Connection::RequireAttach() {
-  if (protocol_ != nullptr || !is_open()) return;
+  if (Has(kAttached) || !is_open()) return;
   Set(kMustAttach);
-  ArmTimer(loop_->now() + loop_->options().attach_timeout);
+  ArmIdle();
 }
 
-void Connection::Attach(std::unique_ptr<Protocol> protocol) {
-  ABSL_CHECK(protocol != nullptr) << "Connection::Attach: no protocol";
-  ABSL_CHECK(protocol_ == nullptr) << "Connection::Attach: it has a protocol";
-  if (!is_open()) return;
-  protocol_ = std::move(protocol);
-  if (Has(kMustAttach)) {
-    Clear(kMustAttach);
-    SetTimeout(timeout());
+// --- Protocol ---
+
+// Calls the protocol, unless another thread has locked it for callbacks of this
+// kind: then Loop::OnUnlocked() comes when it does not any more.
+template <typename Call>
+bool Connection::Tell(Kind kind, Call call) {
+  if (!lock_.Enter(kind, loop_->membarrier_)) return false;
+  Protocol& told = *protocol();
+  call(told);
+  lock_.Leave(kind);
+  loop_->AfterCallback(&told);
+  return true;
+}
+
+std::unique_ptr<Protocol> Connection::ExchangeProtocol(
+    std::unique_ptr<Protocol> protocol) {
+  return std::unique_ptr<Protocol>(
+      protocol_.exchange(protocol.release(), std::memory_order_acq_rel));
+}
+
+bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
+  if (protocol == nullptr) {
+    Detach();
+    return is_open();
   }
-  Set(kReadyDue);
+  if (!is_open()) {
+    loop_->EndProtocol(std::move(protocol), id(),
+                       {.origin = CloseReason::Origin::kError, .error = EBADF});
+    return false;
+  }
+  Protocol& attached = *protocol;
+  std::unique_ptr<Protocol> replaced = ExchangeProtocol(std::move(protocol));
+  if (replaced != nullptr) {
+    loop_->EndProtocol(std::move(replaced), id(),
+                       {.origin = CloseReason::Origin::kReplaced});
+  }
+  // The end is for the new one to hear, too.
+  if (Has(kEndTold)) Set(kReadable | kHungUp);
+  Clear(kMustAttach | kSuspended | kEndTold | kDataForced | kTimeoutDue |
+        kAboveHigh);
+  Set(kAttached | kReadyDue);
+  Touch();
+  ArmIdle();
   loop_->FlushLater(*this);
   if (Has(kReadable)) loop_->DeliverLater(*this);
+  attached.OnOpen(*this);
+  return true;
+}
+
+void Connection::Detach() {
+  if (!is_open() || protocol() == nullptr) return;
+  loop_->EndProtocol(ExchangeProtocol(nullptr), id(),
+                     {.origin = CloseReason::Origin::kReplaced});
+}
+
+bool Connection::Release(MoveOnlyFunction<void(Socket)> take) {
+  if (!is_open()) return false;
+  Uncork();
+  extra().release = std::move(take);
+  Set(kReleased);
+  loop_->BuryLater(*this);
+  return true;
+}
+
+void Connection::Suspend() {
+  if (IsServed()) Set(kSuspended);
+}
+
+void Connection::Resume() {
+  if (!IsServed() || !Has(kSuspended)) return;
+  Clear(kSuspended);
+  if (Has(kReadable)) loop_->DeliverLater(*this);
+}
+
+void Connection::Force(Callback callback) {
+  if (!IsServed() || protocol() == nullptr) return;
+  switch (callback) {
+    case Callback::kData:
+      Clear(kSuspended);
+      Set(kDataForced);
+      loop_->DeliverLater(*this);
+      break;
+    case Callback::kReady:
+      Set(kReadyDue);
+      loop_->FlushLater(*this);
+      break;
+    case Callback::kTimeout:
+      if (Has(kTimeoutDue)) return;
+      Set(kTimeoutDue);
+      loop_->Defer([loop = loop_, id = id()] {
+        Connection* const connection = loop->Find(id);
+        if (connection != nullptr && connection->Has(kTimeoutDue)) {
+          connection->TellTimeout();
+        }
+      });
+      break;
+  }
 }
 
 // --- Reading ---
@@ -79,28 +179,46 @@ void Connection::OnReadiness(Readiness readiness) {
   }
   if (hung_up || readiness.writable()) {
     Set(kWritable);
-    if (socket_.wants_write()) loop_->FlushLater(*this);
+    if (Has(kReadyDue) || socket_.wants_write()) loop_->FlushLater(*this);
   }
 }
 
 // Tells the protocol of bytes or of the end: bytes first, whatever the poller
 // said of hang-ups.
 void Connection::Deliver() {
-  if (Has(kDead) || !Has(kReadable)) return;
+  if (Has(kDead) || !Has(kReadable | kDataForced)) return;
   if (socket_.is_closing()) {
     loop_->FlushLater(*this);
     return;
   }
-  if (protocol_ == nullptr) return;
-  if (TooMuchPending()) {
-    Set(kReadPaused);
-    return;
+  if (protocol() == nullptr) return;
+  if (!Has(kDataForced)) {
+    if (MustPause()) {
+      Set(kReadPaused);
+      return;
+    }
+    if (Has(kHungUp)) {
+      PeekHungUp();
+      if (!Has(kReadable) || Has(kEndRead)) return;
+    }
+    if (Has(kSuspended)) return;
   }
-  if (Has(kHungUp) && !BytesBeforeEnd()) return;
-  loop_->receiving_ = this;
-  protocol_->OnData(*this);
-  loop_->receiving_ = nullptr;
-  if (Has(kReadable)) loop_->DeliverLater(*this);
+  TellData();
+}
+
+void Connection::TellData() {
+  const uint32_t forced = flags_ & kDataForced;
+  Clear(kDataForced);
+  const bool told = Tell(CallbackLock::kTask, [this](Protocol& protocol) {
+    loop_->BeginReceiving(*this);
+    protocol.OnData(*this);
+    loop_->EndReceiving();
+  });
+  if (!told) {
+    Set(forced);
+  } else if (Has(kReadable) && !Has(kSuspended)) {
+    loop_->DeliverLater(*this);
+  }
 }
 
 // The poller tells when there is something again.
@@ -109,65 +227,102 @@ void Connection::ClearReadable() {
   loop_->MarkDrained(*this, Interest::kReadable);
 }
 
-// Whether bytes are left to read on a connection that has ended or failed; if
-// not, tells so.
-bool Connection::BytesBeforeEnd() {
-  const IoResult peek = socket_.Peek();
-  if (peek.bytes > 0) return true;
-  ClearReadable();
+// Of a connection that has ended or failed: if no bytes are left to read, tells
+// so. What a transport holds, only reading tells.
+void Connection::PeekHungUp() {
+  if (Has(kEndTold)) {  // A reset may have followed, which no read tells.
+    Clear(kReadable);
+    if (const int error = socket_.TakeError()) Fail(error);
+    return;
+  }
+  if (!Has(kEndRead)) {
+    if (socket_.has_transport()) return;
+    const IoResult peek = socket_.Peek();
+    if (peek.bytes > 0) return;
+    if (peek.would_block() || peek.out_of_memory()) {
+      Account(peek);
+      return;
+    }
+    if (error_ == 0) error_ = static_cast<uint16_t>(peek.error);
+    Set(kEndRead);
+  }
   if (error_ != 0) {
     Fail(error_);
-  } else if (peek.ok()) {
+  } else {
     TellEnd();
-  } else if (!peek.would_block()) {
-    Fail(peek.error);
   }
-  return false;
 }
 
+// Nothing comes after it, so the poller is not asked to tell of anything.
 void Connection::TellEnd() {
-  if (Has(kEnd)) return;
-  Set(kEnd);
-  protocol_->OnEnd(*this);
+  Clear(kReadable);
+  if (Has(kEndTold)) return;
+  Set(kEndTold);
+  if (!Tell(CallbackLock::kTask,
+            [this](Protocol& protocol) { protocol.OnEnd(*this); })) {
+    Clear(kEndTold);
+    Set(kReadable);
+  }
 }
 
 std::string_view Connection::Received() {
+  const absl::Span<char> bytes = Receive();
+  return {bytes.data(), bytes.size()};
+}
+
+absl::Span<char> Connection::MutableReceived() { return Receive(); }
+
+absl::Span<char> Connection::Receive() {
   ABSL_CHECK(loop_->receiving_ == this)
       << "Connection::Received: not in OnData() of this connection";
-  const absl::Span<char> buffer = absl::MakeSpan(loop_->receive_buffer_);
-  return {buffer.data(), Read(buffer)};
+  const absl::Span<char> buffer = loop_->receive_buffer();
+  return buffer.first(Read(buffer));
 }
 
 size_t Connection::Read(absl::Span<char> out) {
-  if (Has(kDead) || !Has(kReadable) || out.empty() || socket_.is_closing()) {
+  if (Has(kDead) || !Has(kReadable) || Has(kEndRead) || out.empty() ||
+      socket_.is_closing()) {
     return 0;
   }
-  return Account(socket_.Read(out), out.size());
+  if (loop_->receiving_ == this) {
+    out = out.first(std::min(out.size(), loop_->left_to_read_));
+    if (out.empty()) return 0;
+  }
+  return Account(socket_.Read(out));
 }
 
-size_t Connection::Account(const IoResult& read, size_t asked) {
+size_t Connection::Account(const IoResult& read) {
   if (read.bytes > 0) {
     Touch();
-    // Less than asked for is all there was: what comes now is a new edge. But
-    // an end that was told before has no edge to come.
-    if (read.bytes < asked && !Has(kHungUp)) ClearReadable();
+    loop_->AccountRead(*this, read.bytes);
+    // What comes now is a new edge. But an end that was told before has none to
+    // come.
+    if (socket_.is_drained() && !Has(kHungUp)) ClearReadable();
     return read.bytes;
   }
   if (read.would_block()) {
     ClearReadable();
-    return 0;
+  } else if (read.out_of_memory()) {
+    Clear(kReadable);
+    loop_->RunAfter(kMemoryPause, [loop = loop_, id = id()] {
+      Connection* const connection = loop->Find(id);
+      if (connection == nullptr) return;
+      connection->Set(kReadable);
+      loop->DeliverLater(*connection);
+    });
+  } else {
+    // For the next Deliver() to tell.
+    if (error_ == 0) error_ = static_cast<uint16_t>(read.error);
+    Set(kHungUp | kEndRead);
+    loop_->DeliverLater(*this);
   }
-  // The end or an error, for the next Deliver() to tell.
-  if (!read.ok()) error_ = static_cast<uint16_t>(read.error);
-  Set(kHungUp);
-  loop_->DeliverLater(*this);
   return 0;
 }
 
 // --- Writing ---
 
 bool Connection::Write(std::string_view bytes) {
-  return Queue(bytes, !bytes.empty());
+  return Cork(bytes) || Queue(bytes, !bytes.empty());
 }
 
 bool Connection::Write(absl::Cord bytes) {
@@ -177,17 +332,74 @@ bool Connection::Write(absl::Cord bytes) {
 
 bool Connection::Write(FileRange file) { return Queue(std::move(file), true); }
 
+// The first write of a turn, of a connection without anything special.
+bool Connection::Cork(std::string_view bytes) {
+  if (bytes.empty() || Has(kCorked | kDead | kHasMarks) || error_ != 0 ||
+      !socket_.is_direct() ||
+      bytes.size() > loop_->options().watermarks.limit_bytes ||
+      !loop_->cork_.Add(id(), bytes)) {
+    return false;
+  }
+  loop_->CheckThread();
+  Set(kCorked | kReadyDue);
+  Touch();
+  return true;
+}
+
+// What is written from now on comes behind the corked bytes, so these begin the
+// queue.
+void Connection::Uncork() {
+  if (!Has(kCorked)) return;
+  Clear(kCorked);
+  static_cast<void>(socket_.Write(loop_->cork_.Take(id())));
+  loop_->FlushLater(*this);
+}
+
+void Connection::SendCorked(std::string_view bytes) {
+  if (!Has(kCorked) || Has(kDead)) return;
+  Clear(kCorked);
+  if (Has(kWritable)) {
+    const IoResult sent = socket_.TryWrite(bytes);
+    if (sent.failed()) {
+      WriteFailed(sent.error);
+      return;
+    }
+    if (sent.bytes > 0) {
+      Touch();
+      loop_->counters_.bytes_written.Add(sent.bytes);
+    }
+    bytes.remove_prefix(sent.bytes);
+    if (bytes.empty()) {
+      TellReady();
+      return;
+    }
+    if (sent.ok() || sent.would_block()) {
+      Clear(kWritable);
+      loop_->MarkDrained(*this, Interest::kWritable);
+    }
+  }
+  static_cast<void>(socket_.Write(bytes));
+  FlushTurn();
+}
+
+uint64_t Connection::pending_bytes() const {
+  return socket_.pending_bytes() +
+         (Has(kCorked) ? loop_->cork_.Find(id()).size() : 0);
+}
+
+size_t Connection::pending_calls() const {
+  return socket_.pending_calls() + (Has(kCorked) ? 1 : 0);
+}
+
 template <typename Bytes>
 bool Connection::Queue(Bytes bytes, bool any) {
   if (!is_open()) return false;
   if (!any) return true;
+  Uncork();
   if (socket_.pending_calls() == 0) Touch();
-  const IoResult queued = socket_.Write(std::move(bytes));
-  if (!queued.ok()) return false;
-  const Watermarks::Level level = loop_->options().watermarks.Judge(
-      socket_.pending_bytes(), socket_.pending_calls(),
-      Watermarks::Level::kLow);
-  if (level == Watermarks::Level::kOver) {
+  if (!socket_.Write(std::move(bytes)).ok()) return false;
+  if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
+    loop_->counters_.over_limit.Add(1);
     error_ = ENOBUFS;
     Abort();
     return false;
@@ -197,79 +409,196 @@ bool Connection::Queue(Bytes bytes, bool any) {
   return true;
 }
 
-bool Connection::TooMuchPending() const {
-  return loop_->options().watermarks.Judge(
-             socket_.pending_bytes(), socket_.pending_calls(),
-             Has(kReadPaused)
-                 ? Watermarks::Level::kHigh
-                 : Watermarks::Level::kLow) != Watermarks::Level::kLow;
+IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
+  if (!is_open()) return {.error = EBADF};
+  if (bytes.empty()) return {};
+  Uncork();
+  // Answered without asking the kernel, which so tells no edge.
+  if (!socket_.is_open() || socket_.pending_calls() > 0 ||
+      socket_.in_callback()) {
+    return socket_.TryWrite(bytes, more);
+  }
+  const IoResult written = socket_.TryWrite(bytes, more);
+  if (written.bytes > 0) {
+    Touch();
+    loop_->counters_.bytes_written.Add(written.bytes);
+  }
+  if (written.failed()) {
+    WriteFailed(written.error);
+  } else if (written.out_of_memory()) {
+    Set(kReadyDue);
+    FlushSoon();
+  } else if (written.bytes < bytes.size()) {
+    Clear(kWritable);
+    Set(kReadyDue);
+    loop_->MarkDrained(*this, Interest::kWritable);
+  }
+  return written;
+}
+
+const Watermarks& Connection::watermarks() const {
+  if (Has(kHasMarks)) {
+    const Extra& extra = *FindExtra();
+    if (extra.watermarks.has_value()) return *extra.watermarks;
+  }
+  return loop_->options().watermarks;
+}
+
+Watermarks::Level Connection::LevelAfter(Watermarks::Level before) const {
+  return watermarks().Judge(socket_.pending_bytes(), socket_.pending_calls(),
+                            before);
+}
+
+void Connection::SetWatermarks(const Watermarks& watermarks) {
+  if (!is_open()) return;
+  Set(kHasMarks);
+  extra().watermarks = watermarks;
+  loop_->FlushLater(*this);
+}
+
+void Connection::LinkWith(Connection& other) {
+  ABSL_CHECK(&other != this && &other.loop() == loop_)
+      << "Connection::LinkWith: not another connection of the same loop";
+  for (Connection* const one : {this, &other}) {
+    Connection* const former = one->partner();
+    if (former == nullptr) continue;
+    one->extra().partner = former->extra().partner = ConnectionId();
+    loop_->FlushLater(*former);
+  }
+  if (!is_open() || !other.is_open()) return;
+  extra().partner = other.id();
+  other.extra().partner = id();
+  for (Connection* const one : {this, &other}) {
+    one->Set(kHasMarks);
+    loop_->FlushLater(*one);
+  }
+}
+
+Connection* Connection::partner() const {
+  return Has(kHasMarks) ? loop_->connections_.Find(FindExtra()->partner)
+                        : nullptr;
+}
+
+// Whether too much of what it reads is queued already, here or at its partner.
+bool Connection::MustPause() const {
+  if (!Has(kHasMarks) && socket_.pending_calls() == 0) return false;
+  const Connection* const partner = this->partner();
+  const Connection& full = partner == nullptr ? *this : *partner;
+  return full.LevelAfter(Has(kReadPaused) ? Watermarks::Level::kHigh
+                                          : Watermarks::Level::kLow) !=
+         Watermarks::Level::kLow;
+}
+
+void Connection::ReadOn() {
+  if (!Has(kReadPaused) || MustPause()) return;
+  Clear(kReadPaused);
+  loop_->DeliverLater(*this);
+}
+
+// What has changed with how much is queued.
+void Connection::TellWatermarks() {
+  ReadOn();
+  if (Connection* const partner = this->partner()) partner->ReadOn();
+  const bool above = Has(kAboveHigh);
+  const bool now_above =
+      LevelAfter(above ? Watermarks::Level::kHigh : Watermarks::Level::kLow) !=
+      Watermarks::Level::kLow;
+  if (above == now_above || protocol() == nullptr) return;
+  flags_ ^= kAboveHigh;
+  const bool told =
+      Tell(CallbackLock::kWrite, [this, now_above](Protocol& protocol) {
+        now_above ? protocol.OnHighWater(*this) : protocol.OnLowWater(*this);
+      });
+  if (!told) flags_ ^= kAboveHigh;
 }
 
 // Gives the kernel what it takes, and does what was waiting for that.
-void Connection::Flush() {
-  if (Has(kDead)) return;
-  if (Has(kWritable) && !socket_.is_over()) {
-    const IoResult flushed = socket_.Flush();
-    if (flushed.bytes > 0) Touch();
-    if (flushed.would_block() && socket_.wants_write()) {
-      Clear(kWritable);
-      loop_->MarkDrained(*this, Interest::kWritable);
-    }
-    if (flushed.out_of_memory()) FlushSoon();
-    if (flushed.failed()) {
-      WriteFailed(flushed.error);
-      return;
-    }
-  }
-  if (Has(kReadPaused) && !TooMuchPending()) {
-    Clear(kReadPaused);
-    loop_->DeliverLater(*this);
-  }
+void Connection::FlushTurn() {
+  if (Has(kDead) || !FlushSocket()) return;
   if (socket_.is_over()) {
     loop_->BuryLater(*this);
-  } else if (socket_.is_closing()) {
-    if (timer_ == TimerId::kNone) {
-      ArmTimer(loop_->now() + loop_->options().close_timeout);
-    }
-    if (socket_.is_drained()) {
-      loop_->MarkDrained(*this, Interest::kReadable);
-    } else if (!socket_.wants_write()) {
-      loop_->DeliverLater(*this);
-    }
-  } else if (Has(kReadyDue) && !socket_.wants_write() && protocol_ != nullptr) {
-    Clear(kReadyDue);
-    protocol_->OnReady(*this);
+    return;
   }
+  if (socket_.is_closing()) {
+    CloseWhenDrained();
+    return;
+  }
+  if (Has(kReadPaused | kAboveHigh | kHasMarks) ||
+      socket_.pending_calls() > 0) {
+    TellWatermarks();
+  }
+  TellReady();
+}
+
+// Once all that was written has left.
+void Connection::TellReady() {
+  if (!Has(kReadyDue) || !Has(kWritable) || socket_.wants_write() ||
+      protocol() == nullptr || !is_open()) {
+    return;
+  }
+  Clear(kReadyDue);
+  if (!Tell(CallbackLock::kWrite,
+            [this](Protocol& protocol) { protocol.OnReady(*this); })) {
+    Set(kReadyDue);
+  }
+}
+
+// False if the connection has failed.
+bool Connection::FlushSocket() {
+  if (!Has(kWritable) || socket_.is_over()) return true;
+  const IoResult flushed = socket_.Flush();
+  if (flushed.bytes > 0) {
+    Touch();
+    loop_->counters_.bytes_written.Add(flushed.bytes);
+  }
+  if (flushed.would_block() && socket_.wants_write()) {
+    Clear(kWritable);
+    loop_->MarkDrained(*this, Interest::kWritable);
+  }
+  if (flushed.out_of_memory()) FlushSoon();
+  if (!flushed.failed()) return true;
+  WriteFailed(flushed.error);
+  return false;
 }
 
 // Between callbacks or inside of one: the rest, with its callbacks, waits for
 // the end of the turn.
-void Connection::FlushNow() {
-  if (Has(kDead) || !socket_.wants_write()) return;
-  if (socket_.Flush().bytes > 0) Touch();
-  loop_->FlushLater(*this);
+bool Connection::Flush() {
+  if (Has(kDead)) return true;
+  Uncork();
+  if (socket_.wants_write()) {
+    const IoResult flushed = socket_.Flush();
+    if (flushed.bytes > 0) {
+      Touch();
+      loop_->counters_.bytes_written.Add(flushed.bytes);
+    }
+    if (flushed.failed()) WriteFailed(flushed.error);
+    loop_->FlushLater(*this);
+  }
+  return socket_.pending_calls() == 0;
 }
 
 // The kernel had no memory, and nothing tells when it has.
 void Connection::FlushSoon() {
   loop_->RunAfter(kMemoryPause, [loop = loop_, id = id()] {
-    Connection* connection = loop->Find(id);
+    Connection* const connection = loop->Find(id);
     if (connection != nullptr) loop->FlushLater(*connection);
   });
 }
 
 // The peer takes no more. What it sent before is still delivered.
 void Connection::WriteFailed(int error) {
-  if (socket_.is_closing() || protocol_ == nullptr) {
+  if (Has(kDead)) return;  // By a transport, which had it aborted.
+  if (socket_.is_closing() || protocol() == nullptr) {
     Fail(error);
     return;
   }
-  error_ = static_cast<uint16_t>(error);
+  if (error_ == 0) error_ = static_cast<uint16_t>(error);
   Set(kReadable | kHungUp);
   loop_->DeliverLater(*this);
 }
 
-// --- Timeouts ---
+// --- Idle timeout ---
 
 void Connection::SetTimeout(absl::Duration timeout) {
   if (!is_open()) return;
@@ -278,60 +607,101 @@ void Connection::SetTimeout(absl::Duration timeout) {
           ? 0
           : absl::ToInt64Milliseconds(
                 absl::Ceil(timeout, absl::Milliseconds(1)));
+  const uint32_t before = timeout_ms_;
   timeout_ms_ =
       ms > std::numeric_limits<uint32_t>::max() ? 0 : static_cast<uint32_t>(ms);
   Touch();
-  if (Has(kMustAttach)) return;
-  ArmTimer(timeout_ms_ == 0 ? MonotonicTime::InfiniteFuture()
-                            : last_active_ + this->timeout());
+  // Later than before the wheel finds out by itself.
+  const bool later = before != 0 && timeout_ms_ >= before;
+  if (!later || !idle_.linked()) ArmIdle();
 }
 
-void Connection::Touch() { last_active_ = loop_->now(); }
+void Connection::Touch() {
+  if (is_open()) last_active_ = loop_->now();
+}
 
-void Connection::ArmTimer(MonotonicTime deadline) {
-  if (timer_ != TimerId::kNone) {
-    loop_->Cancel(timer_);
-    timer_ = TimerId::kNone;
+void Connection::ArmIdle() { loop_->ArmIdle(*this, IdleDeadline()); }
+
+MonotonicTime Connection::IdleDeadline() const {
+  if (socket_.is_closing()) {
+    return last_active_ + loop_->options().close_timeout;
   }
-  if (deadline == MonotonicTime::InfiniteFuture()) return;
-  timer_ = loop_->RunAt(deadline, [this] { OnTimer(); });
+  if (Has(kMustAttach)) return last_active_ + loop_->options().attach_timeout;
+  if (timeout_ms_ == 0 ||
+      protocol_.load(std::memory_order_relaxed) == nullptr) {
+    return MonotonicTime::InfiniteFuture();
+  }
+  return last_active_ + timeout();
 }
 
-// Activity only stores the time of it, so that it costs nothing; the timer
-// finds out here and goes back to sleep.
-void Connection::OnTimer() {
-  timer_ = TimerId::kNone;
-  if (Has(kDead)) return;
+// Activity only stores the time of it, so that it costs nothing; the wheel
+// finds out here.
+MonotonicTime Connection::CheckIdle() {
+  if (Has(kDead)) return MonotonicTime::InfiniteFuture();
+  const MonotonicTime deadline = IdleDeadline();
+  if (deadline > loop_->now()) return deadline;
   if (socket_.is_closing()) {
     socket_.Abort();
     Fail(ETIMEDOUT);
-    return;
-  }
-  if (Has(kMustAttach)) {
+  } else if (Has(kMustAttach)) {
     ABSL_LOG_EVERY_N_SEC(WARNING, 1)
         << "fd " << socket_.fd() << ": closed, since no protocol was attached "
         << "within " << loop_->options().attach_timeout;
     Abort();
-    return;
+  } else {
+    // As if active at such a time that the next one is due when it shall be;
+    // real activity overrides that.
+    last_active_ = loop_->now() + (kTimeoutRepeats - timeout());
+    TellTimeout();
+    if (!IsServed()) return MonotonicTime::InfiniteFuture();
+    const MonotonicTime next = IdleDeadline();
+    // Activity may make it sooner than a second from now.
+    return next == MonotonicTime::InfiniteFuture()
+               ? next
+               : std::min(next, loop_->now() + this->timeout());
   }
-  if (loop_->now() < last_active_ + timeout()) {
-    ArmTimer(last_active_ + timeout());
-    return;
-  }
-  const MonotonicTime idle_since = last_active_;
-  protocol_->OnTimeout(*this);
-  if (!is_open() || timer_ != TimerId::kNone || timeout_ms_ == 0) return;
-  ArmTimer(last_active_ == idle_since ? loop_->now() + absl::Seconds(1)
-                                      : last_active_ + timeout());
+  return MonotonicTime::InfiniteFuture();
 }
 
-// --- Closing ---
+void Connection::TellTimeout() {
+  Clear(kTimeoutDue);
+  if (!IsServed() || protocol() == nullptr) return;
+  if (!Tell(CallbackLock::kWrite, [this](Protocol& protocol) {
+        loop_->counters_.timeouts.Add(1);
+        protocol.OnTimeout(*this);
+      })) {
+    Set(kTimeoutDue);
+  }
+}
 
-void Connection::Close() {
+// --- Ending ---
+
+void Connection::Close(uint16_t code) {
   if (Has(kDead) || socket_.is_closing()) return;
+  if (error_ == 0 && code != 0) {
+    error_ = code;
+    Set(kHasCode);
+  }
+  last_active_ = loop_->now();
+  Uncork();
+  // Otherwise the socket may take what it read last for all there is.
+  if (Has(kReadable) && !Has(kEndRead)) static_cast<void>(socket_.Peek());
   socket_.Close();
-  ArmTimer(MonotonicTime::InfiniteFuture());
   loop_->FlushLater(*this);
+}
+
+// Closing, with something left to do.
+void Connection::CloseWhenDrained() {
+  if (!Has(kCloseArmed)) {
+    Set(kCloseArmed);
+    ArmIdle();
+  }
+  if (socket_.is_drained()) {
+    loop_->MarkDrained(*this, Interest::kReadable);
+  } else if (!socket_.wants_write()) {
+    Set(kReadable);
+    loop_->DeliverLater(*this);
+  }
 }
 
 void Connection::Abort() {
@@ -340,48 +710,132 @@ void Connection::Abort() {
   loop_->BuryLater(*this);
 }
 
+void Connection::ShutdownWrite() {
+  if (!is_open()) return;
+  Uncork();
+  const IoResult flushed = socket_.ShutdownWrite();
+  if (flushed.failed()) WriteFailed(flushed.error);
+  loop_->FlushLater(*this);
+}
+
+void Connection::ShutdownRead() {
+  if (is_open()) static_cast<void>(socket_.ShutdownRead());
+}
+
+void Connection::Unref() {
+  if (!is_open() || Has(kUnref)) return;
+  Set(kUnref);
+  ++loop_->unref_connections_;
+}
+
 void Connection::Fail(int error) {
   error_ = static_cast<uint16_t>(error);
+  Clear(kHasCode);
   loop_->BuryLater(*this);
 }
 
 void Connection::Shutdown() {
-  if (!is_open() || Has(kShutdownTold)) return;
-  Set(kShutdownTold);
-  const absl::Duration stay = protocol_ == nullptr
-                                  ? absl::ZeroDuration()
-                                  : protocol_->OnShutdown(*this);
+  Clear(kShutdownDue);
+  if (!IsServed() || Has(kShutdownTold)) return;
+  absl::Duration stay = absl::ZeroDuration();
+  if (protocol() != nullptr &&
+      !Tell(CallbackLock::kTask, [this, &stay](Protocol& protocol) {
+        Set(kShutdownTold);
+        stay = protocol.OnShutdown(*this);
+      })) {
+    Set(kShutdownDue);
+    loop_->HoldUp(*this);
+    return;
+  }
   if (stay <= absl::ZeroDuration()) {
     Close();
   } else if (stay == absl::InfiniteDuration()) {
+    if (!IsServed()) return;
     Set(kStays);
     ++loop_->stayers_;
   } else {
     loop_->RunAfter(stay, [loop = loop_, id = id()] {
-      Connection* connection = loop->Find(id);
+      Connection* const connection = loop->Find(id);
       if (connection != nullptr) connection->Close();
     });
   }
 }
 
-// The end of a connection that the table no longer knows.
-void Connection::Bury() {
-  ArmTimer(MonotonicTime::InfiniteFuture());
-  socket_.Discard();
-  if (std::unique_ptr<Protocol> protocol = std::move(protocol_)) {
-    protocol->OnClose(*this, reason());
+// The end of a connection that the table no longer knows; its descriptor is
+// still open.
+std::unique_ptr<Connection::Extra> Connection::Bury() {
+  loop_->ArmIdle(*this, MonotonicTime::InfiniteFuture());
+  std::unique_ptr<Extra> extra = loop_->TakeExtra(*this);
+  if (extra != nullptr) {
+    if (extra->group != nullptr) extra->group->Forget(id());
+    if (Connection* partner = loop_->connections_.Find(extra->partner)) {
+      partner->extra().partner = ConnectionId();
+      loop_->FlushLater(*partner);
+    }
   }
-  loop_->Forget(*this);
-  // Only now: from here on the kernel may give the number to another.
-  socket_ = Socket();
+  if (!Has(kReleased)) socket_.Discard();
+  if (const std::unique_ptr<Protocol> protocol = ExchangeProtocol(nullptr)) {
+    protocol->OnClose(*this, reason());
+    loop_->AfterCallback(protocol.get());
+  }
+  return extra;
 }
 
 CloseReason Connection::reason() const {
-  if (error_ != 0) {
-    return {.origin = CloseReason::Origin::kError, .error = error_};
-  }
-  return {.origin = Has(kEnd) ? CloseReason::Origin::kPeer
-                              : CloseReason::Origin::kLocal};
+  using Origin = CloseReason::Origin;
+  if (Has(kReleased)) return {.origin = Origin::kReleased};
+  const Origin origin = Has(kEndTold) ? Origin::kPeer : Origin::kLocal;
+  if (Has(kHasCode)) return {.origin = origin, .code = error_};
+  if (error_ != 0) return {.origin = Origin::kError, .error = error_};
+  return {.origin = origin};
+}
+
+// --- Extras ---
+
+Connection::Extra& Connection::extra() { return loop_->ExtraOf(*this); }
+
+const Connection::Extra* Connection::FindExtra() const {
+  return Has(kHasExtra) ? &loop_->ExtraOf(const_cast<Connection&>(*this))
+                        : nullptr;
+}
+
+bool Connection::HasWaitingTasks() const {
+  const Extra* const extra = FindExtra();
+  return extra != nullptr && !extra->waiting_tasks.empty();
+}
+
+ConnectionGroup* Connection::group() const {
+  const Extra* const extra = FindExtra();
+  return extra == nullptr ? nullptr : extra->group;
+}
+
+absl::Status Connection::SetTransport(std::unique_ptr<Transport> transport) {
+  Uncork();
+  absl::Status set = socket_.SetTransport(std::move(transport));
+  if (set.ok()) TransportChanged();
+  return set;
+}
+
+std::unique_ptr<Transport> Connection::ReplaceTransport(
+    std::unique_ptr<Transport> transport) {
+  Uncork();
+  std::unique_ptr<Transport> replaced =
+      socket_.ReplaceTransport(std::move(transport));
+  TransportChanged();
+  return replaced;
+}
+
+// It may hold bytes that no edge tells of.
+void Connection::TransportChanged() {
+  if (!is_open()) return;
+  Set(kReadable);
+  loop_->DeliverLater(*this);
+  loop_->FlushLater(*this);
+}
+
+absl::Status Connection::SetEnv(Environment::Key key, void* object,
+                                Environment::OnClose on_close) {
+  return socket_.SetEnv(key, object, std::move(on_close));
 }
 
 }  // namespace fio

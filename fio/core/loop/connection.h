@@ -6,73 +6,144 @@
 // It is one cache line, and has no buffers while it is idle.
 //
 // Thread safety: none. All of it belongs to the thread of its loop; other
-// threads go through Loop::Post().
+// threads go through a LoopHandle.
 
 #ifndef FIO_CORE_LOOP_CONNECTION_H_
 #define FIO_CORE_LOOP_CONNECTION_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
 
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/move_only_function.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/idle_wheel.h"
+#include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
-#include "fio/core/timer/timer_wheel.h"
+#include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
+#include "fio/sock/transport.h"
+#include "fio/sock/watermarks.h"
 
 namespace fio {
 
+class ConnectionGroup;
 class Loop;
 
 class alignas(64) Connection {
  public:
+  // What Force() makes happen.
+  enum class Callback : uint8_t { kData, kReady, kTimeout };
+
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
-  ConnectionId id() const { return {socket_.fd(), generation_}; }
+  ConnectionId id() const {
+    return generation() == 0 ? ConnectionId()
+                             : ConnectionId(socket_.fd(), generation());
+  }
   Loop& loop() { return *loop_; }
 
-  // False from Close() or Abort() on, or once the connection has failed.
+  // False from Close(), Abort() or Release() on, or once it has failed.
   bool is_open() const {
     return !Has(kDead) && error_ == 0 && !socket_.is_closing();
   }
 
-  // Gives the connection its protocol. A connection without one reads nothing,
-  // and is closed after ten seconds. On a connection that is not open,
-  // `protocol` is destroyed and told nothing. REQUIRES: it has none yet.
-  void Attach(std::unique_ptr<Protocol> protocol);
+  // --- Protocol ---
+
+  // Null if it has none.
+  Protocol* protocol() { return protocol_.load(std::memory_order_relaxed); }
+
+  // Gives the connection its protocol, and calls OnOpen(). The one that it had
+  // is told OnClose() at the end of the turn, and destroyed; what is unread,
+  // and the end if it has come, are for the new one. Counts as activity. A
+  // connection that has had no protocol reads nothing, and is closed after
+  // LoopOptions::attach_timeout. On a connection that is not open `protocol` is
+  // told OnClose() (EBADF), at the end of the turn, and nothing else: false.
+  // Null is Detach().
+  bool Attach(std::unique_ptr<Protocol> protocol);
+
+  // Takes the protocol off, likewise: nothing is told from here on, and no
+  // timeout ends the connection. It may be read and written, and is closed when
+  // the loop stops.
+  void Detach();
+
+  // At the end of the turn, when the protocol has been told OnClose(), gives
+  // the socket to `take`, with what is queued, transport and environment. On a
+  // connection that is not open `take` is dropped: false.
+  bool Release(MoveOnlyFunction<void(Socket)> take);
+
+  // No OnData(), whatever arrives, until Resume(), Force(kData) or Attach().
+  // The end or a reset is told if nothing is unread before it.
+  void Suspend();
+  void Resume();
+
+  // Has the callback run once more, in this turn or the next, whether there is
+  // cause or not: kData (as of Resume()), kReady, when nothing is queued, or
+  // kTimeout. On a connection that is not open it does nothing.
+  void Force(Callback callback);
+
+  // --- Reading ---
 
   // Takes what has arrived, as far as it fits the loop's receive buffer; empty
-  // if nothing is there. The view is valid until the callback returns, or until
-  // the next Received(). REQUIRES: called from OnData() of this connection.
+  // if nothing is there, or if OnData() has had LoopOptions::read_budget_bytes.
+  // The view is valid until the callback returns, or until the next Received().
+  // REQUIRES: called from OnData() of this connection.
   std::string_view Received();
+  // The same, to be changed in place: those bytes, and 32 before and after.
+  absl::Span<char> MutableReceived();
 
   // Copies what has arrived into `out`, and returns how much; 0 if nothing is
-  // there.
+  // there, or as Received(). May be called at any time.
   size_t Read(absl::Span<char> out);
+
+  // --- Writing ---
 
   // Queues bytes behind those written before: all of them or, if the
   // connection is not open, none. They leave at the end of the turn, in one
   // system call if the kernel has room, else when it has. Neither blocks nor
-  // fails for want of room; above the high mark of LoopOptions::watermarks the
-  // connection stops reading until half of that has left, and past their limit
-  // it is aborted. Returns is_open(). Cords are shared and, as files, released
-  // when they have left or are dropped.
+  // fails for want of room; above the high watermark the connection, or the one
+  // that it is linked with, stops reading until half of that has left, and past
+  // the limit it is aborted. Returns is_open(). Cords are shared and, as files,
+  // released when they have left or are dropped.
   bool Write(std::string_view bytes);
   bool Write(absl::Cord bytes);
   bool Write(FileRange file);
 
-  // What was written and has not left.
-  uint64_t pending_bytes() const { return socket_.pending_bytes(); }
+  // As Socket::TryWrite(): offers bytes to the kernel now, past the queue.
+  IoResult TryWrite(std::string_view bytes,
+                    Socket::More more = Socket::More::kNo);
+
+  // Offers what is queued to the kernel now instead of at the end of the turn.
+  // True if nothing is left.
+  bool Flush();
+
+  // What was written and has not left: bytes, and calls of Write().
+  uint64_t pending_bytes() const;
+  size_t pending_calls() const;
+
+  // Instead of LoopOptions::watermarks.
+  void SetWatermarks(const Watermarks& watermarks);
+
+  // Makes a pair, as a proxy has: from now on when one has more queued than its
+  // high mark, it is the other that stops reading. Ends when one of them
+  // closes, or is linked anew. REQUIRES: another connection of this loop; both
+  // are open.
+  void LinkWith(Connection& other);
+
+  // --- Idle timeout ---
 
   // How long nothing may be read or written before OnTimeout(): rounded up to
   // 1 ms, at once counting from now. Zero, infinite and anything above 49 days
@@ -83,78 +154,161 @@ class alignas(64) Connection {
   // Counts as activity: the timeout starts anew.
   void Touch();
 
+  // --- Ending ---
+
   // Takes no more writes, reads no more, and closes once everything written
   // has left; if that takes longer than the loop's close_timeout, as Abort().
-  // Again, or after Abort(), it does nothing.
-  void Close();
+  // OnClose() is given `code`, which means what the caller likes. Again, or
+  // after Abort(), it does nothing.
+  void Close(uint16_t code = 0);
 
   // Drops what is queued and closes at the end of the turn; the peer sees a
   // reset.
   void Abort();
 
+  // Ends our stream when what is queued has left; reading goes on. Writes fail
+  // from here on.
+  void ShutdownWrite();
+  // Drops what the peer sends from now on.
+  void ShutdownRead();
+
+  // It does not keep Loop::RunWhileBusy() from ending.
+  void Unref();
+
+  // --- What it is made of ---
+
   // By value; no address if the connection is gone. Costs a system call.
   SocketAddress local_address() const { return socket_.local_address(); }
   SocketAddress peer_address() const { return socket_.peer_address(); }
 
+  // As those of Socket. An environment ends before OnClose().
+  absl::Status SetTransport(std::unique_ptr<Transport> transport);
+  std::unique_ptr<Transport> ReplaceTransport(
+      std::unique_ptr<Transport> transport);
+  absl::Status SetEnv(Environment::Key key, void* object,
+                      Environment::OnClose on_close);
+  void* GetEnv(Environment::Key key) const { return socket_.GetEnv(key); }
+  absl::Status UnsetEnv(Environment::Key key) { return socket_.UnsetEnv(key); }
+  absl::Status RemoveEnv(Environment::Key key) {
+    return socket_.RemoveEnv(key);
+  }
+
+  // Null if it is in none; see ConnectionGroup.
+  ConnectionGroup* group() const;
+
  private:
+  friend class ConnectionGroup;
   friend class ConnectionTable;
   friend class Loop;
+  friend class ProtocolLock;
 
-  enum Flag : uint16_t {
+  using Kind = loop_internal::CallbackLock::Kind;
+
+  enum Flag : uint32_t {
     kInUse = 1 << 0,          // The table's entry is a connection.
     kReadable = 1 << 1,       // The kernel may have bytes, the end or an error.
     kWritable = 1 << 2,       // The kernel may have room.
     kHungUp = 1 << 3,         // An end or an error follows the bytes.
-    kEnd = 1 << 4,            // The end was read, and OnEnd() called.
-    kReadPaused = 1 << 5,     // Too much is queued to read on.
-    kReadyDue = 1 << 6,       // OnReady() is due once nothing is queued.
-    kDead = 1 << 7,           // To be buried at the end of the turn.
-    kMustAttach = 1 << 8,     // The timeout is for Attach().
-    kInDeliverList = 1 << 9,  // Of the loop.
-    kInFlushList = 1 << 10,   // Of the loop.
-    kStays = 1 << 11,         // Until no other stays: OnShutdown() said so.
-    kShutdownTold = 1 << 12,
+    kEndRead = 1 << 4,        // No bytes are before it.
+    kEndTold = 1 << 5,        // By OnEnd().
+    kReadPaused = 1 << 6,     // Too much is queued to read on.
+    kAboveHigh = 1 << 7,      // OnHighWater() was called.
+    kSuspended = 1 << 8,      // By Suspend().
+    kDataForced = 1 << 9,     // OnData() is due.
+    kReadyDue = 1 << 10,      // OnReady() is due once nothing is queued.
+    kTimeoutDue = 1 << 11,    // OnTimeout() is due.
+    kShutdownDue = 1 << 12,   // OnShutdown() is due.
+    kShutdownTold = 1 << 13,  // OnShutdown() was called.
+    kStays = 1 << 14,         // Until no other stays: OnShutdown() said so.
+    kMustAttach = 1 << 15,    // The timeout is for Attach().
+    kAttached = 1 << 16,      // It has had a protocol.
+    kInDeliverList = 1 << 17,  // Of the loop.
+    kInFlushList = 1 << 18,    // Of the loop.
+    kDead = 1 << 19,           // To be buried at the end of the turn.
+    kHeldUp = 1 << 20,         // Burial waits for who has locked the protocol.
+    kReleased = 1 << 21,       // The socket goes to who has asked for it.
+    kHasExtra = 1 << 22,       // The loop keeps something for it,
+    kHasMarks = 1 << 27,       // among that watermarks or a partner.
+    kLost = 1 << 28,           // The descriptor is another's by now.
+    kUnref = 1 << 23,          // By Unref().
+    kCloseArmed = 1 << 24,     // The timeout is for closing.
+    kCorked = 1 << 26,         // The loop has bytes of it to send first.
+    kHasCode = 1 << 25,        // error_ is Close()'s code.
   };
+
+  // What few connections have; the loop keeps it.
+  struct Extra;
 
   Connection() = default;
 
-  bool Has(unsigned flags) const { return flags_ & flags; }
-  void Set(unsigned flags) { flags_ |= static_cast<uint16_t>(flags); }
-  void Clear(unsigned flags) { flags_ &= static_cast<uint16_t>(~flags); }
+  bool Has(uint32_t flags) const { return (flags_ & flags) != 0; }
+  void Set(uint32_t flags) { flags_ |= flags; }
+  void Clear(uint32_t flags) { flags_ &= ~flags; }
+  // Not closing, though it may have failed with bytes left to read.
+  bool IsServed() const { return !Has(kDead) && !socket_.is_closing(); }
+  uint32_t generation() const {
+    return generation_.load(std::memory_order_relaxed);
+  }
 
   // What the loop calls, in the order of its turn.
   void Open(Loop& loop, Socket socket, uint32_t generation);
   void RequireAttach();
   void OnReadiness(Readiness readiness);
+  MonotonicTime CheckIdle();
   void Deliver();
-  void Flush();
-  void FlushNow();
-  void Bury();
+  void FlushTurn();
   void Shutdown();
+  std::unique_ptr<Extra> Bury();
 
+  template <typename Call>
+  bool Tell(Kind kind, Call call);
+  std::unique_ptr<Protocol> ExchangeProtocol(
+      std::unique_ptr<Protocol> protocol);
+  Extra& extra();
+  const Extra* FindExtra() const;
+  bool HasWaitingTasks() const;
+  void TransportChanged();
+
+  void TellData();
   void ClearReadable();
-  bool BytesBeforeEnd();
-  size_t Account(const IoResult& read, size_t asked);
+  void PeekHungUp();
   void TellEnd();
-  void FlushSoon();
-  void WriteFailed(int error);
+  size_t Account(const IoResult& read);
+  absl::Span<char> Receive();
+
+  bool Cork(std::string_view bytes);
+  void Uncork();
+  void SendCorked(std::string_view bytes);
   template <typename Bytes>
   bool Queue(Bytes bytes, bool any);
-  bool TooMuchPending() const;
-  void ArmTimer(MonotonicTime deadline);
-  void OnTimer();
+  const Watermarks& watermarks() const;
+  Watermarks::Level LevelAfter(Watermarks::Level before) const;
+  Connection* partner() const;
+  bool MustPause() const;
+  void ReadOn();
+  void TellWatermarks();
+  void FlushSoon();
+  void WriteFailed(int error);
+  bool FlushSocket();
+  void TellReady();
+
+  void TellTimeout();
+  void ArmIdle();
+  MonotonicTime IdleDeadline() const;
+  void CloseWhenDrained();
   void Fail(int error);
   CloseReason reason() const;
 
   Loop* loop_ = nullptr;
-  std::unique_ptr<Protocol> protocol_;
+  std::atomic<Protocol*> protocol_{nullptr};  // Owned; others may look.
   Socket socket_;
-  MonotonicTime last_active_;
-  TimerId timer_ = TimerId::kNone;
+  MonotonicTime last_active_;  // Or when Close() was called.
+  IdleWheel::Link idle_;
   uint32_t timeout_ms_ = 0;
-  uint32_t generation_ = 0;
-  uint16_t flags_ = 0;
-  uint16_t error_ = 0;  // The errno that ended it.
+  std::atomic<uint32_t> generation_{0};  // 0 for none; others may look.
+  uint32_t flags_ = 0;
+  uint16_t error_ = 0;  // The errno that ended it, or Close()'s code.
+  loop_internal::CallbackLock lock_;
 };
 
 static_assert(sizeof(Connection) == 64, "one cache line per connection");

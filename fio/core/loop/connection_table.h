@@ -2,7 +2,8 @@
 // itself, in pages that come with the first descriptor of their range and go
 // with the last.
 //
-// Thread safety: none.
+// Thread safety: one thread, the loop's, may call everything; any other thread
+// With().
 
 #ifndef FIO_CORE_LOOP_CONNECTION_TABLE_H_
 #define FIO_CORE_LOOP_CONNECTION_TABLE_H_
@@ -10,9 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/synchronization/mutex.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 
@@ -26,13 +29,16 @@ class ConnectionTable {
   };
 
   // A free entry for `fd`, with a generation that no other had, for the caller
-  // to open. REQUIRES: `fd` is not negative and not in use.
-  Entry Allocate(int fd);
+  // to open; none if there is no memory. REQUIRES: `fd` is not negative and not
+  // in use.
+  std::optional<Entry> Allocate(int fd);
 
   // Null if the id names no connection that is in use.
   Connection* Find(ConnectionId id);
   // Null if no connection uses `fd`, which may be negative.
   Connection* FindByFd(int fd);
+  // REQUIRES: one is in use or retired.
+  Connection& at(int fd);
 
   // From here on Find() does not know the connection; its memory stays.
   void Retire(Connection& connection);
@@ -47,18 +53,55 @@ class ConnectionTable {
   // How many are in use.
   size_t size() const { return size_; }
 
+  // Calls `visit` with the connection, which is not freed meanwhile, and
+  // returns true; false if the id names none. Of the connection `visit` may
+  // touch only what is for other threads. Short, since the loop may wait.
+  bool With(ConnectionId id, absl::FunctionRef<void(Connection&)> visit);
+
  private:
   static constexpr size_t kPageSize = 256;
 
+  // Memory of its own, which goes back to the system with the page.
+  struct Unmap {
+    void operator()(Connection* connections) const;
+  };
   struct Page {
-    Connection connections[kPageSize];
+    std::unique_ptr<Connection[], Unmap> connections;
     size_t allocated = 0;
   };
+  static std::unique_ptr<Connection[], Unmap> Map();
 
-  std::vector<std::unique_ptr<Page>> pages_;
+  // The thread changes `pages_` under the mutex, and reads without it.
+  absl::Mutex mutex_;
+  std::vector<Page> pages_;
   size_t size_ = 0;
   uint32_t generation_ = 0;
 };
+
+// Twice for each event.
+inline Connection& ConnectionTable::at(int fd) {
+  const auto index = static_cast<size_t>(fd);
+  return pages_[index / kPageSize].connections[index % kPageSize];
+}
+
+inline Connection* ConnectionTable::FindByFd(int fd) {
+  const size_t page = static_cast<size_t>(fd) / kPageSize;
+  if (page >= pages_.size() || !pages_[page].connections) return nullptr;
+  Connection& connection = at(fd);
+  return connection.Has(Connection::kInUse) ? &connection : nullptr;
+}
+
+// A free entry has generation 0, and so has the id that names none.
+inline Connection* ConnectionTable::Find(ConnectionId id) {
+  const size_t index = id.value() >> 32;
+  const size_t page = index / kPageSize;
+  if (page >= pages_.size() || !pages_[page].connections) return nullptr;
+  Connection& connection = pages_[page].connections[index % kPageSize];
+  return connection.generation() == id.generation() &&
+                 connection.Has(Connection::kInUse)
+             ? &connection
+             : nullptr;
+}
 
 }  // namespace fio
 

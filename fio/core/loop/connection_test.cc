@@ -2,9 +2,11 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <cstddef>
+#include <cstdint>
 #include <deque>
 #include <functional>
 #include <memory>
@@ -24,6 +26,7 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/poller.h"
 #include "fio/sock/socket.h"
+#include "fio/testing/fault_plan.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
@@ -277,6 +280,69 @@ TEST_F(ConnectionTest, AProtocolMayStayAfterTheEnd) {
   Turn(3);
   EXPECT_EQ(ReadAvailable(pair_.far), "still here");
   EXPECT_EQ(record_.Count("end"), 1);
+  EXPECT_EQ(loop_->next_deadline(), MonotonicTime::InfiniteFuture());
+}
+
+// To whoever stays after the end, only what is written would tell else.
+TEST_F(ConnectionTest, AResetAfterTheEndIsNoticed) {
+  if (kPoller == PollerKind::kPoll) return;  // Does not tell after the end.
+  LoopbackPair pair = LoopbackPair::Tcp();
+  record_.on_end = [](Connection&) {};
+  Adopt(pair.near, record_);
+  ASSERT_TRUE(pair.far.ShutdownWrite().ok());
+  RunUntil(record_, "end");
+  pair.far.Abort();
+  RunUntil(record_, "close");
+  EXPECT_EQ(record_.reason.origin, CloseReason::Origin::kError);
+  EXPECT_EQ(record_.reason.error, EPIPE);
+}
+
+// Once for each turn, whichever connections write when.
+TEST_F(ConnectionTest, ManyConnectionsThatWriteTwiceSendOnce) {
+  constexpr size_t kConnections = 300;
+  std::vector<Record> records(kConnections);
+  std::vector<LoopbackPair> pairs;
+  std::vector<Connection*> connections;
+  for (Record& record : records) {
+    pairs.push_back(LoopbackPair::Unix());
+    connections.push_back(&Adopt(pairs.back().near, record));
+  }
+  Turn();
+  const testing::FaultPlan plan;
+  for (int i = 0; i < 3; ++i) {
+    for (Connection* connection : connections) {
+      connection->Write(absl::StrCat("<", i, ">"));
+      EXPECT_EQ(connection->pending_bytes(), 3u * (i + 1));
+    }
+  }
+  Turn();
+  EXPECT_EQ(plan.calls(testing::FaultPlan::Call::kSend), kConnections);
+  for (LoopbackPair& pair : pairs) {
+    EXPECT_EQ(ReadAvailable(pair.far), "<0><1><2>");
+  }
+  loop_ = nullptr;  // Before the records.
+}
+
+// A Unix socket that hangs up cannot be told to keep quiet; bun's fork of
+// uSockets spun on it.
+TEST_F(ConnectionTest, NothingSpinsAfterAHangUpThatIsIgnored) {
+  for (const bool tcp : {false, true}) {
+    Record record;
+    LoopbackPair pair = tcp ? LoopbackPair::Tcp() : LoopbackPair::Unix();
+    record.on_end = [](Connection&) {};
+    Connection& connection = Adopt(pair.near, record);
+    pair.far = Socket();
+    RunUntil(record, "end");
+    Turn(3);
+    const uint64_t events = loop_->stats().events;
+    for (int i = 0; i < 5; ++i) {
+      EXPECT_EQ(loop_->next_deadline(), MonotonicTime::InfiniteFuture());
+      Turn();
+    }
+    EXPECT_EQ(loop_->stats().events, events);
+    connection.Abort();
+    Turn();
+  }
 }
 
 // --- Bytes out ---
@@ -293,6 +359,95 @@ TEST_F(ConnectionTest, ManyWritesLeaveInOrder) {
   Turn();
   EXPECT_EQ(connection.pending_bytes(), 0u);
   EXPECT_EQ(ReadAvailable(pair_.far), expected);
+}
+
+TEST_F(ConnectionTest, WritesBeforeAndAfterAFlushLeaveOnceAndInOrder) {
+  Connection& connection = Adopt(pair_.near, record_);
+  for (const std::string_view one : {"a", "b", "c"}) {
+    connection.Write(one);
+    connection.Flush();
+    connection.Write("-");
+  }
+  Turn();
+  EXPECT_EQ(ReadAvailable(pair_.far), "a-b-c-");
+}
+
+// Whoever suspends and is reset may still take what came before.
+TEST_F(ConnectionTest, AFailedWriteWhileSuspendedEndsOnResumeOrStop) {
+  for (const bool resume : {true, false}) {
+    Record record;
+    LoopbackPair pair = LoopbackPair::Unix();
+    Connection& connection = Adopt(pair.near, record);
+    connection.Suspend();
+    ASSERT_TRUE(pair.far.TryWrite("unread").ok());
+    pair.far.Close();
+    Turn(2);
+    connection.Write("to one who has gone");
+    Turn(2);
+    EXPECT_EQ(record.Count("close"), 0);
+    resume ? connection.Resume() : loop_->Stop();
+    Turn(3);
+    EXPECT_EQ(record.data, resume ? "unread" : "");
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.error, EPIPE);
+  }
+}
+
+TEST_F(ConnectionTest, TryWriteBehindAQueueDoesNotHoldItUp) {
+  Connection& connection = Adopt(pair_.near, record_);
+  Turn(2);
+  connection.Write("a");
+  EXPECT_TRUE(connection.TryWrite("b").would_block());
+  Turn();
+  EXPECT_EQ(ReadAvailable(pair_.far), "a");
+  EXPECT_EQ(record_.Count("ready"), 2);
+}
+
+TEST_F(ConnectionTest, TryWriteGoesOnWhenTheKernelHasMemoryAgain) {
+  Connection& connection = Adopt(pair_.near, record_);
+  Turn(2);
+  testing::FaultPlan plan;
+  plan.FailNextOn(connection.id().fd(), testing::FaultPlan::Call::kSend,
+                  ENOBUFS);
+  plan.FailNextOn(connection.id().fd(), testing::FaultPlan::Call::kSendmsg,
+                  ENOBUFS);
+  EXPECT_TRUE(connection.TryWrite("a").out_of_memory());
+  connection.Write("b");
+  Turn();
+  Advance(absl::Milliseconds(10));
+  EXPECT_EQ(ReadAvailable(pair_.far), "b");
+  EXPECT_EQ(record_.Count("ready"), 2);
+}
+
+TEST_F(ConnectionTest, TryWriteAfterShutdownWriteOnlyFails) {
+  Connection& connection = Adopt(pair_.near, record_);
+  connection.ShutdownWrite();
+  EXPECT_EQ(connection.TryWrite("late").error, EPIPE);
+  ASSERT_TRUE(pair_.far.TryWrite("still read").ok());
+  Turn(3);
+  EXPECT_TRUE(connection.is_open());
+  EXPECT_EQ(record_.data, "still read");
+}
+
+TEST_F(ConnectionTest, AFailedFlushIsTheReasonOfTheClose) {
+  Connection& connection = Adopt(pair_.near, record_);
+  Turn(2);
+  pair_.far.Close();
+  connection.Write("to one who has gone");
+  connection.Flush();
+  Turn(3);
+  EXPECT_EQ(record_.Count("close"), 1);
+  EXPECT_EQ(record_.reason.origin, CloseReason::Origin::kError);
+  EXPECT_EQ(record_.reason.error, EPIPE);
+}
+
+TEST_F(ConnectionTest, NothingIsPendingAfterAbort) {
+  Connection& connection = Adopt(pair_.near, record_);
+  connection.Write("dropped");
+  EXPECT_EQ(connection.pending_calls(), 1u);
+  connection.Abort();
+  EXPECT_EQ(connection.pending_bytes(), 0u);
+  EXPECT_EQ(connection.pending_calls(), 0u);
 }
 
 TEST_F(ConnectionTest, ASlowReaderGetsEverything) {
@@ -332,6 +487,29 @@ TEST_F(ConnectionTest, OnReadyMayGoOnWritingWithoutEnd) {
   Turn(10);
   EXPECT_EQ(record_.Count("ready"), 10) << "one a turn";
   EXPECT_EQ(ReadAvailable(pair_.far), "xxxxxxxxx");
+}
+
+// In uSockets a write from inside its callback could stall for ever.
+TEST_F(ConnectionTest, EightMiBWrittenFromOnReadyArriveWhole) {
+  constexpr size_t kTotal = size_t{8} << 20;
+  constexpr size_t kPiece = size_t{100} << 10;
+  size_t written = 0;
+  record_.on_ready = [&](Connection& connection) {
+    const size_t size = std::min(kPiece, kTotal - written);
+    if (size == 0) return;
+    connection.Write(std::string(size, static_cast<char>(written / kPiece)));
+    written += size;
+  };
+  LoopbackPair pair = LoopbackPair::Tcp();
+  Adopt(pair.near, record_);
+  std::string received;
+  while (received.size() < kTotal) {
+    Turn();
+    received += ReadAvailable(pair.far);
+  }
+  for (size_t i = 0; i < kTotal; ++i) {
+    ASSERT_EQ(received[i], static_cast<char>(i / kPiece)) << i;
+  }
 }
 
 // A peer that sends and never reads must not fill the memory.
@@ -601,8 +779,7 @@ TEST_F(ConnectionTest, TimeoutClosesByDefault) {
   Adopt(pair_.near, record_).SetTimeout(absl::Milliseconds(1));
   Advance(absl::Milliseconds(1));
   Turn();
-  EXPECT_THAT(record_.told,
-              ElementsAre("ready", "timeout", "close", "destroyed"));
+  EXPECT_THAT(record_.told, ElementsAre("timeout", "close", "destroyed"));
 }
 
 // --- Attaching ---
@@ -633,7 +810,7 @@ TEST_F(ConnectionTest, ALateProtocolGetsTheBytesThatWaited) {
   EXPECT_EQ(record_.Count("timeout"), 1) << "its own timeout holds";
 }
 
-TEST_F(ConnectionTest, AttachToAClosedConnectionTellsNothing) {
+TEST_F(ConnectionTest, AttachToAClosedConnectionTellsOnlyOfItsEnd) {
   ASSERT_TRUE(loop_
                   ->Adopt(std::move(pair_.near),
                           [&](Connection& connection) {
@@ -643,7 +820,8 @@ TEST_F(ConnectionTest, AttachToAClosedConnectionTellsNothing) {
                           })
                   .ok());
   Turn(2);
-  EXPECT_THAT(record_.told, ElementsAre("destroyed"));
+  EXPECT_THAT(record_.told, ElementsAre("close", "destroyed"));
+  EXPECT_EQ(record_.reason.error, EBADF);
   EXPECT_EQ(loop_->connection_count(), 0u);
 }
 
@@ -692,9 +870,8 @@ TEST_F(ConnectionDeathTest, MisuseNamesTheCall) {
   GTEST_FLAG_SET(death_test_style, "threadsafe");
   Connection& connection = Adopt(pair_.near, record_);
   EXPECT_DEATH(connection.Received(), "Connection::Received: not in OnData");
-  EXPECT_DEATH(connection.Attach(nullptr), "Connection::Attach: no protocol");
-  EXPECT_DEATH(connection.Attach(std::make_unique<Recorder>(record_)),
-               "Connection::Attach: it has a protocol");
+  EXPECT_DEATH(connection.LinkWith(connection),
+               "Connection::LinkWith: not another connection");
 }
 
 // --- Names ---

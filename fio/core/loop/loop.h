@@ -1,83 +1,72 @@
 // A Loop is one thread's event loop: its connections, other descriptors, timers
 // and tasks. One turn of it, RunOnce(), goes:
 //
-//   1. timers that are due
-//   2. tasks that were posted
-//   3. wait for readiness, until the next deadline at most
-//   4. each connection that is readable: OnData(), one receive buffer each
+//   1. wait for readiness, until the next deadline at most
+//   2. timers that are due, and connections that were idle for too long
+//   3. tasks that were posted
+//   4. each connection that is readable: OnData()
 //   5. each connection that was written to: one send
 //   6. each connection that is closed: OnClose(), then its memory and fd go
 //
-// The clock is read once a turn, after the wait.
+// The clock is read once a turn, after the wait. What a turn has no time for
+// (LoopOptions::turn_budget) is the next one's first.
 //
-// Thread safety: Post(), Stop() and Wake() from any thread; everything else
-// from the thread that runs the loop, or from any one thread while none does.
-// Debug builds check that.
+// Thread safety: none; all of it belongs to the thread that runs the loop, or
+// to any one thread while none does. Debug builds check that. Other threads
+// have handle(), and Post(), Wake(), Stop() and stats(), which are for any.
 
 #ifndef FIO_CORE_LOOP_LOOP_H_
 #define FIO_CORE_LOOP_LOOP_H_
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/container/flat_hash_map.h"
+#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "fio/base/clock.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
+#include "fio/base/poison.h"
+#include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connection_table.h"
+#include "fio/core/loop/idle_wheel.h"
+#include "fio/core/loop/internal/cork.h"
+#include "fio/core/loop/internal/turn_clock.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/core/loop/loop_options.h"
+#include "fio/core/loop/loop_stats.h"
+#include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
 #include "fio/core/poller/ready_events.h"
 #include "fio/core/poller/waker.h"
 #include "fio/core/timer/timer_wheel.h"
-#include "fio/defer/task_queue.h"
+#include "fio/defer/task.h"
 #include "fio/sock/socket.h"
-#include "fio/sock/watermarks.h"
 
 namespace fio {
-
-struct LoopOptions {
-  // Outlives the loop.
-  const Clock* clock = &Clock::System();
-
-  // What the kernel is asked with.
-  PollerKind poller = PollerKind::kAuto;
-
-  // What a connection reads at once, and at most in one turn.
-  size_t receive_buffer_bytes = 64 * 1024;
-
-  // What a connection may have queued to write: above the high mark it stops
-  // reading until half of it has left, past the limit it is aborted.
-  Watermarks watermarks = {};
-
-  // How long a closing connection may take to get rid of what is queued.
-  absl::Duration close_timeout = absl::Seconds(8);
-
-  // How long a connection may be without a protocol.
-  absl::Duration attach_timeout = absl::Seconds(10);
-};
-
-// A task for a connection; captures of up to 40 bytes cost no allocation.
-using ConnectionTask = MoveOnlyFunction<void(Connection*), 40>;
 
 // Names a Loop::Watch(). Never reused within a loop.
 enum class WatchId : uint64_t { kNone = 0 };
 
-class Loop {
+class Loop final : private IdleWheel::Owner {
  public:
+  using Hook = MoveOnlyFunction<void()>;
+
   // Errors: kInvalidArgument for options that make no sense; the errno of the
   // system call that failed.
   static absl::StatusOr<std::unique_ptr<Loop>> Create(
@@ -90,16 +79,33 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
   // Closes the connections that are left at once, each with its OnClose(), and
-  // destroys timers and tasks without running them. REQUIRES: not called from a
+  // destroys timers, each repeated one with its `on_finish`, and tasks without
+  // running them. REQUIRES: not called from a
   // callback of this loop.
   ~Loop();
 
-  // Runs turns until Stop() has been called and no connection is left; then may
-  // be called again. Errors: those of Poller::Wait(), but EINTR.
+  // --- Running ---
+
+  // Runs turns until Stop() has been called and no connection is left. Then
+  // runs the tasks that wait, cancels all timers, each repeated one with its
+  // `on_finish`, and may be called again. Errors: those of Poller::Wait(), but
+  // EINTR.
   absl::Status Run();
 
-  // Runs one turn, and waits in it until `deadline` at most. Errors: as Run().
+  // As Run(), but also returns, and cancels nothing, when no connection, watch,
+  // timer or task is left but for those that Unref() has named.
+  absl::Status RunWhileBusy();
+
+  // Runs one turn, and waits in it until `deadline` at most. REQUIRES: no turn
+  // is under way. Errors: as Run().
   absl::Status RunOnce(MonotonicTime deadline);
+
+  // For a loop inside another one: RunOnce() has something to do when fd() is
+  // readable or next_deadline() has passed. After calls of this loop that are
+  // not made by RunOnce(), look at the deadline anew. fd() is negative if the
+  // poller has none (PollerKind::kPoll).
+  int fd() const { return poller_->fd(); }
+  MonotonicTime next_deadline() const;
 
   // Asks each connection how long it stays (Protocol::OnShutdown()), closes it
   // then, takes no new ones, and ends Run() when all are gone. What is left
@@ -107,38 +113,66 @@ class Loop {
   // shorten the grace. Any thread.
   void Stop(absl::Duration grace = absl::InfiniteDuration());
 
-  // Runs `task` in the next turn, in the order of posting. Tasks that are left
-  // when Run() ends wait for the next Run(). Any thread.
-  void Post(Task task);
-  // Runs `task` with the connection, or with null if it is gone by then or the
-  // loop ends first; exactly once. Any thread.
-  void Post(ConnectionId id, ConnectionTask task);
+  // Called when a turn begins to wait, and when it is over; null for no more.
+  void OnTurnBegin(Hook hook) { on_turn_begin_ = std::move(hook); }
+  void OnTurnEnd(Hook hook) { on_turn_end_ = std::move(hook); }
 
-  // The RunOnce() under way, or else the next one, waits no longer. Any thread.
-  void Wake();
+  // --- Tasks ---
 
-  // Runs `task` once, never early, unless it is cancelled first.
+  // For other threads.
+  const LoopHandle& handle() const { return handle_; }
+
+  // As LoopHandle's. Any thread.
+  void Post(Task task) { handle_.Post(std::move(task)); }
+  void Post(ConnectionId id, ConnectionTask task) {
+    handle_.Post(id, std::move(task));
+  }
+  void Wake() { handle_.Wake(); }
+
+  // Post(), for callers on the loop's own thread.
+  void Defer(Task task);
+
+  // --- Timers ---
+
+  // Runs `task` once, never early, unless it is cancelled first. kNone if it is
+  // null.
   TimerId RunAt(MonotonicTime deadline, Task task);
   TimerId RunAfter(absl::Duration delay, Task task);
+  // Again and again; see TimerWheel::Repeated.
+  TimerId RunEvery(TimerWheel::Repeated repeated);
   // True if the timer was armed: its task will not run.
   bool Cancel(TimerId id) { return timers_.Cancel(id); }
 
+  // --- Connections ---
+
   // Makes a connection of a connected, non-blocking socket and calls `on_open`
   // with it, before anything else is told of it. `on_open` gives it a protocol
-  // or closes it. Errors: kFailedPrecondition if the loop is stopping; those of
-  // Poller::Add(). The socket is then closed and `on_open` not called.
+  // or closes it. If the descriptor's number is that of a connection whose
+  // descriptor was closed behind its back, that one ends (EBADF). Errors:
+  // kFailedPrecondition if the loop is stopping; those of Poller::Add(). The
+  // socket is then closed and `on_open` not called.
   absl::StatusOr<ConnectionId> Adopt(
       Socket socket, absl::FunctionRef<void(Connection&)> on_open);
 
+  // Makes a connection of a stream socket that comes from elsewhere: owns it,
+  // and makes it non-blocking. Without a protocol it is detached
+  // (Connection::Detach()). Errors: kInvalidArgument if `fd` is negative; that
+  // of fcntl(2); as Adopt(). `protocol` is then told OnClose(), with a
+  // connection that has no id, at the end of the turn.
+  absl::StatusOr<ConnectionId> Adopt(UniqueFd fd,
+                                     std::unique_ptr<Protocol> protocol);
+
   // Null if the connection is gone. The pointer is good until the next turn.
-  Connection* Find(ConnectionId id) { return connections_.Find(id); }
+  Connection* Find(ConnectionId id);
   // The connection that uses the descriptor, likewise.
-  Connection* FindByFd(int fd) { return connections_.FindByFd(fd); }
+  Connection* FindByFd(int fd);
   size_t connection_count() const { return connections_.size(); }
 
   // Offers what is queued to the kernel now instead of at the end of the turn,
   // and returns of how many connections something is left.
   size_t FlushAll();
+
+  // --- Other descriptors ---
 
   // Calls `callback` when `fd`, which stays the caller's, is ready. Errors: as
   // Poller::Add().
@@ -148,16 +182,39 @@ class Loop {
   // again, and is destroyed by the end of the turn. An unknown id does nothing.
   void Unwatch(WatchId id);
 
+  // They do not keep RunWhileBusy() from ending. An unknown id does nothing.
+  void Unref(WatchId id);
+  void Unref(TimerId id);
+
+  // --- State ---
+
   // When this turn's wait ended.
   MonotonicTime now() const { return now_; }
+  // Turns that have begun.
+  uint64_t turn() const { return counters_.turns.Get(); }
+  // Any thread; each number for itself is right.
+  LoopStats stats() const;
   const LoopOptions& options() const { return options_; }
 
  private:
   friend class Connection;
+  friend class ConnectionGroup;
+  friend class ProtocolLock;
+  friend class LoopHandle;
+
+  // Writable memory before and after what Connection::MutableReceived() gives.
+  static constexpr size_t kPaddingBytes = 32;
 
   struct WatchedFd {
     int fd;
     absl::AnyInvocable<void(Readiness)> callback;
+    bool unref = false;
+  };
+  // A protocol that has lost its connection, and is to be told.
+  struct EndedProtocol {
+    std::unique_ptr<Protocol> protocol;
+    ConnectionId id;
+    CloseReason reason;
   };
 
   Loop(const LoopOptions& options, std::unique_ptr<Poller> poller, Waker waker);
@@ -166,30 +223,63 @@ class Loop {
   void DeliverLater(Connection& connection);
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
+  void EndProtocol(std::unique_ptr<Protocol> protocol, ConnectionId id,
+                   CloseReason reason);
+  void ArmIdle(Connection& connection, MonotonicTime deadline);
+  void BeginReceiving(Connection& connection);
+  void EndReceiving();
+  absl::Span<char> receive_buffer();
+  void AccountRead(const Connection& connection, size_t bytes);
+  void AfterCallback(const Protocol* protocol);
+  Connection::Extra& ExtraOf(Connection& connection);
+  std::unique_ptr<Connection::Extra> TakeExtra(Connection& connection);
   // What the poller is told of a connection's descriptor.
   void MarkDrained(const Connection& connection, Interest interest);
-  void Forget(const Connection& connection);
+
+  // What a handle and its locks ask of it.
+  void RunTask(ConnectionId id, ConnectionTask task);
+  void OnUnlocked(ConnectionId id);
+
+  // IdleWheel::Owner:
+  IdleWheel::Link& link(uint32_t fd) override;
+  MonotonicTime Check(uint32_t fd) override;
 
   // Whether this thread may touch the loop, as far as can be told.
   bool OnItsThread() const;
+  void CheckThread() const;
 
+  bool Stopped() const { return stopping_ && connection_count() == 0; }
+  bool IsBusy();
+  void EndRun();
   absl::Status Turn(MonotonicTime deadline);
   absl::Status WaitAndDispatch(MonotonicTime deadline);
   absl::StatusOr<ReadyEvents> WaitForEvents(MonotonicTime deadline);
+  bool HasMoreToDo() const;
+  MonotonicTime NextDeadline() const;
   void Dispatch(Event event);
+  void RunTasks();
   void Deliver();
   void Flush();
   void Bury();
+  void EndProtocols();
+  void BuryOne(Connection& connection);
+  void HoldUp(Connection& connection);
+  void CountTurn(uint64_t system_calls_before);
+  void DropStale(int fd);
   void BeginStop(MonotonicTime cut_off);
   void AbortAll();
   void CloseLastStayers();
 
   const LoopOptions options_;
   const std::unique_ptr<Poller> poller_;
+  const std::shared_ptr<loop_internal::Mailbox> mailbox_;
+  const LoopHandle handle_;
   const bool marks_drained_;  // The poller needs to be told.
+  const bool membarrier_;     // For CallbackLock.
+  ConnectionTable& connections_;
   MonotonicTime now_;
   TimerWheel timers_;
-  ConnectionTable connections_;
+  IdleWheel idle_;
 
   // Watches have tokens from 2^63 on, connections their ids below.
   absl::flat_hash_map<Token, std::unique_ptr<WatchedFd>> watches_;
@@ -199,10 +289,18 @@ class Loop {
   // What the rest of this turn, or the next one, has to do.
   std::vector<ConnectionId> to_deliver_, delivering_;
   std::vector<ConnectionId> to_flush_, flushing_;
+  loop_internal::Cork cork_;
   std::vector<ConnectionId> to_bury_;
+  std::vector<EndedProtocol> ended_protocols_;
+  // Those that wait for who has locked their connection.
+  std::vector<EndedProtocol> held_up_protocols_;
 
-  std::vector<char> receive_buffer_;
-  const Connection* receiving_ = nullptr;  // Whose OnData() runs.
+  absl::flat_hash_map<int, std::unique_ptr<Connection::Extra>> extras_;
+  Connection nobody_;  // For protocols whose connection is gone.
+
+  std::unique_ptr<char[]> receive_memory_;
+  Connection* receiving_ = nullptr;  // Whose OnData() runs,
+  size_t left_to_read_ = 0;          // and what it may still read.
   std::array<Event, 512> events_;
 
   bool stopping_ = false;
@@ -210,14 +308,49 @@ class Loop {
   MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();
   TimerId cut_off_timer_ = TimerId::kNone;
 
+  size_t unref_connections_ = 0;
+  size_t unref_watches_ = 0;
+  absl::flat_hash_set<TimerId> unref_timers_;  // Some may be gone.
+
+  Hook on_turn_begin_, on_turn_end_;
+  loop_internal::TurnClock turn_clock_;
+  loop_internal::Counters counters_;
+
   // Whose RunOnce() runs; of no thread otherwise.
   std::atomic<std::thread::id> thread_;
-
-  // Shared with other threads.
-  Waker waker_;
-  std::atomic<bool> wake_asked_{false};
-  TaskQueue tasks_;
+  bool asleep_ = false;  // Between turns: posts wake.
 };
+
+// --- What each event passes ---
+
+inline void Loop::DeliverLater(Connection& connection) {
+  if (connection.Has(Connection::kInDeliverList | Connection::kDead)) return;
+  connection.Set(Connection::kInDeliverList);
+  to_deliver_.push_back(connection.id());
+}
+
+// Between the callbacks the buffer is nobody's.
+inline void Loop::BeginReceiving(Connection& connection) {
+  receiving_ = &connection;
+  left_to_read_ = options_.read_budget_bytes;
+  Unpoison(receive_memory_.get(),
+           options_.receive_buffer_bytes + 2 * kPaddingBytes);
+}
+
+inline void Loop::EndReceiving() {
+  receiving_ = nullptr;
+  Poison(receive_memory_.get(),
+         options_.receive_buffer_bytes + 2 * kPaddingBytes);
+}
+
+inline absl::Span<char> Loop::receive_buffer() {
+  return {receive_memory_.get() + kPaddingBytes, options_.receive_buffer_bytes};
+}
+
+inline void Loop::AccountRead(const Connection& connection, size_t bytes) {
+  counters_.bytes_read.Add(bytes);
+  if (receiving_ == &connection) left_to_read_ -= bytes;
+}
 
 }  // namespace fio
 

@@ -1,3 +1,8 @@
+#include <sys/epoll.h>
+#include <sys/types.h>
+#include <unistd.h>
+
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -7,9 +12,12 @@
 #include <vector>
 
 #include "absl/log/absl_check.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "benchmark/benchmark.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
@@ -69,6 +77,71 @@ void BM_EchoByHand(benchmark::State& state) {
   state.SetItemsProcessed(state.iterations());
 }
 BENCHMARK(BM_EchoByHand);
+
+// What fio itself takes to echo a message of a size, with a kernel that costs
+// nothing: it always has a message for each of the connections, and takes what
+// it is given.
+class FreeKernel {
+ public:
+  FreeKernel(size_t connections, size_t bytes) {
+    connections_ = connections;
+    bytes_ = bytes;
+    table_.recv = [](int, void*, size_t, int) {
+      return static_cast<ssize_t>(bytes_);
+    };
+    table_.send = [](int, const void*, size_t size, int) {
+      return static_cast<ssize_t>(size);
+    };
+    table_.epoll_ctl = [](int, int, int fd, epoll_event* event) {
+      if (fd >= kFirst) events_[fd - kFirst] = *event;
+      return 0;
+    };
+    table_.epoll_wait = [](int, epoll_event* events, int, int) {
+      for (size_t i = 0; i < connections_; ++i) {
+        events[i] = {.events = EPOLLIN, .data = events_[i].data};
+      }
+      return static_cast<int>(connections_);
+    };
+    table_.close = [](int fd) { return fd >= kFirst ? 0 : ::close(fd); };
+    replaced_ = ReplaceSyscalls(&table_);
+  }
+  ~FreeKernel() { ReplaceSyscalls(replaced_); }
+
+  Socket Open(size_t i) {
+    return Socket(UniqueFd(kFirst + static_cast<int>(i)));
+  }
+
+ private:
+  static constexpr int kFirst = 1 << 16;
+  static inline size_t connections_, bytes_;
+  static inline std::array<epoll_event, 512> events_;
+
+  Syscalls table_;
+  const Syscalls* replaced_;
+};
+
+void BM_EchoInUserSpace(benchmark::State& state) {
+  const auto connections = static_cast<size_t>(state.range(0));
+  FreeKernel kernel(connections, static_cast<size_t>(state.range(1)));
+  const std::unique_ptr<Loop> loop = *Loop::Create({});
+  for (size_t i = 0; i < connections; ++i) {
+    ABSL_CHECK_OK(loop->Adopt(kernel.Open(i),
+                              [](Connection& connection) {
+                                connection.SetTimeout(absl::Seconds(60));
+                                connection.Attach(std::make_unique<Echo>());
+                              })
+                      .status());
+  }
+  for (auto _ : state) {
+    ABSL_CHECK_OK(loop->RunOnce(MonotonicTime::InfinitePast()));
+  }
+  state.SetItemsProcessed(state.iterations() * state.range(0));
+}
+BENCHMARK(BM_EchoInUserSpace)
+    ->ArgNames({"connections", "bytes"})
+    ->Args({1, 64})
+    ->Args({64, 64})
+    ->Args({64, 1024});
 
 // Tasks from another thread to a loop that sleeps when it has none.
 void BM_PostFromAnotherThread(benchmark::State& state) {

@@ -1,27 +1,34 @@
 #include "fio/core/loop/loop.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
 #include "absl/functional/function_ref.h"
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "fio/base/clock.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/loop_stats.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/create_poller.h"
 #include "fio/core/poller/event.h"
@@ -112,8 +119,8 @@ TEST(Loop, RunsOnAPollerOfItsCreator) {
   const absl::StatusOr<ConnectionId> id =
       (*loop)->Adopt(std::move(pair.near), [](Connection&) {});
   ASSERT_TRUE(id.ok()) << id.status();
-  EXPECT_TRUE(absl::IsAlreadyExists(given->Add(
-      id->fd(), Token{1}, Interest::kReadable, Trigger::kLevel)));
+  EXPECT_TRUE(absl::IsAlreadyExists(
+      given->Add(id->fd(), Token{1}, Interest::kReadable, Trigger::kLevel)));
 }
 
 // --- Tasks ---
@@ -335,6 +342,414 @@ TEST(Timer, ShortWhileIdle) {
     EXPECT_TRUE(loop->Run().ok());
     EXPECT_GE(fired, deadline);
   }
+}
+
+// On the grid of its interval, as often as told, and finished once.
+TEST(Loop, RunsATimerAgainAndAgain) {
+  ManualClock clock;
+  const auto loop = CreateLoop({.clock = &clock});
+  int ran = 0;
+  int finished = 0;
+  const TimerId id = loop->RunEvery({.callback =
+                                         [&] {
+                                           ++ran;
+                                           return TimerWheel::Next::kContinue;
+                                         },
+                                     .interval = absl::Milliseconds(10),
+                                     .repetitions = 3,
+                                     .on_finish = [&] { ++finished; }});
+  EXPECT_NE(id, TimerId::kNone);
+  for (int i = 1; i <= 5; ++i) {
+    clock.Advance(absl::Milliseconds(10));
+    Turn(*loop);
+    EXPECT_EQ(ran, std::min(i, 3));
+    EXPECT_EQ(finished, i >= 3);
+  }
+  EXPECT_FALSE(loop->Cancel(id));
+}
+
+// What is due in great numbers is spread over turns; tasks are not kept waiting
+// for all of it.
+TEST(Loop, ATurnRunsABoundedNumberOfTimers) {
+  ManualClock clock;
+  const auto loop = CreateLoop({.clock = &clock});
+  constexpr int kTimers = 10'000;
+  int fired = 0;
+  for (int i = 0; i < kTimers; ++i) {
+    loop->RunAfter(absl::Milliseconds(1), [&] { ++fired; });
+  }
+  clock.Advance(absl::Milliseconds(1));
+  Turn(*loop);
+  EXPECT_GT(fired, 0);
+  EXPECT_LT(fired, kTimers / 10);
+  while (fired < kTimers) {
+    const int before = fired;
+    EXPECT_LE(loop->next_deadline(), clock.Now());
+    Turn(*loop);
+    ASSERT_GT(fired, before);
+  }
+}
+
+// Stop() ends all timers, each repeated one with its `on_finish`, and runs the
+// tasks that wait; the next Run() sees none of them.
+TEST(Loop, RunEndsTimersAndTasks) {
+  int finished = 0;
+  int ran = 0;
+  const auto loop = CreateLoop();
+  loop->RunAfter(absl::Hours(1), [] { FAIL(); });
+  loop->RunEvery({.callback =
+                      [] {
+                        ADD_FAILURE();
+                        return TimerWheel::Next::kStop;
+                      },
+                  .interval = absl::Hours(1),
+                  .on_finish = [&] { ++finished; }});
+  loop->Stop();
+  loop->Post([&] { loop->Post([&] { ++ran; }); });
+  EXPECT_TRUE(loop->Run().ok());
+  EXPECT_EQ(finished, 1);
+  EXPECT_EQ(ran, 1);
+  loop->Stop();
+  EXPECT_TRUE(loop->Run().ok());
+  EXPECT_EQ(finished, 1);
+}
+
+// The loop is still whole then.
+TEST(Loop, TheDestructorFinishesRepeatedTimers) {
+  int finished = 0;
+  auto loop = CreateLoop();
+  LoopbackPair pair = LoopbackPair::Unix();
+  loop->RunEvery({.callback = [] { return TimerWheel::Next::kContinue; },
+                  .interval = absl::Hours(1),
+                  .on_finish =
+                      [&finished, &pair, loop = loop.get()] {
+                        ++finished;
+                        const absl::StatusOr<WatchId> watch =
+                            loop->Watch(pair.far.fd(), Interest::kReadable,
+                                        Trigger::kLevel, [](Readiness) {});
+                        EXPECT_TRUE(watch.ok()) << watch.status();
+                      }});
+  loop = nullptr;
+  EXPECT_EQ(finished, 1);
+}
+
+// --- Turns ---
+
+TEST(Loop, HooksRunOncePerTurnInOrder) {
+  const auto loop = CreateLoop();
+  std::vector<std::string> told;
+  loop->OnTurnBegin([&] { told.push_back("begin"); });
+  loop->OnTurnEnd([&] { told.push_back("end"); });
+  loop->Post([&] { told.push_back("task"); });
+  Turn(*loop);
+  EXPECT_THAT(told, ElementsAre("begin", "task", "end"));
+  EXPECT_EQ(loop->turn(), 1u);
+  loop->OnTurnBegin(nullptr);
+  loop->OnTurnEnd(nullptr);
+  Turn(*loop);
+  EXPECT_EQ(told.size(), 3u);
+  EXPECT_EQ(loop->turn(), 2u);
+}
+
+// A flood of tasks ends the turn when its time is up, and none is lost.
+TEST(Loop, TasksAreBoundByTheTurnsBudget) {
+  ManualClock clock;
+  const auto loop =
+      CreateLoop({.clock = &clock, .turn_budget = absl::Milliseconds(10)});
+  int ran = 0;
+  for (int i = 0; i < 100; ++i) {
+    loop->Post([&] {
+      ++ran;
+      clock.Advance(absl::Milliseconds(1));
+    });
+  }
+  Turn(*loop);
+  EXPECT_EQ(ran, 11);
+  EXPECT_LE(loop->next_deadline(), clock.Now()) << "there is more to do";
+  while (ran < 100) Turn(*loop);
+}
+
+// So do connections, and whoever was not served comes first in the next one.
+TEST(Loop, ConnectionsAreBoundByTheTurnsBudget) {
+  class Slow final : public Protocol {
+   public:
+    Slow(ManualClock& clock, std::vector<int>& served, int index)
+        : clock_(clock), served_(served), index_(index) {}
+    void OnData(Connection& connection) override {
+      char byte;
+      connection.Read(absl::MakeSpan(&byte, 1));
+      served_.push_back(index_);
+      clock_.Advance(absl::Milliseconds(1));
+    }
+
+   private:
+    ManualClock& clock_;
+    std::vector<int>& served_;
+    const int index_;
+  };
+  constexpr int kConnections = 20;
+  ManualClock clock;
+  std::vector<int> served;
+  const auto loop =
+      CreateLoop({.clock = &clock, .turn_budget = absl::Milliseconds(10)});
+  std::vector<LoopbackPair> pairs;
+  for (int i = 0; i < kConnections; ++i) {
+    pairs.push_back(LoopbackPair::Unix());
+    ASSERT_TRUE(pairs.back().far.TryWrite("xx").ok());
+    ASSERT_TRUE(loop->Adopt(std::move(pairs.back().near),
+                            [&](Connection& connection) {
+                              connection.Attach(
+                                  std::make_unique<Slow>(clock, served, i));
+                            })
+                    .ok());
+  }
+  Turn(*loop);
+  EXPECT_EQ(served.size(), 11u);
+  Turn(*loop);
+  ASSERT_EQ(served.size(), 22u);
+  // Each has had one byte before any has had its second.
+  std::vector<int> first(served.begin(), served.begin() + kConnections);
+  std::sort(first.begin(), first.end());
+  for (int i = 0; i < kConnections; ++i) EXPECT_EQ(first[i], i);
+}
+
+// As in a foreign loop, which watches fd() and waits until next_deadline().
+TEST(Loop, EmbedsInAnotherLoop) {
+  ManualClock clock;
+  int closed = 0;
+  const auto loop = CreateLoop({.clock = &clock});
+  if (loop->fd() < 0) {
+    EXPECT_EQ(kPoller, PollerKind::kPoll);
+    return;
+  }
+  const auto readable = [&] {
+    pollfd ready = {.fd = loop->fd(), .events = POLLIN, .revents = 0};
+    return poll(&ready, 1, 0) == 1;
+  };
+  Turn(*loop);
+  EXPECT_FALSE(readable());
+  EXPECT_EQ(loop->next_deadline(), MonotonicTime::InfiniteFuture());
+  // A timer.
+  int fired = 0;
+  loop->RunAfter(absl::Milliseconds(10), [&] { ++fired; });
+  EXPECT_EQ(loop->next_deadline(), clock.Now() + absl::Milliseconds(10));
+  clock.Advance(absl::Milliseconds(10));
+  Turn(*loop);
+  EXPECT_EQ(fired, 1);
+  EXPECT_EQ(loop->next_deadline(), MonotonicTime::InfiniteFuture());
+  // A task from elsewhere.
+  int ran = 0;
+  std::thread([&] { loop->Post([&] { ++ran; }); }).join();
+  EXPECT_TRUE(readable());
+  Turn(*loop);
+  EXPECT_EQ(ran, 1);
+  Turn(*loop);
+  EXPECT_FALSE(readable());
+  // Bytes.
+  LoopbackPair pair = LoopbackPair::Unix();
+  const ConnectionId id =
+      AdoptStayer(*loop, pair, absl::ZeroDuration(), closed);
+  EXPECT_EQ(loop->next_deadline(), MonotonicTime::InfinitePast())
+      << "OnReady() is due";
+  for (int i = 0; i < 2; ++i) Turn(*loop);
+  EXPECT_FALSE(readable());
+  ASSERT_TRUE(pair.far.TryWrite("x").ok());
+  EXPECT_TRUE(readable());
+  Turn(*loop);
+  EXPECT_FALSE(readable());
+  // An idle timeout.
+  loop->Find(id)->SetTimeout(absl::Milliseconds(5));
+  EXPECT_EQ(loop->next_deadline(), clock.Now() + absl::Milliseconds(5));
+  clock.Advance(absl::Milliseconds(5));
+  Turn(*loop);
+  EXPECT_EQ(closed, 1);
+}
+
+// --- What keeps RunWhileBusy() going ---
+
+TEST(Loop, RunWhileBusyEndsWhenNothingIsLeft) {
+  const auto loop = CreateLoop();
+  EXPECT_TRUE(loop->RunWhileBusy().ok());
+  bool fired = false;
+  int ran = 0;
+  loop->RunAfter(absl::Milliseconds(1), [&] {
+    fired = true;
+    loop->Post([&] { ++ran; });
+  });
+  EXPECT_TRUE(loop->RunWhileBusy().ok());
+  EXPECT_TRUE(fired);
+  EXPECT_EQ(ran, 1);
+}
+
+TEST(Loop, OnlyWhatIsUnreferencedMayBeLeft) {
+  ManualClock clock;
+  int closed = 0;
+  int turns = 0;
+  const auto loop = CreateLoop({.clock = &clock});
+  LoopbackPair pair = LoopbackPair::Unix();
+  const ConnectionId id = AdoptStayer(*loop, pair, absl::Hours(1), closed);
+  const absl::StatusOr<WatchId> watch =
+      loop->Watch(pair.far.fd(), Interest::kPriority, Trigger::kLevel,
+                  [](Readiness) { ADD_FAILURE(); });
+  ASSERT_TRUE(watch.ok()) << watch.status();
+  const TimerId timer = loop->RunAfter(absl::Hours(1), [] { FAIL(); });
+  // Each keeps it going until it is named, in a turn of the loop.
+  loop->OnTurnEnd([&] {
+    switch (++turns) {
+      case 3:
+        loop->Unref(timer);
+        break;
+      case 5:
+        loop->Unref(*watch);
+        loop->Unref(*watch);
+        break;
+      case 7:
+        loop->Find(id)->Unref();
+        loop->Find(id)->Unref();
+        break;
+    }
+    loop->Wake();
+  });
+  EXPECT_TRUE(loop->RunWhileBusy().ok());
+  EXPECT_EQ(turns, 7);
+  EXPECT_EQ(closed, 0) << "it only returns";
+  EXPECT_TRUE(loop->Cancel(timer));
+}
+
+// uSockets ended its loop when a timer was closed that did not count.
+TEST(Loop, TheEndOfWhatIsUnreferencedDoesNotEndIt) {
+  ManualClock clock;
+  int turns = 0;
+  const auto loop = CreateLoop({.clock = &clock});
+  loop->RunAfter(absl::Hours(1), [] {});
+  const TimerId cancelled = loop->RunAfter(absl::Hours(1), [] { FAIL(); });
+  const TimerId fires = loop->RunAfter(absl::Milliseconds(1), [] {});
+  loop->Unref(cancelled);
+  loop->Unref(fires);
+  loop->Unref(TimerId::kNone);
+  loop->Unref(WatchId::kNone);
+  loop->Cancel(cancelled);
+  loop->OnTurnEnd([&] {
+    if (++turns == 5) clock.Advance(absl::Hours(2));
+    loop->Wake();
+  });
+  EXPECT_TRUE(loop->RunWhileBusy().ok());
+  EXPECT_EQ(turns, 6);
+}
+
+// --- What it tells of itself ---
+
+class EchoOnce final : public Protocol {
+ public:
+  explicit EchoOnce(absl::FunctionRef<void()> before) : before_(before) {}
+  void OnData(Connection& connection) override {
+    before_();
+    connection.Write(connection.Received());
+  }
+
+ private:
+  absl::FunctionRef<void()> before_;
+};
+
+TEST(Loop, CountsWhatItDoes) {
+  const auto nothing = [] {};
+  const auto loop = CreateLoop();
+  LoopbackPair pair = LoopbackPair::Unix();
+  const absl::StatusOr<ConnectionId> id =
+      loop->Adopt(std::move(pair.near), [&](Connection& connection) {
+        connection.Attach(std::make_unique<EchoOnce>(nothing));
+      });
+  ASSERT_TRUE(id.ok()) << id.status();
+  Turn(*loop);
+  const LoopStats before = loop->stats();
+  EXPECT_EQ(before.opened, 1u);
+  ASSERT_TRUE(pair.far.TryWrite("hello").ok());
+  Turn(*loop);
+  const LoopStats after = loop->stats();
+  EXPECT_EQ(after.turns - before.turns, 1u);
+  EXPECT_EQ(after.events - before.events, 1u);
+  EXPECT_EQ(after.bytes_read - before.bytes_read, 5u);
+  EXPECT_EQ(after.bytes_written - before.bytes_written, 5u);
+  // The wait, recv and send.
+  EXPECT_EQ(after.system_calls - before.system_calls, 3u);
+  loop->Find(*id)->Abort();
+  loop->Post([] {});
+  Turn(*loop);
+  const LoopStats end = loop->stats();
+  EXPECT_EQ(end.closed, 1u);
+  EXPECT_EQ(end.tasks, 1u);
+  EXPECT_EQ(end.wakes_sent + end.wakes_merged, 1u);
+  uint64_t turns = 0;
+  for (const uint64_t count : end.lag) turns += count;
+  EXPECT_EQ(turns, end.turns);
+}
+
+// A million wakes cost a write for each sleep at most.
+TEST(Loop, WakesAreMerged) {
+  constexpr int kThreads = 4;
+  constexpr int kWakes = 250'000;
+  const auto loop = CreateLoop();
+  std::atomic<int> done = 0;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kWakes; ++i) loop->Wake();
+      if (++done == kThreads) loop->Stop();
+    });
+  }
+  EXPECT_TRUE(loop->Run().ok());
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_LE(loop->stats().wakes_sent, loop->stats().turns + 1);
+}
+
+TEST(LoopStats, LagIsCountedByPowersOfTwo) {
+  EXPECT_EQ(LoopStats::LagBucket(absl::ZeroDuration()), 0u);
+  EXPECT_EQ(LoopStats::LagBucket(absl::Nanoseconds(999)), 0u);
+  EXPECT_EQ(LoopStats::LagBucket(absl::Microseconds(1)), 1u);
+  EXPECT_EQ(LoopStats::LagBucket(absl::Microseconds(3)), 2u);
+  EXPECT_EQ(LoopStats::LagBucket(absl::Microseconds(4)), 3u);
+  EXPECT_EQ(LoopStats::LagBucket(absl::Hours(24 * 25)),
+            LoopStats::kLagBuckets - 1);
+}
+
+TEST(Loop, TheLagOfATurnIsWhatItTook) {
+  ManualClock clock;
+  const auto loop = CreateLoop({.clock = &clock});
+  loop->Post([&] { clock.Advance(absl::Milliseconds(3)); });
+  Turn(*loop);
+  EXPECT_EQ(loop->stats().lag[LoopStats::LagBucket(absl::Milliseconds(3))], 1u);
+}
+
+// Names who it was, once a second at most; counts them all.
+TEST(Loop, ReportsACallbackThatStalls) {
+  ManualClock clock;
+  absl::Duration takes = absl::Milliseconds(50);
+  const auto work = [&] { clock.Advance(takes); };
+  const auto loop =
+      CreateLoop({.clock = &clock, .stall = absl::Milliseconds(50)});
+  LoopbackPair pair = LoopbackPair::Unix();
+  ASSERT_TRUE(loop->Adopt(std::move(pair.near),
+                          [&](Connection& connection) {
+                            connection.Attach(std::make_unique<EchoOnce>(work));
+                          })
+                  .ok());
+  ASSERT_TRUE(pair.far.TryWrite("x").ok());
+  Turn(*loop);
+  EXPECT_EQ(loop->stats().stalls, 0u);
+  absl::ScopedMockLog log(absl::MockLogDefault::kIgnoreUnexpected);
+  EXPECT_CALL(log, Log(absl::LogSeverity::kWarning, ::testing::_,
+                       HasSubstr("EchoOnce has stalled its loop for 51ms")))
+      .Times(1);
+  log.StartCapturingLogs();
+  takes = absl::Milliseconds(51);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_TRUE(pair.far.TryWrite("x").ok());
+    Turn(*loop);
+  }
+  EXPECT_EQ(loop->stats().stalls, 3u);
+  loop->Post([&] { clock.Advance(absl::Seconds(1)); });
+  Turn(*loop);
+  EXPECT_EQ(loop->stats().stalls, 4u);
 }
 
 // --- Other descriptors ---

@@ -1,5 +1,12 @@
 #include "fio/core/loop/protocol.h"
 
+#include <cxxabi.h>
+
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <typeinfo>
+
 #include "fio/core/loop/connection.h"
 
 namespace fio {
@@ -7,5 +14,13 @@ namespace fio {
 void Protocol::OnEnd(Connection& connection) { connection.Close(); }
 
 void Protocol::OnTimeout(Connection& connection) { connection.Close(); }
+
+std::string Protocol::Name() const {
+  const char* const mangled = typeid(*this).name();
+  int status = 0;
+  const std::unique_ptr<char, decltype(&std::free)> name(
+      abi::__cxa_demangle(mangled, nullptr, nullptr, &status), &std::free);
+  return status == 0 ? name.get() : mangled;
+}
 
 }  // namespace fio

@@ -17,6 +17,7 @@
 #define FIO_CORE_LOOP_PROTOCOL_H_
 
 #include <cstdint>
+#include <string>
 
 #include "absl/time/time.h"
 
@@ -24,23 +25,31 @@ namespace fio {
 
 class Connection;
 
-// Why a connection has closed.
+// Why a protocol has lost its connection.
 struct CloseReason {
   enum class Origin : uint8_t {
-    kLocal,  // Close() or Abort() here, or the loop stopped.
-    kPeer,   // The peer ended its stream, and Close() followed.
-    kError,  // The connection failed: `error` says how.
+    kLocal,     // Close() or Abort() here, or the loop stopped.
+    kPeer,      // The peer ended its stream, and Close() followed.
+    kError,     // The connection failed: `error` says how.
+    kReplaced,  // Attach() or Detach(): the connection lives on.
+    kReleased,  // Release(): the socket lives on.
   };
 
   Origin origin = Origin::kLocal;
-  // An errno, as ECONNRESET; ETIMEDOUT if the peer took no bytes after Close().
-  // 0 unless the origin is kError.
+  // An errno, as ECONNRESET; ETIMEDOUT if the peer took no bytes after Close(),
+  // ENOBUFS if more was queued than the limit allows, EBADF if the protocol
+  // never had an open connection. 0 unless the origin is kError.
   int error = 0;
+  // What Close() was given.
+  uint16_t code = 0;
 };
 
 class Protocol {
  public:
   virtual ~Protocol() = default;
+
+  // The first callback, from inside of Attach().
+  virtual void OnOpen(Connection& /*connection*/) {}
 
   // Bytes have arrived: take them with Received() or Read(). What is left in
   // the kernel is told again in the next turn. May be called with nothing to
@@ -50,6 +59,12 @@ class Protocol {
   // Everything written has been taken by the kernel: once after Attach(), and
   // once each time that Write() has queued bytes and the last one has left.
   virtual void OnReady(Connection& /*connection*/) {}
+
+  // More is queued to write than the high watermark; once, until OnLowWater().
+  // Nothing has to be done: reading has paused (Connection::Write()).
+  virtual void OnHighWater(Connection& /*connection*/) {}
+  // Half of that has left, and reading goes on.
+  virtual void OnLowWater(Connection& /*connection*/) {}
 
   // The peer has ended its stream and all its bytes have been read; once. What
   // is written from here on still reaches it. By default: Close().
@@ -67,10 +82,14 @@ class Protocol {
     return absl::ZeroDuration();
   }
 
-  // The connection is closed: the last callback, exactly once. Its id names
-  // nothing any more, and what is written is dropped.
+  // The last callback, exactly once, at the end of a turn. Unless the protocol
+  // was replaced, the connection's id names nothing any more, and what is
+  // written is dropped.
   virtual void OnClose(Connection& /*connection*/,
                        const CloseReason& /*reason*/) {}
+
+  // For reports; by default the name of the class.
+  virtual std::string Name() const;
 };
 
 }  // namespace fio

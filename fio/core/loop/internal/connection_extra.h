@@ -1,0 +1,29 @@
+// What a Connection has that few have, kept by its loop (Loop::extras_).
+
+#ifndef FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
+#define FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
+
+#include <optional>
+#include <vector>
+
+#include "fio/base/move_only_function.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_group.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/sock/socket.h"
+#include "fio/sock/watermarks.h"
+
+namespace fio {
+
+struct Connection::Extra {
+  std::optional<Watermarks> watermarks;
+  ConnectionId partner;  // See LinkWith().
+  ConnectionGroup* group = nullptr;
+  MoveOnlyFunction<void(Socket)> release;     // Who gets the socket.
+  std::vector<ConnectionTask> waiting_tasks;  // For the protocol's lock.
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_

@@ -1,0 +1,46 @@
+// What a Loop shares with other threads; it stays for as long as one of them
+// has a LoopHandle.
+
+#ifndef FIO_CORE_LOOP_INTERNAL_MAILBOX_H_
+#define FIO_CORE_LOOP_INTERNAL_MAILBOX_H_
+
+#include <atomic>
+#include <cstdint>
+#include <utility>
+
+#include "fio/core/loop/connection_table.h"
+#include "fio/core/loop/internal/callback_lock.h"
+#include "fio/core/poller/waker.h"
+#include "fio/defer/task_queue.h"
+
+namespace fio {
+
+class Loop;
+
+namespace loop_internal {
+
+struct Mailbox {
+  Mailbox(Loop& loop, Waker waker)
+      : loop(loop),
+        waker(std::move(waker)),
+        tasks({.consumers = TaskQueueOptions::Consumers::kOne,
+               .waker = [this] { SendWake(); }}) {}
+
+  void SendWake() {
+    wakes_sent.fetch_add(1, std::memory_order_relaxed);
+    waker.Wake();
+  }
+
+  Loop& loop;  // For tasks, which run on it, and only while it lives.
+  const bool membarrier = UseMembarrier();
+  Waker waker;
+  std::atomic<uint64_t> wakes_sent{0};
+  std::atomic<bool> wake_asked{false};
+  TaskQueue tasks;  // Closed once the loop has gone.
+  ConnectionTable connections;
+};
+
+}  // namespace loop_internal
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_INTERNAL_MAILBOX_H_

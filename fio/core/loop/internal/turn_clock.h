@@ -1,0 +1,59 @@
+// A TurnClock sees to it that the parts of a turn end in time, and tells of
+// callbacks that take too long: once a second at most, with the name of the
+// protocol.
+//
+// Thread safety: none.
+
+#ifndef FIO_CORE_LOOP_INTERNAL_TURN_CLOCK_H_
+#define FIO_CORE_LOOP_INTERNAL_TURN_CLOCK_H_
+
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "fio/base/clock.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/protocol.h"
+
+namespace fio::loop_internal {
+
+class TurnClock {
+ public:
+  // `clock` outlives it.
+  TurnClock(const Clock& clock, absl::Duration budget, absl::Duration stall)
+      : clock_(clock),
+        budget_ns_(absl::ToInt64Nanoseconds(budget)),
+        stall_ns_(absl::ToInt64Nanoseconds(stall)) {}
+
+  // A part of a turn begins.
+  void Begin() { began_ = last_ = clock_.CoarseNow(); }
+
+  // Whether its time was up when the last callback ended.
+  bool IsUp() const { return Since(began_) > budget_ns_; }
+
+  // A callback has ended, of a protocol or, if it is null, of something else.
+  // True if it has stalled the loop.
+  bool CallbackEnded(const Protocol* protocol) {
+    const MonotonicTime before = last_;
+    last_ = clock_.CoarseNow();
+    if (Since(before) <= stall_ns_) return false;
+    Report(protocol, last_ - before);
+    return true;
+  }
+
+ private:
+  int64_t Since(MonotonicTime time) const {
+    return last_.nanoseconds() - time.nanoseconds();
+  }
+  void Report(const Protocol* protocol, absl::Duration took);
+
+  const Clock& clock_;
+  const int64_t budget_ns_;
+  const int64_t stall_ns_;
+  MonotonicTime began_;
+  MonotonicTime last_;  // When the last callback had ended.
+  MonotonicTime next_report_ = MonotonicTime::InfinitePast();
+};
+
+}  // namespace fio::loop_internal
+
+#endif  // FIO_CORE_LOOP_INTERNAL_TURN_CLOCK_H_

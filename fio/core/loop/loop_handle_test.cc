@@ -1,0 +1,374 @@
+#include "fio/core/loop/loop_handle.h"
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <latch>
+#include <memory>
+#include <optional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/loop.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/loop/protocol_lock.h"
+#include "fio/core/loop/test_util.h"
+#include "fio/core/poller/poller.h"
+#include "fio/defer/task.h"
+#include "fio/sock/socket.h"
+#include "fio/testing/loopback_pair.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+// The tests run once on each of these; see BUILD.
+#ifndef FIO_TEST_POLLER
+#define FIO_TEST_POLLER kAuto
+#endif
+
+namespace fio {
+namespace {
+
+constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
+constexpr int kThreads = 4;
+
+using loop_internal::LoopFixture;
+using loop_internal::Nothing;
+using loop_internal::Record;
+using loop_internal::Recorder;
+using ::testing::ElementsAre;
+using testing::LoopbackPair;
+using testing::ReadAvailable;
+using testing::ReadToEnd;
+using Kind = ProtocolLock::Kind;
+
+class LoopHandleTest : public LoopFixture {
+ protected:
+  LoopHandleTest() : LoopFixture({.poller = kPoller}) {}
+
+  Record& record_ = NewRecord();
+  LoopbackPair pair_ = LoopbackPair::Unix();
+};
+
+// Every call of the handle that names a connection.
+void CallAll(const LoopHandle& handle, ConnectionId id) {
+  handle.Write(id, "text");
+  handle.Write(id, absl::Cord("cord"));
+  handle.Touch(id);
+  handle.SetTimeout(id, absl::Seconds(1));
+  handle.Resume(id);
+  handle.Force(id, Connection::Callback::kData);
+  handle.Close(id, 3);
+  handle.Abort(id);
+  EXPECT_TRUE(
+      absl::IsFailedPrecondition(handle.TryLock(id, Kind::kTask).status()));
+}
+
+TEST_F(LoopHandleTest, CallsReachTheConnection) {
+  const ConnectionId id = Adopt(pair_.near, record_).id();
+  const LoopHandle handle = loop_->handle();
+  Turn(2);
+  record_.told.clear();
+  handle.Write(id, "one ");
+  handle.Write(id, absl::Cord("two"));
+  Turn(2);
+  EXPECT_EQ(ReadAvailable(pair_.far), "one two");
+  loop_->Find(id)->Suspend();
+  ASSERT_TRUE(pair_.far.TryWrite("x").ok());
+  Turn(2);
+  EXPECT_EQ(record_.Count("data"), 0);
+  handle.Resume(id);
+  Turn(2);
+  EXPECT_EQ(record_.data, "x");
+  record_.told.clear();
+  handle.Force(id, Connection::Callback::kReady);
+  Turn(2);
+  EXPECT_THAT(record_.told, ElementsAre("ready"));
+  record_.on_timeout = Nothing;
+  handle.SetTimeout(id, absl::Seconds(5));
+  Turn();
+  Advance(absl::Seconds(4));
+  handle.Touch(id);
+  Turn();
+  Advance(absl::Seconds(4));
+  EXPECT_EQ(record_.Count("timeout"), 0);
+  Advance(absl::Seconds(1));
+  EXPECT_EQ(record_.Count("timeout"), 1);
+  handle.Write(id, "bye");
+  handle.Close(id, 42);
+  Turn(2);
+  EXPECT_EQ(record_.reason.code, 42);
+  EXPECT_EQ(ReadToEnd(pair_.far), "bye");
+  LoopbackPair other = LoopbackPair::Unix();
+  Record& record = NewRecord();
+  const ConnectionId other_id = Adopt(other.near, record).id();
+  handle.Write(other_id, "dropped");
+  handle.Abort(other_id);
+  Turn(2);
+  EXPECT_EQ(record.Count("close"), 1);
+  EXPECT_EQ(ReadToEnd(other.far), "");
+}
+
+TEST_F(LoopHandleTest, StaleIdsAreNoOps) {
+  const ConnectionId stale = Adopt(pair_.near, record_).id();
+  loop_->Find(stale)->Abort();
+  Turn();
+  LoopbackPair next = LoopbackPair::Unix();
+  Record& record = NewRecord();
+  const ConnectionId id =
+      Adopt(next.near.fd() == stale.fd() ? next.near : next.far, record).id();
+  ASSERT_EQ(id.fd(), stale.fd());
+  Turn(2);
+  record.told.clear();
+  for (const ConnectionId none :
+       {stale, ConnectionId(), ConnectionId(1 << 30, 1),
+        ConnectionId(id.fd(), id.generation() + 1)}) {
+    CallAll(loop_->handle(), none);
+  }
+  Turn(3);
+  Advance(absl::Hours(1));
+  EXPECT_THAT(record.told, ElementsAre());
+  EXPECT_EQ(loop_->Find(id)->timeout(), absl::ZeroDuration());
+  EXPECT_TRUE(loop_->Find(id)->is_open());
+}
+
+TEST_F(LoopHandleTest, OnceTheLoopHasGoneEverythingDoesNothing) {
+  const ConnectionId id = Adopt(pair_.near, record_).id();
+  const LoopHandle handle = loop_->handle();
+  int nulls = 0;
+  const auto count = [&](Connection* connection) {
+    EXPECT_EQ(connection, nullptr);
+    ++nulls;
+  };
+  bool destroyed = false;
+  struct Flag {
+    explicit Flag(bool& set) : set(set) {}
+    ~Flag() { set = true; }
+    bool& set;
+  };
+  EXPECT_TRUE(handle.Post(
+      [flag = std::make_unique<Flag>(destroyed)] { ADD_FAILURE(); }));
+  handle.Post(id, count);
+  // One that waits for a lock, too.
+  std::optional<ProtocolLock> lock;
+  {
+    Turn(0);
+    lock = *handle.TryLock(id, Kind::kTask);
+  }
+  loop_ = nullptr;
+  EXPECT_TRUE(destroyed);
+  EXPECT_EQ(nulls, 1);
+  handle.Post(id, count);
+  EXPECT_EQ(nulls, 2);
+  handle.Post(id, nullptr);
+  EXPECT_FALSE(handle.Post([] { ADD_FAILURE(); }));
+  EXPECT_FALSE(handle.Post(nullptr));
+  handle.Wake();
+  CallAll(handle, id);
+  lock.reset();
+  // Of no loop.
+  const LoopHandle none;
+  none.Post(id, count);
+  EXPECT_EQ(nulls, 3);
+  EXPECT_FALSE(none.Post([] { ADD_FAILURE(); }));
+  none.Wake();
+  CallAll(none, id);
+}
+
+TEST_F(LoopHandleTest, ATaskThatWaitsForALockGetsNullAtTheEnd) {
+  for (const bool loop_ends : {false, true}) {
+    LoopbackPair pair = LoopbackPair::Unix();
+    const ConnectionId id = Adopt(pair.near, NewRecord()).id();
+    Turn(2);
+    std::optional<ProtocolLock> lock = LockElsewhere(id, Kind::kTask);
+    int nulls = 0;
+    for (int i = 0; i < 3; ++i) {
+      loop_->Post(id, [&](Connection* connection) {
+        EXPECT_EQ(connection, nullptr);
+        ++nulls;
+      });
+    }
+    Turn(2);
+    EXPECT_EQ(nulls, 0);
+    if (loop_ends) {
+      loop_ = nullptr;
+    } else {
+      loop_->Find(id)->Abort();
+      Turn(2);
+      EXPECT_EQ(nulls, 0);
+      UnlockElsewhere(lock);
+      Turn(2);
+    }
+    EXPECT_EQ(nulls, 3);
+  }
+}
+
+// Tasks for a connection run in the order of posting, also when a lock held the
+// first of them up and had been released when the second came.
+TEST_F(LoopHandleTest, ALockDoesNotChangeTheOrder) {
+  const ConnectionId id = Adopt(pair_.near, record_).id();
+  const LoopHandle handle = loop_->handle();
+  Turn(2);
+  std::optional<ProtocolLock> lock = LockElsewhere(id, Kind::kTask);
+  handle.Write(id, "1");
+  handle.Write(id, "2");
+  Turn();
+  handle.Write(id, "3");
+  UnlockElsewhere(lock);
+  handle.Write(id, "4");
+  Turn(3);
+  EXPECT_EQ(ReadAvailable(pair_.far), "1234");
+  // And locked anew, before the loop has come again.
+  lock = LockElsewhere(id, Kind::kTask);
+  handle.Write(id, "5");
+  Turn();
+  UnlockElsewhere(lock);
+  lock = LockElsewhere(id, Kind::kTask);
+  handle.Write(id, "6");
+  Turn(2);
+  EXPECT_EQ(ReadAvailable(pair_.far), "");
+  UnlockElsewhere(lock);
+  Turn(2);
+  EXPECT_EQ(ReadAvailable(pair_.far), "56");
+}
+
+// --- Threads ---
+
+TEST_F(LoopHandleTest, FourThreadsUseIt) {
+  constexpr int kRounds = 500;
+  Connection& connection = Adopt(pair_.near, record_);
+  const ConnectionId id = connection.id();
+  record_.on_timeout = Nothing;
+  record_.on_data = [](Connection& told) { told.Received(); };
+  int inside = 0;  // TSan looks on.
+  record_.on_ready = [&](Connection&) { ++inside; };
+  std::atomic<int> running = kThreads;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t, handle = loop_->handle()] {
+      for (int i = 0; i < kRounds; ++i) {
+        if (i % 2 == 0) {
+          handle.Write(id, absl::StrCat(t, ":", i, " "));
+        } else {
+          handle.Write(id, absl::Cord(absl::StrCat(t, ":", i, " ")));
+        }
+        handle.Touch(id);
+        handle.SetTimeout(id, absl::Seconds(1 + i));
+        handle.Force(id, Connection::Callback::kReady);
+        handle.Resume(id);
+        absl::StatusOr<ProtocolLock> lock = handle.TryLock(id, Kind::kWrite);
+        if (lock.ok()) ++inside;
+        handle.Wake();
+      }
+      --running;
+      handle.Wake();
+    });
+  }
+  std::string received;
+  while (running > 0) {
+    Turn();
+    received += ReadAvailable(pair_.far);
+  }
+  for (std::thread& thread : threads) thread.join();
+  Turn(3);
+  received += ReadAvailable(pair_.far);
+  std::array<int, kThreads> next = {};
+  for (const absl::string_view one :
+       absl::StrSplit(received, ' ', absl::SkipEmpty())) {
+    const int t = one[0] - '0';
+    ASSERT_EQ(one, absl::StrCat(t, ":", next[t]));
+    ++next[t];
+  }
+  for (const int count : next) EXPECT_EQ(count, kRounds);
+}
+
+// Each task for a connection is called once, whatever becomes of the loop.
+TEST(LoopHandleThreads, TheLoopDiesWhileTheyPost) {
+  constexpr int kRounds = 50;
+  constexpr int kTasks = 200;
+  for (int round = 0; round < kRounds; ++round) {
+    Record record;
+    LoopbackPair pair = LoopbackPair::Unix();
+    auto loop = *Loop::Create({.poller = kPoller});
+    const ConnectionId id =
+        *loop->Adopt(std::move(pair.near), [&](Connection& connection) {
+          connection.Attach(std::make_unique<Recorder>(record));
+        });
+    std::array<std::atomic<int>, size_t{kThreads}* kTasks> calls = {};
+    std::latch start(kThreads + 1);
+    std::vector<std::thread> threads;
+    for (int t = 0; t < kThreads; ++t) {
+      threads.emplace_back([&, t, handle = loop->handle()] {
+        start.arrive_and_wait();
+        for (int i = 0; i < kTasks; ++i) {
+          const auto index = static_cast<size_t>(t * kTasks + i);
+          handle.Post(id, [&, index](Connection*) { ++calls[index]; });
+          handle.Write(id, "x");
+          absl::StatusOr<ProtocolLock> lock =
+              handle.TryLock(id, i % 2 == 0 ? Kind::kTask : Kind::kWrite);
+        }
+      });
+    }
+    start.arrive_and_wait();
+    for (int i = 0; i < round % 5; ++i) {
+      ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfinitePast()).ok());
+    }
+    loop = nullptr;
+    for (std::thread& thread : threads) thread.join();
+    for (const std::atomic<int>& count : calls) ASSERT_EQ(count, 1);
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.told.back(), "destroyed");
+  }
+}
+
+// Descriptors come again at once, and locks of the old connections meet the
+// new ones: none may be left behind on one of these.
+TEST(LoopHandleThreads, LocksOfConnectionsThatCloseHoldNobodyUp) {
+  constexpr int kConnections = 3'000;
+  const auto loop = *Loop::Create({.poller = kPoller});
+  std::atomic<uint64_t> current = 0;
+  std::atomic<bool> done = false;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads - 1; ++t) {
+    threads.emplace_back([&, t, handle = loop->handle()] {
+      while (!done) {
+        const ConnectionId id = ConnectionId::FromValue(current);
+        absl::StatusOr<ProtocolLock> lock =
+            handle.TryLock(id, t % 2 == 0 ? Kind::kTask : Kind::kWrite);
+      }
+    });
+  }
+  for (int i = 0; i < kConnections; ++i) {
+    Record record;
+    LoopbackPair pair = LoopbackPair::Unix();
+    const ConnectionId id =
+        *loop->Adopt(std::move(pair.near), [&](Connection& connection) {
+          current = connection.id().value();
+          connection.Attach(std::make_unique<Recorder>(record));
+        });
+    ASSERT_TRUE(pair.far.TryWrite("x").ok());
+    while (record.data.empty() || record.Count("ready") == 0) {
+      ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+    }
+    loop->Find(id)->Abort();
+    while (record.Count("destroyed") == 0) {
+      ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+    }
+  }
+  done = true;
+  for (std::thread& thread : threads) thread.join();
+}
+
+}  // namespace
+}  // namespace fio

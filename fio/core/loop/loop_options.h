@@ -1,0 +1,52 @@
+// How a Loop is made.
+
+#ifndef FIO_CORE_LOOP_LOOP_OPTIONS_H_
+#define FIO_CORE_LOOP_LOOP_OPTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+
+#include "absl/time/time.h"
+#include "fio/base/clock.h"
+#include "fio/core/poller/poller.h"
+#include "fio/sock/watermarks.h"
+
+namespace fio {
+
+struct LoopOptions {
+  // Outlives the loop.
+  const Clock* clock = &Clock::System();
+
+  // What the kernel is asked with.
+  PollerKind poller = PollerKind::kAuto;
+
+  // What Connection::Received() takes at once.
+  size_t receive_buffer_bytes = size_t{64} << 10;
+
+  // What a connection may read in one OnData(); then others have their turn.
+  size_t read_budget_bytes = size_t{256} << 10;
+
+  // How long a turn may go on with tasks, and as long again with connections,
+  // before the rest waits for the next one; to the granularity of
+  // Clock::CoarseNow(), and to one callback.
+  absl::Duration turn_budget = absl::Milliseconds(10);
+
+  // What a connection may have queued to write: above the high mark it stops
+  // reading until half of it has left, past the limit it is aborted.
+  Watermarks watermarks = {.limit_bytes = uint64_t{256} << 20};
+
+  // How long a closing connection may take to get rid of what is queued, and
+  // how long a closed one waits for who has locked its protocol.
+  absl::Duration close_timeout = absl::Seconds(8);
+
+  // How long a connection may be without a protocol.
+  absl::Duration attach_timeout = absl::Seconds(10);
+
+  // A callback that takes longer is counted, and reported, once a second at
+  // most.
+  absl::Duration stall = absl::Milliseconds(100);
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_LOOP_OPTIONS_H_

@@ -1,0 +1,159 @@
+// A SimulatedConnection is one TCP connection as Linux keeps it, both ends: the
+// near one has a descriptor, the far one is a test's Peer. It knows no table of
+// descriptors, and tells its Host what has become so.
+//
+// Calls of the near end give what the system call does: a count, or an errno as
+// a negative number.
+//
+// Thread safety: none.
+
+#ifndef FIO_TESTING_INTERNAL_SIMULATED_CONNECTION_H_
+#define FIO_TESTING_INTERNAL_SIMULATED_CONNECTION_H_
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "absl/strings/cord.h"
+#include "fio/core/poller/event.h"
+
+namespace fio::testing_internal {
+
+class SimulatedConnection {
+ public:
+  // What the connections of a network have in common.
+  class Host {
+   public:
+    // What is so for the near end may have changed; `anew` is a change even if
+    // it was so before.
+    virtual void OnChange(SimulatedConnection& connection, Readiness anew) = 0;
+    // Arrive() or Renew() is due in the next step.
+    virtual void MoveLater(SimulatedConnection& connection) = 0;
+    // For the trace.
+    virtual void OnPeer(const SimulatedConnection& connection,
+                        std::string_view what, size_t bytes) = 0;
+    // Whether what a peer sends waits for the next step.
+    virtual bool delays() const = 0;
+    // Counts the steps.
+    virtual uint32_t step() const = 0;
+
+   protected:
+    ~Host() = default;
+  };
+
+  static constexpr size_t kAll = ~size_t{0};
+
+  // `host` lives until Orphan(), or until the near end is closed.
+  SimulatedConnection(Host& host, int fd, uint32_t window_bytes)
+      : host_(&host),
+        far_window_(window_bytes),
+        fd_(fd),
+        near_window_(window_bytes) {}
+  SimulatedConnection(const SimulatedConnection&) = delete;
+  SimulatedConnection& operator=(const SimulatedConnection&) = delete;
+
+  // --- The near end ---
+
+  int fd() const { return fd_; }
+  bool is_open() const { return host_ != nullptr; }
+  // TCP's state CLOSED: a reset, or both ends have ended their streams.
+  bool is_disconnected() const {
+    return Has(kReset) || (Has(kWriteEnded) && Has(kEndArrived));
+  }
+  Readiness readiness() const;
+
+  ssize_t Receive(char* out, size_t size, bool peek);
+  // How many bytes Send() takes now, 0 if it would fail.
+  size_t Room() const;
+  ssize_t Send(std::string_view bytes);
+  // For a call that was cut short for want of room.
+  void WantRoom();
+  int Shutdown(int how);
+  int TakeError();
+  void SetResetOnClose(bool on) {
+    on ? Set(kResetOnClose) : Clear(kResetOnClose);
+  }
+  void Close();
+  // The network has gone, and with it the descriptor.
+  void Orphan() { host_ = nullptr; }
+
+  // --- On the wire ---
+
+  // Lets at most `limit` bytes, and then the end, arrive at the near end, as
+  // far as its window allows.
+  void Arrive(size_t limit = kAll);
+  // Tells the near end what room it has, and what was promised by RenewLater().
+  void Renew();
+  void RenewLater();
+  size_t in_flight_bytes() const { return in_flight_.size(); }
+  // For the host: whether it has this in its list.
+  bool moves() const { return Has(kMoves); }
+  void SetMoves(bool moves) { moves ? Set(kMoves) : Clear(kMoves); }
+
+  // --- The far end ---
+
+  void PeerSend(std::string_view bytes);
+  void PeerShutdownWrite();
+  void PeerClose();
+  void PeerReset();
+  void SetWindow(size_t bytes);
+  void SetAutoRead(bool on);
+  void KeepReceived(bool on) { on ? Clear(kForgets) : Set(kForgets); }
+  std::string_view received() { return received_.Flatten(); }
+  std::string TakeReceived();
+  uint64_t received_bytes() const { return received_bytes_; }
+  bool saw_end() const { return Has(kSawEnd); }
+  bool saw_reset() const { return Has(kSawReset); }
+  bool peer_is_open() const { return !Has(kPeerClosed | kSawReset); }
+
+  // In a row; for the host.
+  uint8_t interrupts = 0;
+
+ private:
+  enum Flag : uint16_t {
+    kEndSent = 1 << 0,  // The peer ended its stream; in flight if not:
+    kEndArrived = 1 << 1,
+    kReset = 1 << 2,       // The peer's reset has arrived.
+    kWriteEnded = 1 << 3,  // shutdown(2).
+    kReadEnded = 1 << 4,
+    kResetOnClose = 1 << 5,
+    kPeerClosed = 1 << 6,
+    kSawEnd = 1 << 7,
+    kSawReset = 1 << 8,
+    kLeavesUnread = 1 << 9,  // The peer takes nothing by itself.
+    kForgets = 1 << 10,      // received_ is counted only.
+    kBlocked = 1 << 11,      // A writer waits for room.
+    kMoves = 1 << 12,
+    kRenew = 1 << 13,
+  };
+
+  bool Has(unsigned flags) const { return flags_ & flags; }
+  void Set(unsigned flags) { flags_ |= static_cast<uint16_t>(flags); }
+  void Clear(unsigned flags) { flags_ &= static_cast<uint16_t>(~flags); }
+
+  size_t untaken() const;
+  void Changed(uint32_t anew = 0);
+  void ArriveSoon();
+  void TakeReset();
+  void Unblock();
+
+  Host* host_;            // Null once the near end is closed.
+  absl::Cord arrived_;    // At the near end, not yet read.
+  absl::Cord in_flight_;  // To the near end.
+  absl::Cord received_;   // By the peer.
+  uint64_t received_bytes_ = 0;
+  size_t untaken_ = 0;  // Of what the peer's window has; see untaken().
+  size_t far_window_;
+  uint32_t untaken_step_ = 0;
+  const int fd_;
+  uint32_t near_window_;
+  uint16_t flags_ = 0;
+  uint16_t error_ = 0;  // SO_ERROR.
+};
+
+}  // namespace fio::testing_internal
+
+#endif  // FIO_TESTING_INTERNAL_SIMULATED_CONNECTION_H_

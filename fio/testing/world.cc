@@ -1,0 +1,117 @@
+#include "fio/testing/world.h"
+
+#include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/functional/function_ref.h"
+#include "absl/log/absl_check.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/loop.h"
+#include "fio/sock/socket.h"
+#include "fio/testing/fake_poller.h"
+#include "fio/testing/simulated_network.h"
+
+namespace fio::testing {
+namespace {
+
+SimulatedNetworkOptions NetworkOptions(const WorldOptions& options) {
+  SimulatedNetworkOptions network = options.network;
+  network.seed = options.seed;
+  return network;
+}
+
+FakePoller::Options PollerOptions(const WorldOptions& options) {
+  if (!options.shuffle_events) return {};
+  return {.shuffle_seed = ~options.seed};  // Not what the network draws.
+}
+
+}  // namespace
+
+World::World(const WorldOptions& options)
+    : max_turns_(options.max_turns), network_(NetworkOptions(options)) {
+  auto poller = std::make_unique<FakePoller>(PollerOptions(options));
+  poller_ = poller.get();
+  network_.SetPoller(poller_);
+  LoopOptions loop_options = options.loop;
+  loop_options.clock = &clock_;
+  absl::StatusOr<std::unique_ptr<Loop>> loop =
+      Loop::Create(loop_options, std::move(poller));
+  ABSL_CHECK_OK(loop.status());
+  loop_ = *std::move(loop);
+}
+
+World::~World() {
+  loop_ = nullptr;
+  network_.SetPoller(nullptr);
+}
+
+Peer World::Connect(absl::FunctionRef<void(Connection&)> on_open) {
+  std::pair<Socket, Peer> made = MakeConnection();
+  loop_->Adopt(std::move(made.first), on_open).status().IgnoreError();
+  return std::move(made.second);
+}
+
+std::pair<Socket, Peer> World::MakeConnection() {
+  SimulatedNetwork::Connection made = network_.Connect();
+  return {Socket(std::move(made.near)), std::move(made.peer)};
+}
+
+void World::Turn(int count) {
+  for (int i = 0; i < count; ++i) {
+    network_.Step();
+    ABSL_CHECK_OK(loop_->RunOnce(MonotonicTime::InfiniteFuture()));
+  }
+}
+
+void World::RunUntilIdle() {
+  int turns = 0;
+  do {
+    ABSL_CHECK_LT(turns, max_turns_)
+        << "World::RunUntilIdle: something goes on without end: a callback "
+           "that causes its own next call, as a task that posts itself, a "
+           "timer of no delay, or an OnData() that leaves bytes unread";
+    Turn();
+    ++turns;
+  } while (!IsIdle());
+}
+
+// A loop that has more to do, or a task, asks its poller not to wait.
+bool World::IsIdle() {
+  if (poller_->last_told() > 0 || !network_.quiet()) return false;
+  if (loop_->next_deadline() <= clock_.Now()) return false;
+  if (poller_->last_deadline() > clock_.Now()) return true;
+  // One that has stopped never waits. That it has, Adopt() says first of all.
+  return loop_->connection_count() == 0 &&
+         absl::IsFailedPrecondition(
+             loop_->Adopt(Socket(), [](Connection&) {}).status());
+}
+
+void World::Advance(absl::Duration span) {
+  ABSL_CHECK(span >= absl::ZeroDuration() && span < absl::InfiniteDuration())
+      << "World::Advance by " << span;
+  const MonotonicTime end = clock_.Now() + span;
+  RunUntilIdle();
+  while (loop_->next_deadline() <= end &&
+         loop_->next_deadline() < MonotonicTime::InfiniteFuture()) {
+    MoveClock(loop_->next_deadline());
+    RunUntilIdle();
+  }
+  MoveClock(end);
+  RunUntilIdle();
+}
+
+void World::MoveClock(MonotonicTime time) {
+  if (time <= clock_.Now()) return;
+  clock_.Advance(time - clock_.Now());
+  network_.Note(
+      absl::StrCat("clock ", absl::FormatDuration(time - MonotonicTime())));
+}
+
+}  // namespace fio::testing
