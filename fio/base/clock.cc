@@ -4,6 +4,10 @@
 
 #include <cstdint>
 
+#include "absl/time/clock.h"
+#include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
+
 namespace fio {
 namespace {
 
@@ -15,6 +19,7 @@ class SystemClock final : public Clock {
     return Read(CLOCK_MONOTONIC_COARSE);
   }
 #endif
+  absl::Time WallNow() const override { return absl::Now(); }
 
  private:
   static MonotonicTime Read(clockid_t clock) {

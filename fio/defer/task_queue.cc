@@ -182,6 +182,17 @@ void TaskQueue::EndSleep() {
   if (sleepers_ > 0) --sleepers_;
 }
 
+void TaskQueue::BeforeFork() {
+  take_lock_.Lock();
+  post_lock_.Lock();
+}
+
+void TaskQueue::AfterFork(Side side) {
+  if (side == Side::kChild) sleepers_ = wakes_under_way_ = 0;
+  post_lock_.Unlock();
+  take_lock_.Unlock();
+}
+
 void TaskQueue::Wake() {
   {
     SpinLockHolder hold(post_lock_);

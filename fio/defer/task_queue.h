@@ -18,7 +18,8 @@
 // Thread safety: every method from any thread and from tasks, but for what
 // Consumers::kOne reserves for one thread. A queue may die as soon as its last
 // task has run, even if the Post() that brought it has not returned. After a
-// fork the child must not touch its copy.
+// fork the child must not touch its copy, but for one that BeforeFork() has
+// prepared.
 
 #ifndef FIO_DEFER_TASK_QUEUE_H_
 #define FIO_DEFER_TASK_QUEUE_H_
@@ -114,6 +115,12 @@ class TaskQueue {
   // Tells that a sleep ended by other means than the waker, which may yet be
   // called for it if a post is under way. REQUIRES: one consumer.
   void EndSleep();
+
+  // Around a fork(2): in between no other thread is inside the queue. In the
+  // child, whose other threads are gone, it wakes nobody afterwards.
+  enum class Side { kParent, kChild };
+  void BeforeFork() ABSL_EXCLUSIVE_LOCK_FUNCTION(take_lock_, post_lock_);
+  void AfterFork(Side side) ABSL_UNLOCK_FUNCTION(take_lock_, post_lock_);
 
  private:
   // Only ever grows: written under a lock, read without. Whoever sees that a

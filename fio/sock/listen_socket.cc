@@ -1,12 +1,15 @@
 #include "fio/sock/listen_socket.h"
 
+#include <fcntl.h>
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/syscalls.h"
@@ -68,6 +71,16 @@ void SetTcpOptions(SocketBuilder& builder, const SocketAddress& address,
   }
 }
 
+absl::StatusOr<int> SocketOption(int fd, int option, std::string_view name) {
+  int value = 0;
+  socklen_t size = sizeof(value);
+  if (Sys().getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0) {
+    return value;
+  }
+  return absl::ErrnoToStatus(
+      errno, absl::StrCat("listen on fd ", fd, ": getsockopt ", name));
+}
+
 }  // namespace
 
 absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
@@ -87,6 +100,34 @@ absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
   }
   if (!builder.status().ok()) return builder.status();
   return ListenSocket(builder.Release(), std::move(path));
+}
+
+absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
+  const int number = fd.get();
+  if (number < 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listen on fd ", number, ": it is negative"));
+  }
+  const absl::StatusOr<int> type = SocketOption(number, SO_TYPE, "SO_TYPE");
+  if (!type.ok()) return type.status();
+  if (*type != SOCK_STREAM) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listen on fd ", number, ": it is no stream socket"));
+  }
+  const absl::StatusOr<int> listens =
+      SocketOption(number, SO_ACCEPTCONN, "SO_ACCEPTCONN");
+  if (!listens.ok()) return listens.status();
+  if (*listens == 0) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("listen on fd ", number, ": it does not listen"));
+  }
+  const int flags = fcntl(number, F_GETFL);
+  if (flags < 0 || fcntl(number, F_SETFL, flags | O_NONBLOCK) != 0 ||
+      fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
+    return absl::ErrnoToStatus(
+        errno, absl::StrCat("listen on fd ", number, ": fcntl"));
+  }
+  return ListenSocket(std::move(fd), BoundPath());
 }
 
 ListenSocket::ListenSocket(UniqueFd fd, BoundPath path)

@@ -90,6 +90,14 @@ class ListenSocket {
   static absl::StatusOr<ListenSocket> Listen(const SocketAddress& address,
                                              const Options& options);
 
+  // Takes over a stream socket that listens already, as those that systemd
+  // passes from 3 on (LISTEN_FDS), with whatever options it has, and makes it
+  // non-blocking and closed on exec(3). A Unix path is never removed. Errors:
+  // kInvalidArgument if `fd` is negative, no stream socket or does not listen;
+  // otherwise the failed call's errno. All name the descriptor, as in "listen
+  // on fd 3: it is no stream socket"; it is closed then.
+  static absl::StatusOr<ListenSocket> FromFd(UniqueFd fd);
+
   ListenSocket(ListenSocket&&) = default;
   ListenSocket& operator=(ListenSocket&& other) noexcept;
 

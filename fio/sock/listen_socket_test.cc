@@ -8,6 +8,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <climits>
 #include <memory>
@@ -234,6 +235,55 @@ TEST(ListenSocket, BytesSentBeforeAcceptAndCloseAreThere) {
   char buffer[16];
   const IoResult read = socket.Read(absl::MakeSpan(buffer));
   EXPECT_EQ(std::string(buffer, read.bytes), "hello");
+}
+
+// --- Sockets that listen already ---
+
+TEST(ListenSocket, TakesOverADescriptor) {
+  const TempFolder folder;
+  for (const SocketAddress& address :
+       {Address("127.0.0.1:0"), Address("[::1]:0"),
+        Address(folder.File("x"))}) {
+    UniqueFd fd = BindOnly(address);
+    ASSERT_EQ(listen(fd.get(), 5), 0);
+    ASSERT_EQ(fcntl(fd.get(), F_SETFD, 0), 0);
+    const int number = fd.get();
+    absl::StatusOr<ListenSocket> listener = ListenSocket::FromFd(std::move(fd));
+    ASSERT_TRUE(listener.ok()) << listener.status();
+    EXPECT_EQ(listener->fd(), number);
+    EXPECT_TRUE(NonBlocking(number));
+    EXPECT_TRUE(CloseOnExec(number));
+    EXPECT_EQ(listener->local_address().family(), address.family());
+    EXPECT_GE(AcceptOne(*listener).fd(), 0);
+  }
+  // Its path is whose who bound it.
+  EXPECT_TRUE(Exists(folder.File("x")));
+}
+
+TEST(ListenSocket, TakesOverNothingElse) {
+  const auto error = [](UniqueFd fd) {
+    const int number = fd.get();
+    const absl::StatusOr<ListenSocket> listener =
+        ListenSocket::FromFd(std::move(fd));
+    EXPECT_FALSE(listener.ok());
+    EXPECT_EQ(fcntl(number, F_GETFD), -1) << "it is closed";
+    const std::string message(listener.status().message());
+    const std::string start = "listen on fd " + std::to_string(number) + ": ";
+    EXPECT_EQ(message.substr(0, start.size()), start);
+    return message.substr(std::min(start.size(), message.size()));
+  };
+  EXPECT_EQ(error(UniqueFd()), "it is negative");
+  EXPECT_EQ(error(BindOnly(Address("127.0.0.1:0"))), "it does not listen");
+  EXPECT_EQ(error(BindOnly(Address("127.0.0.1:0"), SOCK_DGRAM)),
+            "it is no stream socket");
+  UniqueFd seqpacket = BindOnly(Address("unix:"), SOCK_SEQPACKET);
+  ASSERT_EQ(listen(seqpacket.get(), 5), 0);
+  EXPECT_EQ(error(std::move(seqpacket)), "it is no stream socket");
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const UniqueFd other(ends[1]);
+  EXPECT_THAT(error(UniqueFd(ends[0])),
+              HasSubstr("getsockopt SO_TYPE: Socket operation on non-socket"));
 }
 
 // --- Options ---

@@ -360,6 +360,7 @@ IoResult Socket::EndWriting() {
 // that has to close.
 IoResult Socket::ReadToClose() {
   if (Has(kEnded)) return {};
+  if (Has(kLingers)) AwaitPeersClose();
   if (Has(kDrained) && !Has(kLingering)) return {};
   char sink[kSinkBytes];
   for (int i = 0; i < kSinkReads; ++i) {
@@ -370,13 +371,16 @@ IoResult Socket::ReadToClose() {
       return {.error = Has(kLingering) ? EAGAIN : 0};
     }
     if (read.bytes == 0) return {};
-    if (!Has(kLingering)) {
-      Set(kLingering);
-      Sys().shutdown(fd(), SHUT_WR);
-    }
+    AwaitPeersClose();
   }
   Clear(kDrained);
   return {.error = EAGAIN};
+}
+
+void Socket::AwaitPeersClose() {
+  if (Has(kLingering)) return;
+  Set(kLingering);
+  Sys().shutdown(fd(), SHUT_WR);
 }
 
 // The stream has a hole, so the peer must not take its end for a good one.
@@ -477,6 +481,11 @@ void Socket::Discard() {
 }
 
 void Socket::Forget() { static_cast<void>(fd_.Release()); }
+
+void Socket::Forsake() {
+  Set(kOver);
+  Clear(kAborted);
+}
 
 UniqueFd Socket::Release() {
   UniqueFd fd = std::move(fd_);

@@ -161,6 +161,13 @@ class Socket {
   void Close();
   void Abort();
 
+  // From now on a Close() also waits for the peer to close, once all that is
+  // queued has left: whatever the peer sends, not knowing of it, would else be
+  // answered with a reset. The caller bounds the wait.
+  void LingerAtClose() { Set(kLingers); }
+  // That wait.
+  bool is_lingering() const { return Has(kLingering); }
+
   // Ends as Close() would, but at once and without closing the descriptor,
   // which is the caller's from here on. REQUIRES: not inside a callback.
   [[nodiscard]] UniqueFd Release();
@@ -213,6 +220,9 @@ class Socket {
   void Discard();
   // The descriptor is another's by now: forgets it, without closing it.
   void Forget();
+  // The connection is another process's, which has forked this one: ending it
+  // here only closes this copy of the descriptor, and resets nothing.
+  void Forsake();
 
  private:
   enum Flag : uint16_t {
@@ -229,6 +239,7 @@ class Socket {
     kLingering = 1 << 10,  // Waiting for the peer to close first.
     kOver = 1 << 11,       // To be torn down, or being so.
     kBusy = 1 << 12,       // Inside a call that may run callbacks.
+    kLingers = 1 << 13,    // LingerAtClose() was called.
   };
   class Busy;
   struct State;
@@ -255,6 +266,7 @@ class Socket {
   IoResult FlushTransport();
   IoResult EndWriting();
   IoResult ReadToClose();
+  void AwaitPeersClose();
   bool MayHaveBytes();
   void WriteFailed(int error);
   void EndLater();

@@ -173,7 +173,7 @@ void FakePoller::Shuffle() {
 }
 
 // As epoll does it: who is in the list is asked what is so now, and goes back
-// to its end if the trigger is kLevel.
+// to its end if the trigger is of a level.
 size_t FakePoller::TellReady(absl::Span<Event> events) {
   if (shuffle_) Shuffle();
   size_t told = 0;
@@ -187,7 +187,10 @@ size_t FakePoller::TellReady(absl::Span<Event> events) {
     if (bits == 0) continue;
     events[told++] = Event(descriptor->token, Readiness(bits));
     if (descriptor->trigger == Trigger::kOneShot) descriptor->interest = 0;
-    if (descriptor->trigger == Trigger::kLevel) Queue(place.fd, *descriptor);
+    if (descriptor->trigger == Trigger::kLevel ||
+        descriptor->trigger == Trigger::kLevelExclusive) {
+      Queue(place.fd, *descriptor);
+    }
   }
   return told;
 }

@@ -54,15 +54,17 @@ TEST(FakePoller, NothingReadyIsEmptyAtOnce) {
 }
 
 TEST(FakePoller, LevelTellsForAsLongAsItIsSo) {
-  FakePoller poller;
-  poller.Open(kFd, kReadable);
-  ASSERT_TRUE(poller.Add(kFd, 1, Interest::kReadable, Trigger::kLevel).ok());
-  EXPECT_THAT(Wait(poller), ElementsAre(1));
-  EXPECT_THAT(Wait(poller), ElementsAre(1));
-  poller.SetReadiness(kFd, Readiness());
-  EXPECT_THAT(Wait(poller), IsEmpty());
-  poller.SetReadiness(kFd, kReadable);
-  EXPECT_THAT(Wait(poller), ElementsAre(1));
+  for (const Trigger trigger : {Trigger::kLevel, Trigger::kLevelExclusive}) {
+    FakePoller poller;
+    poller.Open(kFd, kReadable);
+    ASSERT_TRUE(poller.Add(kFd, 1, Interest::kReadable, trigger).ok());
+    EXPECT_THAT(Wait(poller), ElementsAre(1));
+    EXPECT_THAT(Wait(poller), ElementsAre(1));
+    poller.SetReadiness(kFd, Readiness());
+    EXPECT_THAT(Wait(poller), IsEmpty());
+    poller.SetReadiness(kFd, kReadable);
+    EXPECT_THAT(Wait(poller), ElementsAre(1));
+  }
 }
 
 TEST(FakePoller, EdgeTellsEachChangeOnce) {

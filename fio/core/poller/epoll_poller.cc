@@ -44,11 +44,16 @@ static_assert(alignof(Event) == alignof(epoll_event));
 
 uint32_t EpollEvents(Interest interest, Trigger trigger) {
   uint32_t events = 0;
-  if (interest.readable()) events |= EPOLLIN | EPOLLRDHUP;
+  if (interest.readable()) events |= EPOLLIN;
   if (interest.writable()) events |= EPOLLOUT;
   if (interest.priority()) events |= EPOLLPRI;
   if (trigger == Trigger::kEdge) events |= EPOLLET;
   if (trigger == Trigger::kOneShot) events |= EPOLLONESHOT;
+  if (trigger == Trigger::kLevelExclusive) {
+    events |= EPOLLEXCLUSIVE;  // Goes with few others; see epoll_ctl(2).
+  } else if (interest.readable()) {
+    events |= EPOLLRDHUP;
+  }
   return events;
 }
 
@@ -69,9 +74,15 @@ class EpollPoller final : public Poller {
   }
   absl::Status ModifyFd(int fd, Token token, Interest interest,
                         Trigger trigger) override {
-    return Control(
-        EPOLL_CTL_MOD, "MOD", fd,
-        {.events = EpollEvents(interest, trigger), .data = {.u64 = token}});
+    if (trigger != Trigger::kLevelExclusive) {
+      absl::Status modified = Control(
+          EPOLL_CTL_MOD, "MOD", fd,
+          {.events = EpollEvents(interest, trigger), .data = {.u64 = token}});
+      if (!absl::IsInvalidArgument(modified)) return modified;
+    }
+    // The kernel modifies no watch from or to EPOLLEXCLUSIVE.
+    absl::Status removed = RemoveFd(fd);
+    return removed.ok() ? AddFd(fd, token, interest, trigger) : removed;
   }
   absl::Status RemoveFd(int fd) override {
     return Control(EPOLL_CTL_DEL, "DEL", fd, {});

@@ -61,6 +61,11 @@ enum class Trigger : uint8_t {
   kEdge,     // When it becomes so: go on until the call would block, and say so
              // with Poller::MarkDrained().
   kOneShot,  // Once; then not until the next Modify().
+  // As kLevel, but where several pollers, of this process or others, watch one
+  // open file so, a change is told to at least one that waits and not to all:
+  // a listening socket that is shared. For kReadable and kWritable, with fewer
+  // hints. As kLevel where the kernel has no such thing (kPoll, kKqueue).
+  kLevelExclusive,
 };
 
 // What is so for a descriptor. readable() and writable() are sure to be told;

@@ -59,6 +59,7 @@ constexpr bool Has(Interest interest, const Filter& filter) {
 unsigned Flags(Trigger trigger) {
   switch (trigger) {
     case Trigger::kLevel:
+    case Trigger::kLevelExclusive:
       return EV_ADD;
     case Trigger::kEdge:
       return EV_ADD | EV_CLEAR;

@@ -21,6 +21,16 @@ absl::Status Inherited(std::string_view call) {
       call, ": the poller is the parent's; make one after fork()"));
 }
 
+// epoll(7) refuses it, so that nobody may rely on it elsewhere.
+absl::Status CheckExclusive(std::string_view call, int fd, Interest interest,
+                            Trigger trigger) {
+  if (trigger != Trigger::kLevelExclusive || !interest.priority()) {
+    return absl::OkStatus();
+  }
+  return absl::InvalidArgumentError(absl::StrCat(
+      "poller: ", call, " fd ", fd, ": kLevelExclusive is not for kPriority"));
+}
+
 }  // namespace
 
 std::string_view PollerKindName(PollerKind kind) {
@@ -40,12 +50,16 @@ std::string_view PollerKindName(PollerKind kind) {
 absl::Status Poller::Add(int fd, Token token, Interest interest,
                          Trigger trigger) {
   if (is_inherited()) return Inherited(absl::StrCat("poller: add fd ", fd));
+  absl::Status checked = CheckExclusive("add", fd, interest, trigger);
+  if (!checked.ok()) return checked;
   return AddFd(fd, token, interest, trigger);
 }
 
 absl::Status Poller::Modify(int fd, Token token, Interest interest,
                             Trigger trigger) {
   if (is_inherited()) return Inherited(absl::StrCat("poller: modify fd ", fd));
+  absl::Status checked = CheckExclusive("modify", fd, interest, trigger);
+  if (!checked.ok()) return checked;
   return ModifyFd(fd, token, interest, trigger);
 }
 

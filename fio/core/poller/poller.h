@@ -57,12 +57,14 @@ class Poller {
   // change, for kEdge too. Errors: kAlreadyExists if it is watched;
   // kFailedPrecondition if it is not open, or the poller is inherited;
   // kPermissionDenied if it cannot be watched, as a regular file;
+  // kInvalidArgument for kPriority with kLevelExclusive, or another poller;
   // kResourceExhausted if the kernel lacks memory or the user's limit is met.
   absl::Status Add(int fd, Token token, Interest interest, Trigger trigger);
 
   // Replaces token, interest and trigger, and arms kOneShot and kEdge anew:
   // what is so already is told again. Errors: kNotFound if `fd` is not watched;
-  // kFailedPrecondition as Add().
+  // kFailedPrecondition and kInvalidArgument as Add(). To or from
+  // kLevelExclusive it may also be kResourceExhausted, which ends the watch.
   absl::Status Modify(int fd, Token token, Interest interest, Trigger trigger);
 
   // Ends the watch of `fd`, which is still open. `token` is told no more: by no

@@ -15,7 +15,6 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -25,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/internal/pipe.h"
 
@@ -178,7 +178,7 @@ class HandlerWatch final : public SignalWatch {
 };
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> InstallAll(
-    std::initializer_list<int> signals, std::unique_ptr<HandlerWatch> watch) {
+    absl::Span<const int> signals, std::unique_ptr<HandlerWatch> watch) {
   for (const int signal : signals) {
     absl::Status installed = watch->Install(signal);
     if (!installed.ok()) return installed;  // The destructor undoes the rest.
@@ -187,7 +187,7 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> InstallAll(
 }
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSelfPipe(
-    std::initializer_list<int> signals) {
+    absl::Span<const int> signals) {
   absl::StatusOr<poller_internal::Pipe> pipe = poller_internal::OpenPipe();
   if (!pipe.ok()) return pipe.status();
   return InstallAll(signals,
@@ -198,7 +198,7 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSelfPipe(
 #if defined(__linux__)
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateEventFd(
-    std::initializer_list<int> signals) {
+    absl::Span<const int> signals) {
   UniqueFd event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!event) return absl::ErrnoToStatus(errno, "eventfd");
   return InstallAll(
@@ -246,7 +246,7 @@ class SignalFdWatch final : public SignalWatch {
 };
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
-    std::initializer_list<int> signals) {
+    absl::Span<const int> signals) {
   sigset_t set;
   sigemptyset(&set);
   for (const int signal : signals) {
@@ -264,18 +264,18 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
 #else
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateEventFd(
-    std::initializer_list<int> /*signals*/) {
+    absl::Span<const int> /*signals*/) {
   return absl::UnimplementedError("eventfd: not on this system");
 }
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
-    std::initializer_list<int> /*signals*/) {
+    absl::Span<const int> /*signals*/) {
   return absl::UnimplementedError("signalfd: not on this system");
 }
 
 #endif
 
-absl::Status Check(std::initializer_list<int> signals) {
+absl::Status Check(absl::Span<const int> signals) {
   for (const int signal : signals) {
     if (signal <= 0 || signal >= NSIG) {
       return absl::InvalidArgumentError(
@@ -292,7 +292,7 @@ absl::Status Check(std::initializer_list<int> signals) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> SignalWatch::Create(
-    std::initializer_list<int> signals, SignalMechanism mechanism) {
+    absl::Span<const int> signals, SignalMechanism mechanism) {
   absl::Status checked = Check(signals);
   if (!checked.ok()) return checked;
   switch (mechanism) {

@@ -20,11 +20,11 @@
 #define FIO_CORE_POLLER_SIGNAL_WATCH_H_
 
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 
 namespace fio {
@@ -53,7 +53,7 @@ class SignalWatch {
   // for one that cannot be caught; kUnimplemented for a mechanism that this
   // system lacks. On an error nothing has changed.
   static absl::StatusOr<std::unique_ptr<SignalWatch>> Create(
-      std::initializer_list<int> signals,
+      absl::Span<const int> signals,
       SignalMechanism mechanism = SignalMechanism::kAuto);
 
   SignalWatch(const SignalWatch&) = delete;

@@ -65,9 +65,10 @@ class PollerModelTest : public PollerTest<Backend> {
     constexpr Interest kInterests[] = {Interest::kReadable, Interest::kWritable,
                                        kReadableAndWritable};
     constexpr Trigger kTriggers[] = {Trigger::kLevel, Trigger::kEdge,
-                                     Trigger::kOneShot};
+                                     Trigger::kOneShot,
+                                     Trigger::kLevelExclusive};
     slot.interest = kInterests[Below(3)];
-    slot.trigger = kTriggers[Below(3)];
+    slot.trigger = kTriggers[Below(4)];
   }
   void AddOrModify(Slot& slot) {
     const Slot before = {
@@ -160,7 +161,8 @@ class PollerModelTest : public PollerTest<Backend> {
   static bool MustBeTold(const Slot& slot) {
     if (!slot.watched) return false;
     const Now now = Ask(slot);
-    if (slot.trigger == Trigger::kLevel) {
+    if (slot.trigger == Trigger::kLevel ||
+        slot.trigger == Trigger::kLevelExclusive) {
       return (now.readable && slot.interest.readable()) ||
              (now.writable && slot.interest.writable());
     }

@@ -265,6 +265,49 @@ TYPED_TEST_P(PollerTest, LevelTellsUntilDrained) {
   EXPECT_EQ(this->Told(1), Readiness());
 }
 
+TYPED_TEST_P(PollerTest, LevelExclusiveTellsUntilDrained) {
+  this->Add(1, Interest::kReadable, Trigger::kLevelExclusive);
+  EXPECT_EQ(this->Told(1), Readiness());
+  this->Send();
+  EXPECT_TRUE(this->Told(1).readable());
+  EXPECT_TRUE(this->Told(1).readable());
+  this->Drain();
+  EXPECT_EQ(this->Told(1), Readiness());
+  this->pair_.far.Reset();
+  this->WaitFor(1, &Readiness::readable);
+}
+
+TYPED_TEST_P(PollerTest, ModifyToAndFromLevelExclusive) {
+  this->Add(1, Interest::kReadable, Trigger::kLevelExclusive);
+  this->Send();
+  this->Modify(2, kReadableAndWritable, Trigger::kLevelExclusive);
+  const Readiness both = this->Told(2);
+  EXPECT_TRUE(both.readable());
+  EXPECT_TRUE(both.writable());
+  this->Modify(3, Interest::kReadable, Trigger::kEdge);
+  EXPECT_TRUE(this->Told(3).readable());
+  EXPECT_EQ(this->Told(3), Readiness());
+  this->Modify(4, Interest::kReadable, Trigger::kLevelExclusive);
+  EXPECT_TRUE(this->Told(4).readable());
+  EXPECT_TRUE(this->Told(4).readable());
+  for (const Token token : {1, 2, 3}) {
+    EXPECT_EQ(this->Told(token), Readiness());
+  }
+}
+
+TYPED_TEST_P(PollerTest, LevelExclusiveIsNotForPriority) {
+  const Interest priority = Interest::kReadable | Interest::kPriority;
+  const absl::Status added =
+      this->poller_->Add(this->fd(), 1, priority, Trigger::kLevelExclusive);
+  EXPECT_TRUE(absl::IsInvalidArgument(added)) << added;
+  this->Add(1, Interest::kReadable, Trigger::kLevel);
+  const absl::Status modified =
+      this->poller_->Modify(this->fd(), 2, priority, Trigger::kLevelExclusive);
+  EXPECT_TRUE(absl::IsInvalidArgument(modified)) << modified;
+  this->Send();
+  EXPECT_TRUE(this->Told(1).readable());
+}
+
 TYPED_TEST_P(PollerTest, EdgeTellsEachChangeOnce) {
   this->Add(1, Interest::kReadable, Trigger::kEdge);
   this->Send();
@@ -653,8 +696,10 @@ REGISTER_TYPED_TEST_SUITE_P(
     AClosedDescriptorIsAnError, ARegularFileIsRefused, PollRegistration,
     AWatchPassesErrorsOnAndMayOutliveThePoller, ReregisterInterestTokenUsage,
     ReregisterDifferentInterestWithoutPoll, PollOkAfterCancellingPendingOps,
-    LevelTellsUntilDrained, EdgeTellsEachChangeOnce,
-    ReadinessIsReregisteredAfterWouldBlock, EdgeTellsOfRoomOnceThereIsSomeAgain,
+    LevelTellsUntilDrained, LevelExclusiveTellsUntilDrained,
+    ModifyToAndFromLevelExclusive, LevelExclusiveIsNotForPriority,
+    EdgeTellsEachChangeOnce, ReadinessIsReregisteredAfterWouldBlock,
+    EdgeTellsOfRoomOnceThereIsSomeAgain,
     OnlyWhatWasAskedForIsToldAfterMarkDrained, EdgeTellsWhatWasSoBeforeAdd,
     EdgeDoesNotSpinOnAnEndThatWasTold, ModifyArmsAnEdgeAnew, TestOneshot,
     OneShotIsOneForAllItsInterest, PeerCloseIsToldWithItsBytes,

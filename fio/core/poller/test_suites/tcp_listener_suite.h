@@ -9,8 +9,18 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <array>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/types/span.h"
+#include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/event.h"
+#include "fio/core/poller/poller.h"
+#include "fio/core/poller/ready_events.h"
+#include "fio/core/poller/test_suites/poller_fixture.h"
 #include "fio/core/poller/test_suites/tcp_fixture.h"
 #include "gtest/gtest.h"
 
@@ -126,11 +136,45 @@ TYPED_TEST_P(PollerTcpListenerTest, TestTcpLevel) {
   this->ExpectNothingTold();
 }
 
+// Whoever is told accepts one; nobody is told in vain until all are served.
+TYPED_TEST_P(PollerTcpListenerTest, TwoPollersShareOneByLevelExclusive) {
+  const UniqueFd listener = this->Listen();
+  const std::unique_ptr<Poller> other = TypeParam::Create(this->clock_);
+  Poller* const pollers[] = {this->poller_.get(), other.get()};
+  for (Poller* const poller : pollers) {
+    ASSERT_TRUE(IsOk(poller->Add(listener.get(), 1, Interest::kReadable,
+                                 Trigger::kLevelExclusive)));
+  }
+  constexpr int kClients = 10;
+  std::vector<UniqueFd> clients;
+  for (int i = 0; i < kClients; ++i) {
+    clients.push_back(this->ConnectTo(listener));
+    this->Await(listener, POLLIN);
+  }
+  int accepted = 0;
+  bool told = true;
+  while (told) {
+    told = false;
+    for (Poller* const poller : pollers) {
+      std::array<Event, 4> events;
+      const absl::StatusOr<ReadyEvents> ready =
+          poller->Wait(absl::MakeSpan(events), MonotonicTime::InfinitePast());
+      ASSERT_TRUE(IsOk(ready.status()));
+      if (ready->empty()) continue;
+      told = true;
+      EXPECT_TRUE((*ready->begin()).readiness().readable());
+      EXPECT_TRUE(UniqueFd(accept(listener.get(), nullptr, nullptr)));
+      ++accepted;
+    }
+  }
+  EXPECT_EQ(accepted, kClients);
+}
+
 REGISTER_TYPED_TEST_SUITE_P(PollerTcpListenerTest, TcpListener, TcpListenerIpv6,
                             TcpListenerStd, SetGetTtl, GetTtlWithoutPreviousSet,
                             RawFd, Registering, Reregister,
                             NoEventsAfterDeregister, TcpListenerTwoStreams,
-                            TestTcpLevel);
+                            TestTcpLevel, TwoPollersShareOneByLevelExclusive);
 
 }  // namespace fio
 
