@@ -624,7 +624,8 @@ void Connection::ArmIdle() { loop_->ArmIdle(*this, IdleDeadline()); }
 
 MonotonicTime Connection::IdleDeadline() const {
   if (socket_.is_closing()) {
-    return last_active_ + loop_->options().close_timeout;
+    return last_active_ + (Has(kLingers) ? loop_->options().stop_linger
+                                         : loop_->options().close_timeout);
   }
   if (Has(kMustAttach)) return last_active_ + loop_->options().attach_timeout;
   if (timeout_ms_ == 0 ||
@@ -640,7 +641,9 @@ MonotonicTime Connection::CheckIdle() {
   if (Has(kDead)) return MonotonicTime::InfiniteFuture();
   const MonotonicTime deadline = IdleDeadline();
   if (deadline > loop_->now()) return deadline;
-  if (socket_.is_closing()) {
+  if (Has(kLingers)) {
+    loop_->BuryLater(*this);
+  } else if (socket_.is_closing()) {
     socket_.Abort();
     Fail(ETIMEDOUT);
   } else if (Has(kMustAttach)) {
@@ -686,6 +689,10 @@ void Connection::Close(uint16_t code) {
   Uncork();
   // Otherwise the socket may take what it read last for all there is.
   if (Has(kReadable) && !Has(kEndRead)) static_cast<void>(socket_.Peek());
+  if (loop_->stopping() &&
+      loop_->options().stop_linger > absl::ZeroDuration()) {
+    socket_.LingerAtClose();
+  }
   socket_.Close();
   loop_->FlushLater(*this);
 }
@@ -694,6 +701,12 @@ void Connection::Close(uint16_t code) {
 void Connection::CloseWhenDrained() {
   if (!Has(kCloseArmed)) {
     Set(kCloseArmed);
+    ArmIdle();
+  }
+  if (socket_.is_lingering() && loop_->stopping() && !Has(kLingers) &&
+      loop_->options().stop_linger > absl::ZeroDuration()) {
+    Set(kLingers);
+    last_active_ = loop_->now();
     ArmIdle();
   }
   if (socket_.is_drained()) {
@@ -720,6 +733,12 @@ void Connection::ShutdownWrite() {
 
 void Connection::ShutdownRead() {
   if (is_open()) static_cast<void>(socket_.ShutdownRead());
+}
+
+bool Connection::NotifyGone(OnGone gone) {
+  if (!is_open() || !gone) return false;
+  extra().gone.push_back(std::move(gone));
+  return true;
 }
 
 void Connection::Unref() {

@@ -47,6 +47,8 @@ class alignas(64) Connection {
   // What Force() makes happen.
   enum class Callback : uint8_t { kData, kReady, kTimeout };
 
+  using OnGone = MoveOnlyFunction<void(const CloseReason&)>;
+
   Connection(const Connection&) = delete;
   Connection& operator=(const Connection&) = delete;
 
@@ -172,6 +174,12 @@ class alignas(64) Connection {
   // Drops what the peer sends from now on.
   void ShutdownRead();
 
+  // Calls `gone` when the connection has ended, whatever protocol it has by
+  // then: once, with the reason, after OnClose() and in the same turn. Each
+  // that was given is called, in order. On a connection that is not open it is
+  // dropped: false.
+  bool NotifyGone(OnGone gone);
+
   // It does not keep Loop::RunWhileBusy() from ending.
   void Unref();
 
@@ -231,7 +239,8 @@ class alignas(64) Connection {
     kHasMarks = 1 << 27,       // among that watermarks or a partner.
     kLost = 1 << 28,           // The descriptor is another's by now.
     kUnref = 1 << 23,          // By Unref().
-    kCloseArmed = 1 << 24,     // The timeout is for closing.
+    kCloseArmed = 1 << 24,     // The timeout is for closing,
+    kLingers = 1 << 29,        // or, while the loop stops, for the peer's.
     kCorked = 1 << 26,         // The loop has bytes of it to send first.
     kHasCode = 1 << 25,        // error_ is Close()'s code.
   };

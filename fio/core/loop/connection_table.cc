@@ -4,7 +4,9 @@
 
 #include <atomic>
 #include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <mutex>
 #include <new>
 #include <optional>
 #include <utility>
@@ -12,7 +14,6 @@
 #include "absl/base/config.h"
 #include "absl/functional/function_ref.h"
 #include "absl/log/absl_check.h"
-#include "absl/synchronization/mutex.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 
@@ -20,6 +21,17 @@ namespace fio {
 namespace {
 
 [[maybe_unused]] constexpr std::align_val_t kPageAlignment{alignof(Connection)};
+
+// Of all tables, so that an id of one finds nothing in another.
+constinit std::atomic<uint32_t> last_generation = 0;
+
+uint32_t NextGeneration() {
+  uint32_t next;
+  do {
+    next = last_generation.fetch_add(1, std::memory_order_relaxed) + 1;
+  } while (next == 0);
+  return next;
+}
 
 }  // namespace
 
@@ -54,7 +66,7 @@ std::optional<ConnectionTable::Entry> ConnectionTable::Allocate(int fd) {
   if (page >= pages_.size() || !pages_[page].connections) {
     std::unique_ptr<Connection[], Unmap> connections = Map();
     if (connections == nullptr) return std::nullopt;
-    const absl::MutexLock lock(&mutex_);
+    const std::lock_guard lock(mutex_);
     if (page >= pages_.size()) pages_.resize(page + 1);
     pages_[page].connections = std::move(connections);
   }
@@ -62,8 +74,7 @@ std::optional<ConnectionTable::Entry> ConnectionTable::Allocate(int fd) {
   ABSL_CHECK(connection.flags_ == 0) << "fd " << fd << " is in use";
   ++pages_[page].allocated;
   ++size_;
-  if (++generation_ == 0) ++generation_;
-  return Entry{connection, generation_};
+  return Entry{connection, NextGeneration()};
 }
 
 void ConnectionTable::Retire(Connection& connection) {
@@ -77,7 +88,7 @@ void ConnectionTable::Free(int fd) {
   --size_;
   // Under the mutex, so that no With() has it. Who has locked it by then does
   // not find it any more.
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   connection.generation_.store(0, std::memory_order_relaxed);
   connection.lock_.Break();
   // The first page stays, so that a lone connection that comes and goes does
@@ -102,7 +113,7 @@ bool ConnectionTable::With(ConnectionId id,
                            absl::FunctionRef<void(Connection&)> visit) {
   if (id.fd() < 0) return false;
   const auto index = static_cast<size_t>(id.fd());
-  const absl::MutexLock lock(&mutex_);
+  const std::lock_guard lock(mutex_);
   if (index / kPageSize >= pages_.size() ||
       !pages_[index / kPageSize].connections) {
     return false;

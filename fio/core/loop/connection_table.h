@@ -11,11 +11,11 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
-#include "absl/synchronization/mutex.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 
@@ -28,9 +28,9 @@ class ConnectionTable {
     uint32_t generation;
   };
 
-  // A free entry for `fd`, with a generation that no other had, for the caller
-  // to open; none if there is no memory. REQUIRES: `fd` is not negative and not
-  // in use.
+  // A free entry for `fd`, with a generation that no other had in this process,
+  // in whatever table, for the caller to open; none if there is no memory.
+  // REQUIRES: `fd` is not negative and not in use.
   std::optional<Entry> Allocate(int fd);
 
   // Null if the id names no connection that is in use.
@@ -58,6 +58,10 @@ class ConnectionTable {
   // touch only what is for other threads. Short, since the loop may wait.
   bool With(ConnectionId id, absl::FunctionRef<void(Connection&)> visit);
 
+  // In between no other thread is in With(): for fork(2). On the loop's thread.
+  void LockForFork() { mutex_.lock(); }
+  void UnlockAfterFork() { mutex_.unlock(); }
+
  private:
   static constexpr size_t kPageSize = 256;
 
@@ -72,10 +76,10 @@ class ConnectionTable {
   static std::unique_ptr<Connection[], Unmap> Map();
 
   // The thread changes `pages_` under the mutex, and reads without it.
-  absl::Mutex mutex_;
+  // Not an absl::Mutex, which does not survive a fork() with threads waiting.
+  std::mutex mutex_;
   std::vector<Page> pages_;
   size_t size_ = 0;
-  uint32_t generation_ = 0;
 };
 
 // Twice for each event.

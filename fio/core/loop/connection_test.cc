@@ -957,6 +957,50 @@ TEST(Uuid, Stale300Reuses) {
   }
 }
 
+// Whatever protocol it has by then, and last of all.
+TEST_F(ConnectionTest, NotifyGone) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  Record first, second;
+  Connection& connection = Adopt(pair.near, first);
+  const auto gone = [&second](std::string_view what) {
+    return [&second, what](const CloseReason& reason) {
+      EXPECT_EQ(reason.origin, CloseReason::Origin::kLocal);
+      EXPECT_EQ(reason.code, 7);
+      second.told.emplace_back(what);
+    };
+  };
+  EXPECT_TRUE(connection.NotifyGone(gone("gone")));
+  EXPECT_TRUE(connection.NotifyGone(gone("gone, too")));
+  EXPECT_FALSE(connection.NotifyGone(nullptr));
+  connection.Attach(std::make_unique<Recorder>(second));
+  Turn();
+  EXPECT_EQ(second.Count("gone"), 0);
+  connection.Close(7);
+  EXPECT_FALSE(connection.NotifyGone(gone("too late")));
+  Turn();
+  ASSERT_GE(second.told.size(), 4u);
+  EXPECT_THAT(
+      std::vector<std::string>(second.told.end() - 4, second.told.end()),
+      ElementsAre("close", "destroyed", "gone", "gone, too"));
+}
+
+TEST_F(ConnectionTest, NotifyGoneOfRelease) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  Record record;
+  Connection& connection = Adopt(pair.near, record);
+  CloseReason told;
+  int count = 0;
+  connection.NotifyGone([&](const CloseReason& reason) {
+    told = reason;
+    ++count;
+  });
+  Socket taken;
+  connection.Release([&](Socket socket) { taken = std::move(socket); });
+  Turn();
+  EXPECT_EQ(count, 1);
+  EXPECT_EQ(told.origin, CloseReason::Origin::kReleased);
+}
+
 TEST(Flush, AllCounts) {
   Pairs pairs;
   EXPECT_EQ(pairs.loop().FlushAll(), 0u);

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <deque>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -25,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/poison.h"
 #include "fio/base/syscalls.h"
@@ -117,6 +119,7 @@ Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,
       poller_(std::move(poller)),
       mailbox_(std::make_shared<Mailbox>(*this, std::move(waker))),
       handle_(mailbox_),
+      fork_count_(ForkCount()),
       marks_drained_(!poller_->tells_every_edge()),
       membarrier_(mailbox_->membarrier),
       connections_(mailbox_->connections),
@@ -135,7 +138,7 @@ Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,
 
 Loop::~Loop() {
   stopping_ = true;  // No new connections from the callbacks below.
-  AbortAll();
+  is_inherited() ? DropAll() : AbortAll();
   // Again, if another thread has locked one meanwhile.
   while (connection_count() > 0 || !ended_protocols_.empty() ||
          !held_up_protocols_.empty()) {
@@ -159,20 +162,20 @@ Loop::~Loop() {
 // --- Running ---
 
 absl::Status Loop::Run() {
-  while (!Stopped()) {
+  while (!stopped()) {
     absl::Status turn = RunOnce(MonotonicTime::InfiniteFuture());
     if (!turn.ok()) return turn;
   }
-  EndRun();
+  Finish();
   return absl::OkStatus();
 }
 
 absl::Status Loop::RunWhileBusy() {
-  while (!Stopped() && IsBusy()) {
+  while (!stopped() && IsBusy()) {
     absl::Status turn = RunOnce(MonotonicTime::InfiniteFuture());
     if (!turn.ok()) return turn;
   }
-  if (Stopped()) EndRun();
+  if (stopped()) Finish();
   return absl::OkStatus();
 }
 
@@ -186,12 +189,23 @@ bool Loop::IsBusy() {
          HasMoreToDo();
 }
 
-void Loop::EndRun() {
+void Loop::Finish() {
   mailbox_->tasks.RunPosted();
   timers_.CancelAll();
   cut_off_ = MonotonicTime::InfiniteFuture();
   cut_off_timer_ = TimerId::kNone;
   stopping_ = false;
+}
+
+void Loop::BeforeFork() {
+  mailbox_->connections.LockForFork();
+  mailbox_->tasks.BeforeFork();
+}
+
+void Loop::AfterFork() {
+  mailbox_->tasks.AfterFork(is_inherited() ? TaskQueue::Side::kChild
+                                           : TaskQueue::Side::kParent);
+  mailbox_->connections.UnlockAfterFork();
 }
 
 absl::Status Loop::RunOnce(MonotonicTime deadline) {
@@ -478,6 +492,9 @@ void Loop::BuryOne(Connection& connection) {
   if (connection.Has(Connection::kUnref)) --unref_connections_;
   counters_.closed.Add(1);
   const std::unique_ptr<Connection::Extra> extra = connection.Bury();
+  const CloseReason reason =
+      lost ? CloseReason{.origin = CloseReason::Origin::kError, .error = EBADF}
+           : connection.reason();
   connection.lock_.Leave(CallbackLock::kBoth);
   const uint64_t token = connection.id().value();
   if (released) {
@@ -489,8 +506,10 @@ void Loop::BuryOne(Connection& connection) {
   Socket socket = std::move(connection.socket_);
   if (lost) socket.Forget();
   connections_.Free(fd);
+  mailbox_->connection_count.fetch_sub(1, std::memory_order_relaxed);
   if (extra != nullptr) {
     for (ConnectionTask& task : extra->waiting_tasks) task(nullptr);
+    for (Connection::OnGone& gone : extra->gone) gone(reason);
   }
   if (released) {
     socket.HoldDescriptor(false);
@@ -529,15 +548,27 @@ void Loop::OnUnlocked(ConnectionId id) {
     to_bury_.push_back(id);
     return;
   }
-  if (connection->Has(Connection::kHasExtra)) {
-    std::vector<ConnectionTask> tasks =
-        std::exchange(ExtraOf(*connection).waiting_tasks, {});
-    for (ConnectionTask& task : tasks) RunTask(id, std::move(task));
-  }
+  RunWaitingTasks(id);
   if (connection->Has(Connection::kTimeoutDue)) connection->TellTimeout();
   if (connection->Has(Connection::kShutdownDue)) connection->Shutdown();
   DeliverLater(*connection);
   FlushLater(*connection);
+}
+
+// As far as nobody locks it again; a burial calls the rest.
+void Loop::RunWaitingTasks(ConnectionId id) {
+  for (;;) {
+    Connection* const connection = Find(id);
+    if (connection == nullptr || !connection->HasWaitingTasks() ||
+        !connection->lock_.Enter(CallbackLock::kTask, membarrier_)) {
+      return;
+    }
+    std::deque<ConnectionTask>& waiting = ExtraOf(*connection).waiting_tasks;
+    ConnectionTask task = std::move(waiting.front());
+    waiting.pop_front();
+    task(connection);
+    connection->lock_.Leave(CallbackLock::kTask);
+  }
 }
 
 void Loop::RunTask(ConnectionId id, ConnectionTask task) {
@@ -583,7 +614,24 @@ TimerId Loop::RunEvery(TimerWheel::Repeated repeated) {
 
 absl::StatusOr<ConnectionId> Loop::Adopt(
     Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
-  ABSL_DCHECK(OnItsThread()) << "Loop::Adopt: from another thread; see Post()";
+  ABSL_DCHECK(OnItsThread())
+      << "Loop::Adopt: from another thread; see LoopHandle::Adopt()";
+  mailbox_->connection_count.fetch_add(1, std::memory_order_relaxed);
+  return AdoptCounted(std::move(socket), on_open);
+}
+
+// Of a socket that is in the mailbox's count already.
+absl::StatusOr<ConnectionId> Loop::AdoptCounted(
+    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
+  absl::StatusOr<ConnectionId> id = OpenConnection(std::move(socket), on_open);
+  if (!id.ok()) {
+    mailbox_->connection_count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return id;
+}
+
+absl::StatusOr<ConnectionId> Loop::OpenConnection(
+    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
   if (stopping_) {
     return absl::FailedPreconditionError(
         "adopt a socket: the loop is stopping");
@@ -722,6 +770,14 @@ void Loop::BeginStop(MonotonicTime cut_off) {
     cut_off_timer_ = RunAt(cut_off, [this] { AbortAll(); });
   }
   connections_.ForEach([](Connection& connection) { connection.Shutdown(); });
+}
+
+// As AbortAll() for an inherited loop, whose sockets are the parent's.
+void Loop::DropAll() {
+  connections_.ForEach([this](Connection& connection) {
+    connection.socket_.Forsake();
+    BuryLater(connection);
+  });
 }
 
 void Loop::AbortAll() {

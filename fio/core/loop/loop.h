@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
 #include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
@@ -36,6 +37,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
 #include "fio/base/poison.h"
@@ -80,8 +82,10 @@ class Loop final : private IdleWheel::Owner {
   Loop& operator=(const Loop&) = delete;
   // Closes the connections that are left at once, each with its OnClose(), and
   // destroys timers, each repeated one with its `on_finish`, and tasks without
-  // running them. REQUIRES: not called from a
-  // callback of this loop.
+  // running them. In a child of fork(2) that has inherited the loop, the same
+  // happens to the child's copies and nothing of it reaches the wire, nor the
+  // parent's loop; see BeforeFork(). REQUIRES: not called from a callback of
+  // this loop.
   ~Loop();
 
   // --- Running ---
@@ -112,6 +116,22 @@ class Loop final : private IdleWheel::Owner {
   // after `grace` is cut off as by Connection::Abort(). A later call can only
   // shorten the grace. Any thread.
   void Stop(absl::Duration grace = absl::InfiniteDuration());
+
+  // Whether Stop() has been called and no connection is left: time to Finish().
+  bool stopped() const { return stopping_ && connection_count() == 0; }
+
+  // What ends Run(), for who runs turns by RunOnce(): runs the tasks that wait,
+  // cancels all timers, each repeated one with its `on_finish`, and forgets
+  // that Stop() was called.
+  void Finish();
+
+  // Around a fork(2): in between no other thread is inside of what the loop
+  // shares with them. Call AfterFork() in parent and child; the child can do
+  // nothing with its copy but destroy it.
+  void BeforeFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  void AfterFork() ABSL_NO_THREAD_SAFETY_ANALYSIS;
+  // Whether this process is a child that has a copy of it.
+  bool is_inherited() const { return fork_count_ != ForkCount(); }
 
   // Called when a turn begins to wait, and when it is over; null for no more.
   void OnTurnBegin(Hook hook) { on_turn_begin_ = std::move(hook); }
@@ -188,13 +208,23 @@ class Loop final : private IdleWheel::Owner {
 
   // --- State ---
 
+  // From the turn in which Stop() takes effect until Run() returns: nothing is
+  // adopted any more.
+  bool stopping() const { return stopping_; }
+
   // When this turn's wait ended.
   MonotonicTime now() const { return now_; }
+  // Whether the part of the turn that calls this has had its time
+  // (LoopOptions::turn_budget): a callback that could go on for long leaves the
+  // rest to the next turn then. Reads the coarse clock.
+  bool turn_is_up() const { return turn_clock_.IsUpNow(); }
   // Turns that have begun.
   uint64_t turn() const { return counters_.turns.Get(); }
   // Any thread; each number for itself is right.
   LoopStats stats() const;
   const LoopOptions& options() const { return options_; }
+  // What the kernel is asked with; never kAuto, as in options().
+  PollerKind poller_kind() const { return poller_->kind(); }
 
  private:
   friend class Connection;
@@ -237,7 +267,10 @@ class Loop final : private IdleWheel::Owner {
   void MarkDrained(const Connection& connection, Interest interest);
 
   // What a handle and its locks ask of it.
+  absl::StatusOr<ConnectionId> AdoptCounted(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
   void RunTask(ConnectionId id, ConnectionTask task);
+  void RunWaitingTasks(ConnectionId id);
   void OnUnlocked(ConnectionId id);
 
   // IdleWheel::Owner:
@@ -248,9 +281,7 @@ class Loop final : private IdleWheel::Owner {
   bool OnItsThread() const;
   void CheckThread() const;
 
-  bool Stopped() const { return stopping_ && connection_count() == 0; }
   bool IsBusy();
-  void EndRun();
   absl::Status Turn(MonotonicTime deadline);
   absl::Status WaitAndDispatch(MonotonicTime deadline);
   absl::StatusOr<ReadyEvents> WaitForEvents(MonotonicTime deadline);
@@ -265,15 +296,19 @@ class Loop final : private IdleWheel::Owner {
   void BuryOne(Connection& connection);
   void HoldUp(Connection& connection);
   void CountTurn(uint64_t system_calls_before);
+  absl::StatusOr<ConnectionId> OpenConnection(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
   void DropStale(int fd);
   void BeginStop(MonotonicTime cut_off);
   void AbortAll();
+  void DropAll();
   void CloseLastStayers();
 
   const LoopOptions options_;
   const std::unique_ptr<Poller> poller_;
   const std::shared_ptr<loop_internal::Mailbox> mailbox_;
   const LoopHandle handle_;
+  const int fork_count_;      // Of the process it belongs to.
   const bool marks_drained_;  // The poller needs to be told.
   const bool membarrier_;     // For CallbackLock.
   ConnectionTable& connections_;

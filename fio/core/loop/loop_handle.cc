@@ -1,11 +1,13 @@
 #include "fio/core/loop/loop_handle.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
 
+#include "absl/log/absl_log.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/time/time.h"
@@ -15,8 +17,11 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/defer/task.h"
+#include "fio/sock/socket.h"
 
 namespace fio {
+
+using loop_internal::Mailbox;
 
 // The task that has the loop run another with its connection, or with none if
 // it is dropped. It fits a Task.
@@ -37,6 +42,42 @@ class LoopHandle::RunWithConnection {
   ConnectionTask task_;
 };
 
+// The task that has the loop adopt a socket. It fits a Task. As long as it
+// exists and has not run, the socket is in the mailbox's count.
+class LoopHandle::AdoptSocket {
+ public:
+  AdoptSocket(Mailbox& mailbox, Socket socket, OpenCallback on_open)
+      : mailbox_(&mailbox),
+        socket_(std::move(socket)),
+        on_open_(std::move(on_open)) {
+    mailbox_->connection_count.fetch_add(1, std::memory_order_relaxed);
+  }
+  AdoptSocket(AdoptSocket&& other) noexcept
+      : mailbox_(std::exchange(other.mailbox_, nullptr)),
+        socket_(std::move(other.socket_)),
+        on_open_(std::move(other.on_open_)) {}
+  AdoptSocket& operator=(AdoptSocket&&) = delete;
+  ~AdoptSocket() {
+    if (mailbox_ == nullptr) return;
+    mailbox_->connection_count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  void operator()() {
+    Loop& loop = std::exchange(mailbox_, nullptr)->loop;
+    const absl::StatusOr<ConnectionId> id = loop.AdoptCounted(
+        std::move(socket_),
+        [this](Connection& connection) { on_open_(connection); });
+    if (!id.ok()) {
+      ABSL_LOG_EVERY_N_SEC(WARNING, 1)
+          << "a connection that was handed over is closed: " << id.status();
+    }
+  }
+
+ private:
+  Mailbox* mailbox_;  // Null once it has run.
+  Socket socket_;
+  OpenCallback on_open_;
+};
+
 bool LoopHandle::Post(Task task) const {
   return mailbox_ != nullptr && mailbox_->tasks.Post(std::move(task));
 }
@@ -52,8 +93,28 @@ void LoopHandle::Post(ConnectionId id, ConnectionTask task) const {
 
 void LoopHandle::Wake() const {
   if (mailbox_ == nullptr) return;
-  mailbox_->wake_asked = true;
-  mailbox_->tasks.Wake();
+  if (!mailbox_->wake_asked.exchange(true)) mailbox_->SendWake();
+}
+
+bool LoopHandle::Adopt(Socket socket, OpenCallback on_open) const {
+  static_assert(sizeof(AdoptSocket) <= 64, "a task without an allocation");
+  return mailbox_ != nullptr && on_open != nullptr &&
+         Post(AdoptSocket(*mailbox_, std::move(socket), std::move(on_open)));
+}
+
+size_t LoopHandle::connection_count() const {
+  return mailbox_ == nullptr
+             ? 0
+             : mailbox_->connection_count.load(std::memory_order_relaxed);
+}
+
+bool LoopHandle::Has(ConnectionId id) const {
+  return mailbox_ != nullptr &&
+         mailbox_->connections.With(id, [](Connection&) {});
+}
+
+bool LoopHandle::expired() const {
+  return mailbox_ == nullptr || mailbox_->tasks.closed();
 }
 
 // --- By id ---

@@ -1,7 +1,8 @@
 // A LoopHandle is the door of a Loop for other threads, and for anyone who may
-// outlive it: tasks, and calls of connections by id. What goes through it is a
-// task of the loop, in order of posting; to an id whose connection is gone it
-// does nothing. Once the loop has gone, everything does nothing.
+// outlive it: tasks, sockets for it to serve, and calls of connections by id.
+// What goes through it is a task of the loop, in order of posting; to an id
+// whose connection is gone it does nothing. Once the loop has gone, everything
+// does nothing.
 //
 //   fio::LoopHandle handle = loop.handle();
 //   handle.Write(id, "hello\n");       // Any thread.
@@ -15,6 +16,7 @@
 #ifndef FIO_CORE_LOOP_LOOP_HANDLE_H_
 #define FIO_CORE_LOOP_LOOP_HANDLE_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <string_view>
@@ -28,11 +30,16 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/defer/task.h"
+#include "fio/sock/socket.h"
 
 namespace fio {
 
 // A task for a connection; captures of up to 40 bytes cost no allocation.
 using ConnectionTask = MoveOnlyFunction<void(Connection*), 40>;
+
+// What is called with a connection that was handed over; captures of up to 32
+// bytes cost no allocation.
+using OpenCallback = MoveOnlyFunction<void(Connection&), 32>;
 
 class LoopHandle {
  public:
@@ -48,8 +55,30 @@ class LoopHandle {
   // protocol.
   void Post(ConnectionId id, ConnectionTask task) const;
 
-  // The RunOnce() under way, or else the next one, waits no longer.
+  // The RunOnce() under way, or else the next one, waits no longer. Also from a
+  // signal handler.
   void Wake() const;
+
+  // Hands a connected, non-blocking socket to the loop, which adopts it and
+  // calls `on_open` on its thread, as Loop::Adopt() does. If that fails, or the
+  // loop stops or goes before, the socket is closed and `on_open` not called.
+  // False if it is closed already: the loop has gone, or `on_open` is null.
+  bool Adopt(Socket socket, OpenCallback on_open) const;
+
+  // How many connections the loop has, and those that were handed to it and
+  // wait to be adopted. Exact, as long as nobody changes it meanwhile; 0 once
+  // the loop has gone.
+  size_t connection_count() const;
+
+  // Whether the loop has that connection: from before its on_open to after its
+  // OnClose(). It may have ended when this returns.
+  bool Has(ConnectionId id) const;
+
+  // Whether the loop has gone; it does not come back.
+  bool expired() const;
+
+  // Whether both are of the same loop, or of none.
+  friend bool operator==(const LoopHandle&, const LoopHandle&) = default;
 
   // As those of Connection.
   void Write(ConnectionId id, std::string_view bytes) const;
@@ -70,6 +99,7 @@ class LoopHandle {
 
  private:
   friend class Loop;
+  class AdoptSocket;
   class RunWithConnection;
 
   explicit LoopHandle(std::shared_ptr<loop_internal::Mailbox> mailbox)

@@ -1,5 +1,7 @@
 #include "fio/core/loop/loop_handle.h"
 
+#include <unistd.h>
+
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -7,6 +9,7 @@
 #include <latch>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <utility>
@@ -19,6 +22,7 @@
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
@@ -29,6 +33,7 @@
 #include "fio/defer/task.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
+#include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -243,7 +248,210 @@ TEST_F(LoopHandleTest, ALockDoesNotChangeTheOrder) {
   EXPECT_EQ(ReadAvailable(pair_.far), "56");
 }
 
+// --- Sockets ---
+
+// A loop like that of the fixture.
+std::unique_ptr<Loop> NewLoop(const testing::ManualClock& clock) {
+  absl::StatusOr<std::unique_ptr<Loop>> loop =
+      Loop::Create({.clock = &clock, .poller = kPoller});
+  EXPECT_TRUE(loop.ok()) << loop.status();
+  return *std::move(loop);
+}
+
+TEST_F(LoopHandleTest, AdoptsWhatItIsHanded) {
+  const LoopHandle handle = loop_->handle();
+  std::thread::id opened_on;
+  ASSERT_TRUE(handle.Adopt(std::move(pair_.near), [&](Connection& connection) {
+    opened_on = std::this_thread::get_id();
+    connection.Attach(std::make_unique<Recorder>(record_));
+    connection.Write("hello");
+  }));
+  EXPECT_EQ(handle.connection_count(), 1u);
+  EXPECT_EQ(loop_->connection_count(), 0u);
+  Turn();
+  EXPECT_EQ(opened_on, std::this_thread::get_id());
+  EXPECT_EQ(handle.connection_count(), 1u);
+  EXPECT_EQ(loop_->connection_count(), 1u);
+  EXPECT_EQ(ReadAvailable(pair_.far), "hello");
+  pair_.far.Close();
+  Turn(3);
+  EXPECT_EQ(handle.connection_count(), 0u);
+  EXPECT_EQ(record_.Count("close"), 1);
+}
+
+TEST_F(LoopHandleTest, WhatNobodyAdoptsIsClosed) {
+  const auto never = [](Connection&) { ADD_FAILURE(); };
+  const LoopHandle handle = loop_->handle();
+  // Without a callback.
+  EXPECT_FALSE(handle.Adopt(std::move(pair_.near), nullptr));
+  EXPECT_EQ(ReadToEnd(pair_.far), "");
+  EXPECT_EQ(handle.connection_count(), 0u);
+  // Without a socket.
+  EXPECT_TRUE(handle.Adopt(Socket(), never));
+  Turn();
+  EXPECT_EQ(handle.connection_count(), 0u);
+  // The loop stops, then goes before it has adopted, then has gone.
+  LoopbackPair stops = LoopbackPair::Unix();
+  loop_->Stop();
+  EXPECT_TRUE(handle.Adopt(std::move(stops.near), never));
+  Turn();
+  EXPECT_EQ(ReadToEnd(stops.far), "");
+  EXPECT_EQ(handle.connection_count(), 0u);
+  LoopbackPair goes = LoopbackPair::Unix();
+  EXPECT_TRUE(handle.Adopt(std::move(goes.near), never));
+  EXPECT_EQ(handle.connection_count(), 1u);
+  EXPECT_FALSE(handle.expired());
+  loop_ = nullptr;
+  EXPECT_TRUE(handle.expired());
+  EXPECT_EQ(ReadToEnd(goes.far), "");
+  EXPECT_EQ(handle.connection_count(), 0u);
+  LoopbackPair gone = LoopbackPair::Unix();
+  EXPECT_FALSE(handle.Adopt(std::move(gone.near), never));
+  EXPECT_EQ(ReadToEnd(gone.far), "");
+  EXPECT_EQ(handle.connection_count(), 0u);
+  // Of no loop.
+  const LoopHandle none;
+  LoopbackPair nobody = LoopbackPair::Unix();
+  EXPECT_FALSE(none.Adopt(std::move(nobody.near), never));
+  EXPECT_EQ(ReadToEnd(nobody.far), "");
+  EXPECT_EQ(none.connection_count(), 0u);
+  EXPECT_TRUE(none.expired());
+}
+
+TEST_F(LoopHandleTest, CountsWhateverWayAConnectionEnds) {
+  const LoopHandle handle = loop_->handle();
+  std::vector<LoopbackPair> pairs;
+  std::vector<ConnectionId> ids;
+  for (int i = 0; i < 5; ++i) {
+    pairs.push_back(LoopbackPair::Unix());
+    ids.push_back(Adopt(pairs.back().near, NewRecord()).id());
+  }
+  EXPECT_EQ(handle.connection_count(), 5u);
+  loop_->Find(ids[0])->Close();
+  loop_->Find(ids[1])->Abort();
+  std::optional<Socket> released;
+  loop_->Find(ids[2])->Release(
+      [&](Socket socket) { released = std::move(socket); });
+  EXPECT_EQ(handle.connection_count(), 5u);
+  Turn(2);
+  EXPECT_EQ(handle.connection_count(), 2u);
+  // Closed by somebody else: its number comes again.
+  const int stolen = ids[3].fd();
+  Adopt(*released, NewRecord());
+  LoopbackPair again = LoopbackPair::Unix();
+  ASSERT_EQ(dup2(again.near.fd(), stolen), stolen);
+  Socket same_number{UniqueFd(stolen)};
+  Adopt(same_number, NewRecord());
+  EXPECT_EQ(handle.connection_count(), loop_->connection_count());
+  Turn(2);
+  EXPECT_EQ(handle.connection_count(), loop_->connection_count());
+  loop_ = nullptr;
+  EXPECT_EQ(handle.connection_count(), 0u);
+}
+
+TEST_F(LoopHandleTest, EqualsThoseOfTheSameLoop) {
+  const std::unique_ptr<Loop> other = NewLoop(clock_);
+  const LoopHandle copy = loop_->handle();
+  EXPECT_EQ(copy, loop_->handle());
+  EXPECT_NE(copy, other->handle());
+  EXPECT_NE(copy, LoopHandle());
+  EXPECT_EQ(LoopHandle(), LoopHandle());
+}
+
+// --- Ids of several loops ---
+
+TEST_F(LoopHandleTest, HasTellsWhoseConnectionItIs) {
+  const std::unique_ptr<Loop> other = NewLoop(clock_);
+  const ConnectionId id = Adopt(pair_.near, record_).id();
+  EXPECT_TRUE(loop_->handle().Has(id));
+  EXPECT_FALSE(other->handle().Has(id));
+  EXPECT_FALSE(loop_->handle().Has(ConnectionId()));
+  EXPECT_FALSE(LoopHandle().Has(id));
+  bool in_on_close = false;
+  record_.on_close = [&](Connection&) {
+    in_on_close = loop_->handle().Has(id);
+  };
+  loop_->Find(id)->Abort();
+  Turn();
+  EXPECT_TRUE(in_on_close);
+  EXPECT_FALSE(loop_->handle().Has(id));
+  const LoopHandle handle = loop_->handle();
+  loop_ = nullptr;
+  EXPECT_FALSE(handle.Has(id));
+}
+
+// One number goes from loop to loop; an id of before is nobody's.
+TEST_F(LoopHandleTest, AnIdOfOneLoopIsNoIdOfAnother) {
+  const std::unique_ptr<Loop> other = NewLoop(clock_);
+  Loop* const loops[] = {loop_.get(), other.get()};
+  std::vector<ConnectionId> stale;
+  std::set<uint32_t> generations;
+  UniqueFd fd = pair_.near.Release();
+  const int number = fd.get();
+  for (int i = 0; i < 20; ++i) {
+    Loop& loop = *loops[i % 2];
+    std::optional<Socket> released;
+    const absl::StatusOr<ConnectionId> id =
+        loop.Adopt(Socket(std::move(fd)), [this](Connection& connection) {
+          connection.Attach(std::make_unique<Recorder>(record_));
+        });
+    ASSERT_TRUE(id.ok()) << id.status();
+    EXPECT_EQ(id->fd(), number);
+    EXPECT_TRUE(generations.insert(id->generation()).second);
+    for (const ConnectionId old : stale) {
+      for (Loop* const each : loops) {
+        EXPECT_EQ(each->Find(old), nullptr);
+        EXPECT_FALSE(each->handle().Has(old));
+        each->handle().Abort(old);
+      }
+    }
+    for (Loop* const each : loops) {
+      EXPECT_EQ(each->handle().Has(*id), each == &loop);
+      EXPECT_EQ(each->Find(*id) != nullptr, each == &loop);
+      ASSERT_TRUE(each->RunOnce(MonotonicTime::InfinitePast()).ok());
+    }
+    ASSERT_NE(loop.Find(*id), nullptr);
+    loop.Find(*id)->Release(
+        [&](Socket socket) { released = std::move(socket); });
+    ASSERT_TRUE(loop.RunOnce(MonotonicTime::InfinitePast()).ok());
+    ASSERT_TRUE(released.has_value());
+    fd = released->Release();
+    stale.push_back(*id);
+  }
+}
+
 // --- Threads ---
+
+TEST_F(LoopHandleTest, FourThreadsHandOverAndCountExactly) {
+  constexpr int kEach = 50;
+  const LoopHandle handle = loop_->handle();
+  std::vector<std::vector<Socket>> far(kThreads);
+  std::atomic<int> opened = 0;
+  std::atomic<int> running = kThreads;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t) {
+    threads.emplace_back([&, t, handle] {
+      for (int i = 0; i < kEach; ++i) {
+        LoopbackPair pair = LoopbackPair::Unix();
+        far[static_cast<size_t>(t)].push_back(std::move(pair.far));
+        EXPECT_TRUE(
+            handle.Adopt(std::move(pair.near), [&](Connection& connection) {
+              ++opened;
+              if (opened % 2 == 0) connection.Abort();
+            }));
+        EXPECT_LE(handle.connection_count(), size_t{kThreads * kEach});
+        handle.Has(ConnectionId(3, static_cast<uint32_t>(i)));
+      }
+      --running;
+    });
+  }
+  while (running > 0) Turn();
+  for (std::thread& thread : threads) thread.join();
+  Turn(2);
+  EXPECT_EQ(opened, kThreads * kEach);
+  EXPECT_EQ(handle.connection_count(), size_t{kThreads * kEach / 2});
+  EXPECT_EQ(loop_->connection_count(), size_t{kThreads * kEach / 2});
+}
 
 TEST_F(LoopHandleTest, FourThreadsUseIt) {
   constexpr int kRounds = 500;

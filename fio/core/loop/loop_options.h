@@ -26,9 +26,9 @@ struct LoopOptions {
   // What a connection may read in one OnData(); then others have their turn.
   size_t read_budget_bytes = size_t{256} << 10;
 
-  // How long a turn may go on with tasks, and as long again with connections,
-  // before the rest waits for the next one; to the granularity of
-  // Clock::CoarseNow(), and to one callback.
+  // How long a turn may go on accepting, as long again with tasks, and as long
+  // again with connections, before the rest waits for the next one; to the
+  // granularity of Clock::CoarseNow(), and to one callback.
   absl::Duration turn_budget = absl::Milliseconds(10);
 
   // What a connection may have queued to write: above the high mark it stops
@@ -38,6 +38,11 @@ struct LoopOptions {
   // How long a closing connection may take to get rid of what is queued, and
   // how long a closed one waits for who has locked its protocol.
   absl::Duration close_timeout = absl::Seconds(8);
+
+  // While the loop stops, a connection that has sent all that it had waits this
+  // long for the peer to close: what the peer sends before it notices the end
+  // would else be answered with a reset.
+  absl::Duration stop_linger = absl::ZeroDuration();
 
   // How long a connection may be without a protocol.
   absl::Duration attach_timeout = absl::Seconds(10);

@@ -334,6 +334,57 @@ TEST_F(Timeout, ProgressDoesNotExtendTheCloseTimeout) {
   EXPECT_EQ(record_.reason.error, ETIMEDOUT);
 }
 
+// --- While the loop stops ---
+
+class Linger : public LoopFixture {
+ protected:
+  Linger()
+      : LoopFixture(
+            {.poller = kPoller, .stop_linger = absl::Milliseconds(500)}) {
+    Adopt(pair_.near, record_).Write("last");
+    Turn();
+    loop_->Stop();
+    Turn(3);
+  }
+
+  Record& record_ = NewRecord();
+  LoopbackPair pair_ = LoopbackPair::Tcp();
+};
+
+// A request that crosses the stop is not answered with a reset.
+TEST_F(Linger, ThePeerMaySendUntilItNoticesTheEnd) {
+  EXPECT_EQ(record_.Count("close"), 0);
+  ASSERT_TRUE(pair_.far.Write("a request").ok());
+  ASSERT_TRUE(pair_.far.Flush().ok());
+  Turn(3);
+  EXPECT_EQ(record_.Count("data"), 0);
+  EXPECT_EQ(ReadAvailable(pair_.far), "last");
+  char byte;
+  const IoResult end = pair_.far.Read(absl::MakeSpan(&byte, 1));
+  EXPECT_EQ(end.error, 0);
+  EXPECT_EQ(end.bytes, 0);
+  pair_.far.Close();
+  Turn(3);
+  EXPECT_EQ(record_.Count("close"), 1);
+  EXPECT_EQ(record_.reason.error, 0);
+  EXPECT_TRUE(loop_->stopped());
+}
+
+TEST_F(Linger, ItIsBounded) {
+  Advance(absl::Milliseconds(500) - kInstant);
+  EXPECT_EQ(record_.Count("close"), 0);
+  Advance(kInstant);
+  EXPECT_EQ(record_.Count("close"), 1);
+  EXPECT_EQ(record_.reason.error, 0);
+  EXPECT_TRUE(loop_->stopped());
+}
+
+TEST_F(Linger, AStopWithoutGraceCutsItOff) {
+  loop_->Stop(absl::ZeroDuration());
+  Turn(3);
+  EXPECT_TRUE(loop_->stopped());
+}
+
 // --- Many, in memory ---
 
 // Each of very many is told at its time: at most one tick late, never early.

@@ -3,6 +3,7 @@
 #ifndef FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 #define FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 
+#include <deque>
 #include <optional>
 #include <vector>
 
@@ -20,8 +21,9 @@ struct Connection::Extra {
   std::optional<Watermarks> watermarks;
   ConnectionId partner;  // See LinkWith().
   ConnectionGroup* group = nullptr;
-  MoveOnlyFunction<void(Socket)> release;     // Who gets the socket.
-  std::vector<ConnectionTask> waiting_tasks;  // For the protocol's lock.
+  MoveOnlyFunction<void(Socket)> release;    // Who gets the socket.
+  std::deque<ConnectionTask> waiting_tasks;  // For the protocol's lock.
+  std::vector<OnGone> gone;                  // Who is told of the end.
 };
 
 }  // namespace fio

@@ -5,6 +5,7 @@
 #define FIO_CORE_LOOP_INTERNAL_MAILBOX_H_
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <utility>
 
@@ -36,7 +37,8 @@ struct Mailbox {
   Waker waker;
   std::atomic<uint64_t> wakes_sent{0};
   std::atomic<bool> wake_asked{false};
-  TaskQueue tasks;  // Closed once the loop has gone.
+  std::atomic<size_t> connection_count{0};  // And those handed over.
+  TaskQueue tasks;                          // Closed once the loop has gone.
   ConnectionTable connections;
 };
 

@@ -30,6 +30,11 @@ class TurnClock {
   // Whether its time was up when the last callback ended.
   bool IsUp() const { return Since(began_) > budget_ns_; }
 
+  // Whether it is up now, inside a callback that goes on and on.
+  bool IsUpNow() const {
+    return clock_.CoarseNow().nanoseconds() - began_.nanoseconds() > budget_ns_;
+  }
+
   // A callback has ended, of a protocol or, if it is null, of something else.
   // True if it has stalled the loop.
   bool CallbackEnded(const Protocol* protocol) {
