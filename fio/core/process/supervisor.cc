@@ -1,0 +1,421 @@
+#include "fio/core/process/supervisor.h"
+
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/log/absl_log.h"
+#include "absl/memory/memory.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/string_view.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
+#include "fio/core/poller/child_watch.h"
+#include "fio/core/process/lifecycle.h"
+#include "fio/core/process/worker_end.h"
+
+namespace fio {
+namespace {
+
+struct SocketPair {
+  UniqueFd root;
+  UniqueFd worker;
+};
+
+absl::StatusOr<SocketPair> OpenSocketPair(absl::string_view purpose) {
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+    return absl::ErrnoToStatus(errno, absl::StrCat("socketpair ", purpose));
+  }
+  return SocketPair{.root = UniqueFd(ends[0]), .worker = UniqueFd(ends[1])};
+}
+
+absl::Status Check(const SupervisorOptions& options) {
+  if (options.workers < 1) {
+    return absl::InvalidArgumentError(absl::StrCat(
+        "SupervisorOptions::workers: ", options.workers, " is less than 1"));
+  }
+  const std::pair<absl::string_view, absl::Duration> spans[] = {
+      {"first_delay", options.first_delay},
+      {"max_delay", options.max_delay},
+      {"min_lifetime", options.min_lifetime},
+      {"stop_timeout", options.stop_timeout},
+      {"cut_off_timeout", options.cut_off_timeout},
+  };
+  for (const auto& [name, span] : spans) {
+    if (span >= absl::ZeroDuration()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("SupervisorOptions::", name, ": ",
+                     absl::FormatDuration(span), " is negative"));
+  }
+  return absl::OkStatus();
+}
+
+// Whether it may be killed: a pid that somebody else has reaped may be that of
+// another process by now.
+bool IsOurChild(pid_t pid) {
+  siginfo_t info;
+  return waitid(P_PID, static_cast<id_t>(pid), &info,
+                WEXITED | WNOHANG | WNOWAIT) == 0;
+}
+
+void Reap(pid_t pid) {
+  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
+}
+
+std::string Describe(int status) {
+  if (WIFSIGNALED(status)) return absl::StrCat("signal ", WTERMSIG(status));
+  return absl::StrCat("exit code ", WEXITSTATUS(status));
+}
+
+}  // namespace
+
+absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(
+    SupervisorOptions options, Lifecycle& lifecycle) {
+  absl::Status checked = Check(options);
+  if (!checked.ok()) return checked;
+  absl::StatusOr<SocketPair> reports = OpenSocketPair("of workers");
+  if (!reports.ok()) return reports.status();
+  absl::StatusOr<std::unique_ptr<ChildWatch>> children = ChildWatch::Create();
+  if (!children.ok()) return children.status();
+  return absl::WrapUnique(
+      new Supervisor(std::move(options), lifecycle, *std::move(children),
+                     std::move(reports->root), std::move(reports->worker)));
+}
+
+Supervisor::Supervisor(SupervisorOptions options, Lifecycle& lifecycle,
+                       std::unique_ptr<ChildWatch> children, UniqueFd reports,
+                       UniqueFd worker_reports)
+    : options_(std::move(options)),
+      lifecycle_(lifecycle),
+      root_(getpid()),
+      children_(std::move(children)),
+      reports_(std::move(reports)),
+      worker_reports_(std::move(worker_reports)),
+      fds_({children_->fd(), reports_.get()}),
+      places_(static_cast<size_t>(options_.workers)) {}
+
+Supervisor::~Supervisor() {
+  if (!in_root()) return;
+  const std::vector<pid_t> left = pids();
+  for (const pid_t pid : left) {
+    if (IsOurChild(pid)) kill(pid, SIGKILL);
+  }
+  for (const pid_t pid : left) Reap(pid);
+}
+
+absl::Span<const int> Supervisor::fds() const {
+  if (children_ == nullptr) return {};
+  return fds_;
+}
+
+MonotonicTime Supervisor::next_deadline() const {
+  MonotonicTime next = MonotonicTime::InfiniteFuture();
+  const auto include = [&](const Worker& worker, StopLevel level) {
+    next = std::min(next, worker.told < level ? MonotonicTime::InfinitePast()
+                                              : worker.kill_at);
+  };
+  const Place* const restarted = RestartedPlace();
+  for (const Place& place : places_) {
+    if (WantsWorker(place, restarted)) next = std::min(next, place.not_before);
+    if (HasStaleReplacement(place)) next = MonotonicTime::InfinitePast();
+    for (const Worker& worker : place.workers) include(worker, stop_);
+  }
+  for (const Worker& worker : leaving_) {
+    include(worker, std::max(stop_, StopLevel::kGraceful));
+  }
+  return next;
+}
+
+absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Advance(
+    MonotonicTime now) {
+  if (!in_root()) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("this Supervisor belongs to process ", root_));
+  }
+  // Reports after ends: who has ended has reported before.
+  std::vector<ChildExit> exits;
+  while (std::optional<ChildExit> exit = children_->Next()) {
+    exits.push_back(*exit);
+  }
+  HearReports(now);
+  for (const ChildExit& exit : exits) OnExit(exit, now);
+  ReplaceWorkers();
+  AskToStop(now);
+  return ForkWorkers(now);
+}
+
+void Supervisor::Restart() { ++restarts_; }
+
+void Supervisor::Stop(StopLevel level) { stop_ = std::max(stop_, level); }
+
+bool Supervisor::finished() const {
+  return stop_ != StopLevel::kNone && pids().empty();
+}
+
+bool Supervisor::all_ready() const {
+  return std::all_of(places_.begin(), places_.end(), [](const Place& place) {
+    return !place.workers.empty() && place.workers.front().ready_at.has_value();
+  });
+}
+
+bool Supervisor::restarting() const { return RestartedPlace() != nullptr; }
+
+std::vector<pid_t> Supervisor::pids() const {
+  std::vector<pid_t> pids;
+  for (const Place& place : places_) {
+    for (const Worker& worker : place.workers) pids.push_back(worker.pid);
+  }
+  for (const Worker& worker : leaving_) pids.push_back(worker.pid);
+  return pids;
+}
+
+bool Supervisor::in_root() const { return getpid() == root_; }
+
+bool Supervisor::IsOutdated(const Worker& worker) const {
+  return worker.restarts < restarts_;
+}
+
+bool Supervisor::HasStaleReplacement(const Place& place) const {
+  return stop_ == StopLevel::kNone && place.workers.size() > 1 &&
+         IsOutdated(place.workers.back());
+}
+
+const Supervisor::Place* Supervisor::RestartedPlace() const {
+  if (stop_ != StopLevel::kNone) return nullptr;
+  const Place* first = nullptr;
+  bool outdated = false;
+  for (const Place& place : places_) {
+    const Worker* const worker =
+        place.workers.empty() ? nullptr : &place.workers.front();
+    const bool is_outdated = worker != nullptr && IsOutdated(*worker);
+    const bool is_done =
+        worker != nullptr && !is_outdated && worker->ready_at.has_value();
+    outdated |= is_outdated;
+    if (first == nullptr && !is_done) first = &place;
+  }
+  return outdated ? first : nullptr;
+}
+
+bool Supervisor::WantsWorker(const Place& place, const Place* restarted) const {
+  if (stop_ != StopLevel::kNone) return false;
+  if (place.workers.empty()) return true;
+  return &place == restarted && place.workers.size() == 1 &&
+         IsOutdated(place.workers.front());
+}
+
+void Supervisor::HearReports(MonotonicTime now) {
+  for (;;) {
+    uint64_t ids[64];
+    const ssize_t got =
+        Sys().recv(reports_.get(), ids, sizeof(ids), MSG_DONTWAIT);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) return;
+    const size_t count = static_cast<size_t>(got) / sizeof(ids[0]);
+    for (size_t i = 0; i < count; ++i) {
+      for (Place& place : places_) {
+        for (Worker& worker : place.workers) {
+          if (worker.id == ids[i]) worker.ready_at = now;
+        }
+      }
+    }
+  }
+}
+
+void Supervisor::OnExit(const ChildExit& exit, MonotonicTime now) {
+  const auto take_from =
+      [&](std::vector<Worker>& workers) -> std::optional<Worker> {
+    const auto it = std::find_if(
+        workers.begin(), workers.end(),
+        [&](const Worker& worker) { return worker.pid == exit.pid; });
+    if (it == workers.end()) return std::nullopt;
+    Worker taken = std::move(*it);
+    workers.erase(it);
+    return taken;
+  };
+  std::optional<Worker> ended = take_from(leaving_);
+  for (Place& place : places_) {
+    if (ended.has_value()) break;
+    ended = take_from(place.workers);
+    if (!ended.has_value()) continue;
+    if (ended->ready_at.has_value() &&
+        now - *ended->ready_at >= options_.min_lifetime) {
+      place.delay = absl::ZeroDuration();
+      place.not_before = now;
+    } else {
+      Delay(place, now);
+    }
+  }
+  if (!ended.has_value() || stop_ != StopLevel::kNone ||
+      ended->told == StopLevel::kKill || exit.status.value_or(0) == 0) {
+    return;
+  }
+  ++stats_.crashed;
+  ABSL_LOG(ERROR) << "worker " << ended->place << " (process " << ended->pid
+                  << ") crashed: " << Describe(*exit.status);
+  if (!options_.respawn) Stop(StopLevel::kGraceful);
+  lifecycle_.Force(LifecycleEvent::kOnChildCrash);
+}
+
+void Supervisor::Delay(Place& place, MonotonicTime now) const {
+  place.delay = std::min(options_.max_delay, place.delay == absl::ZeroDuration()
+                                                 ? options_.first_delay
+                                                 : 2 * place.delay);
+  place.not_before = now + place.delay;
+}
+
+void Supervisor::ReplaceWorkers() {
+  for (Place& place : places_) {
+    if (place.workers.size() > 1 && place.workers.back().ready_at.has_value()) {
+      leaving_.push_back(std::move(place.workers.front()));
+      place.workers.erase(place.workers.begin());
+    }
+    if (HasStaleReplacement(place)) {
+      leaving_.push_back(std::move(place.workers.back()));
+      place.workers.pop_back();
+    }
+  }
+}
+
+absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::ForkWorkers(
+    MonotonicTime now) {
+  const Place* const restarted = RestartedPlace();
+  for (Place& place : places_) {
+    if (!WantsWorker(place, restarted) || now < place.not_before) continue;
+    absl::StatusOr<std::unique_ptr<WorkerEnd>> worker = Fork(place, now);
+    if (worker.ok()) {
+      if (*worker != nullptr) return worker;
+      continue;
+    }
+    const bool starts =
+        std::any_of(places_.begin(), places_.end(),
+                    [](const Place& each) { return !each.had_worker; });
+    if (starts) return worker;
+    ++stats_.failed_forks;
+    Delay(place, now);
+    ABSL_LOG(ERROR) << worker.status().message() << "; again in "
+                    << absl::FormatDuration(place.delay);
+  }
+  return nullptr;
+}
+
+absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
+                                                            MonotonicTime now) {
+  const int index = static_cast<int>(&place - places_.data());
+  absl::StatusOr<SocketPair> channel =
+      OpenSocketPair(absl::StrCat("worker ", index));
+  if (!channel.ok()) return channel.status();
+  lifecycle_.Force(LifecycleEvent::kBeforeFork);
+  if (stop_ != StopLevel::kNone) {  // A callback's doing.
+    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    return nullptr;
+  }
+  const uint64_t id = ++last_id_;
+  if (options_.prepare_fork) options_.prepare_fork();
+  const pid_t pid = fork();
+  if (pid == 0) {
+    channel->root.Reset();
+    return BecomeWorker(index, id, std::move(channel->worker));
+  }
+  if (options_.forked_in_root) options_.forked_in_root();
+  if (pid < 0) {
+    absl::Status failed =
+        absl::ErrnoToStatus(errno, absl::StrCat("fork worker ", index));
+    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    return failed;
+  }
+  absl::Status watched = children_->Add(pid);
+  if (!watched.ok() && !absl::IsNotFound(watched)) {
+    kill(pid, SIGKILL);
+    Reap(pid);
+    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    return watched;
+  }
+  ++stats_.forked;
+  if (place.had_worker && place.workers.empty()) ++stats_.respawned;
+  place.had_worker = true;
+  if (watched.ok()) {
+    place.workers.push_back({.id = id,
+                             .pid = pid,
+                             .place = index,
+                             .restarts = restarts_,
+                             .channel = std::move(channel->root)});
+  } else {  // It has ended, and somebody else has reaped it.
+    Delay(place, now);
+  }
+  channel->worker.Reset();
+  lifecycle_.Force(LifecycleEvent::kAfterFork);
+  lifecycle_.Force(LifecycleEvent::kInMaster);
+  return nullptr;
+}
+
+std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(int place, uint64_t id,
+                                                    UniqueFd channel) {
+  // With the root's ends of the channels open here, its death would not end
+  // them.
+  places_.clear();
+  leaving_.clear();
+  reports_.Reset();
+  children_ = nullptr;
+  auto worker = absl::WrapUnique(new WorkerEnd(
+      place, root_, id, std::move(channel), std::move(worker_reports_)));
+  if (options_.entered_child) options_.entered_child(place);
+  lifecycle_.Force(LifecycleEvent::kAfterFork);
+  lifecycle_.Force(LifecycleEvent::kInChild);
+  return worker;
+}
+
+void Supervisor::AskToStop(MonotonicTime now) {
+  for (Place& place : places_) {
+    for (Worker& worker : place.workers) Ask(worker, stop_, now);
+  }
+  for (Worker& worker : leaving_) {
+    Ask(worker, std::max(stop_, StopLevel::kGraceful), now);
+  }
+}
+
+void Supervisor::Ask(Worker& worker, StopLevel level, MonotonicTime now) {
+  if (worker.told < level && level != StopLevel::kKill) {
+    const absl::Duration timeout = level == StopLevel::kCutOff
+                                       ? options_.cut_off_timeout
+                                       : options_.stop_timeout;
+    worker.kill_at = std::min(worker.kill_at, now + timeout);
+    const auto byte = static_cast<uint8_t>(level);
+    // Fails only if the worker reads no more; then it is killed in time.
+    while (Sys().send(worker.channel.get(), &byte, sizeof(byte),
+                      MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
+           errno == EINTR) {
+      continue;
+    }
+  }
+  const bool kill_now = level == StopLevel::kKill || now >= worker.kill_at;
+  if (kill_now && worker.told < StopLevel::kKill) Kill(worker);
+  worker.told = std::max(worker.told, level);
+}
+
+void Supervisor::Kill(Worker& worker) {
+  worker.told = StopLevel::kKill;
+  worker.kill_at = MonotonicTime::InfiniteFuture();
+  if (!IsOurChild(worker.pid)) return;
+  kill(worker.pid, SIGKILL);
+  ++stats_.killed;
+}
+
+}  // namespace fio
