@@ -1,60 +1,68 @@
-// A Reactor is what a process runs: listeners, the loop that serves their
-// connections, signals, and an orderly end.
+// A Reactor is what a program runs: listeners and connectors, the loops that
+// serve their connections, each on a thread of its own, in one process or in
+// several workers; signals, and an orderly end.
 //
-//   fio::Reactor reactor({.threads = 1, .workers = 1});
+//   fio::Reactor reactor({.threads = 4, .workers = 2});
 //   auto listener = reactor.Listen("tcp://0.0.0.0:3000", {.on_open = ...});
 //   if (!listener.ok()) return fio::ExitWith(listener.status());
 //   return fio::ExitWith(reactor.Run());  // Until SIGINT or SIGTERM.
 //
+// What is set up before Run() is so in every process. Workers are forked by
+// Run() before it has started any thread; they end inside of it by exit(3).
+// Workers that are forked later, since others ended, get a copy of the root as
+// it is then; what the root's loop had at that time (tasks, timers,
+// connections) is dropped in them and goes on in the root.
+//
 // It is an object like any other: several may live in a process. Those that
 // handle signals all hear each.
 //
-// Thread safety: Stop() and Post() from any thread; everything else from the
-// thread that calls Run().
+// Thread safety: any thread where it says so; everything else from the thread
+// that calls Run(), which runs the main loop, and before Run().
 
 #ifndef FIO_CORE_REACTOR_H_
 #define FIO_CORE_REACTOR_H_
 
+#include <sys/types.h>
+
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string_view>
+#include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "fio/base/concurrency.h"
+#include "fio/core/connector.h"
 #include "fio/core/listener.h"
+#include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
-#include "fio/core/poller/signal_watch.h"
-#include "fio/defer/task_queue.h"
-#include "fio/sock/listen_defaults.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/core/process/lifecycle.h"
+#include "fio/core/reactor_options.h"
+#include "fio/core/resolver.h"
+#include "fio/core/timer/timer_wheel.h"
+#include "fio/defer/task.h"
 #include "fio/sock/socket_address.h"
 
 namespace fio {
 
-struct ReactorOptions {
-  // Loops, each on a thread of its own. This version runs one.
-  int threads = 1;
-  // Processes that serve. This version runs one, the calling process.
-  int workers = 1;
-
-  // While Run() is running, SIGINT and SIGTERM stop it gracefully; a second one
-  // cuts off what is still open.
-  bool handle_signals = true;
-
-  // Run() raises the process's limit of descriptors to this, or to the hard
-  // limit if that is less.
-  size_t max_descriptors = 131'072;
-
-  LoopOptions loop = {};
-};
-
-// Names a listener of one reactor. Never reused.
+// Name a listener and a connector of one reactor. Never reused.
 enum class ListenerId : uint64_t { kNone = 0 };
+enum class ConnectorId : uint64_t { kNone = 0 };
 
 class Reactor {
  public:
+  // A repeated timer, as TimerWheel::Repeated. Copied into each process.
+  struct Timer {
+    std::function<TimerWheel::Next()> callback;
+    absl::Duration interval;
+    int64_t repetitions = -1;  // n > 0 n times, 0 once, n < 0 without end.
+    std::function<void()> on_finish = nullptr;
+  };
+
   // What is wrong with `options`, or with the system, Listen() and Run() tell.
   explicit Reactor(ReactorOptions options = {});
   Reactor(const Reactor&) = delete;
@@ -62,47 +70,135 @@ class Reactor {
   // Closes what is open, at once. REQUIRES: Run() is not running.
   ~Reactor();
 
+  // --- Running ---
+
+  // Serves until it is stopped, then closes the listeners, lets connections end
+  // (Protocol::OnShutdown()) and returns. May be called again: Lifecycle
+  // callbacks are still there, listeners, connectors and timers are not. In a
+  // worker it does not return. Errors: those of the constructor; of system
+  // calls, by their errno.
+  absl::Status Run();
+
+  // Ends Run(): what is open after `grace`, or
+  // ReactorOptions::shutdown_timeout, is cut off as by Connection::Abort(). A
+  // later call can only shorten the grace. In the root it ends all workers; in
+  // a worker that one, which is replaced. Inside of kPreStart it cancels the
+  // start; while Run() is not running it does nothing. Any thread, and signal
+  // handlers.
+  void Stop(absl::Duration grace = absl::InfiniteDuration());
+
+  // Replaces the workers one by one, each when its successor is ready, so that
+  // nobody is refused meanwhile; see Supervisor::Restart(). In a worker:
+  // Stop(). In a single process it is logged and ignored. Any thread, and
+  // signal handlers.
+  void Restart();
+
+  // The callbacks for what happens to the process. Any thread.
+  Lifecycle& lifecycle();
+
+  // --- Listening ---
+
   // Listens from now on; connections wait in the kernel until Run() accepts
   // them. What `url` leaves out is filled in as by ListenDefaults, so the empty
-  // one is tcp://0.0.0.0:3000. May block to resolve a name. Errors: as
-  // Listener::Create(); those of the constructor; kInvalidArgument for a bad
-  // url.
+  // one is tcp://0.0.0.0:3000. May block to resolve a name.
+  //
+  // While Run() is running it is this process that listens; in a root of
+  // workers the listener must then be `master_only`.
+  //
+  // Errors: those of the constructor; kInvalidArgument for a bad url, without
+  // an on_open, or for datagrams; kFailedPrecondition in a root, as above;
+  // those of Resolve() and ListenSocket::Listen(). on_finish has then been
+  // called, or is by a task if it was a loop that could not accept.
   absl::StatusOr<ListenerId> Listen(std::string_view url,
                                     ListenOptions options);
 
   // Where a listener listens, with the real port. Errors: kNotFound.
   absl::StatusOr<SocketAddress> ListenAddress(ListenerId id) const;
 
-  // Accepts no more on that listener; its connections stay. Errors: kNotFound.
+  // Accepts no more for a while, in this process: who connects waits in the
+  // kernel. Errors: kNotFound.
+  absl::Status PauseListener(ListenerId id);
+  absl::Status ResumeListener(ListenerId id);
+
+  // Accepts no more on that listener, in this process; its connections stay.
+  // Errors: kNotFound.
   absl::Status CloseListener(ListenerId id);
 
-  // Serves until it is stopped, then closes the listeners, lets connections end
-  // (Protocol::OnShutdown()) and returns. May be called again. Errors: those of
-  // the constructor, of SignalWatch::Create() and of Loop::Run().
-  absl::Status Run();
+  // --- Connecting ---
 
-  // Ends Run() as a signal does: see Loop::Stop(). If Run() is not running, the
-  // next one ends at once. Any thread.
-  void Stop(absl::Duration grace = absl::InfiniteDuration());
+  // Connects, and connects again, as Connector does, on the main loop: before
+  // Run(), in each process that serves, when it starts; while it is running, in
+  // this process. Errors: as Connector::Create(); those of the constructor;
+  // kFailedPrecondition while Run() is running in a root, unless `master_only`.
+  // on_finish has then been called.
+  absl::StatusOr<ConnectorId> Connect(std::string_view url,
+                                      ConnectorOptions options);
 
-  // Runs `task` on the loop's thread while Run() is running; see Loop::Post().
-  // Any thread. REQUIRES: the constructor had no error.
+  // Connector::Cancel(), for connectors of this process. Errors: kNotFound if
+  // it is none of its, or has finished.
+  absl::Status CancelConnect(ConnectorId id);
+
+  // For Connectors of the user's own. REQUIRES: as they do.
+  Resolver& resolver();
+
+  // --- Tasks and timers ---
+
+  // Runs `task` on the main loop: before Run(), in each process when it starts,
+  // root and workers alike; while it is running, in this process. False if it
+  // is null.
+  bool Defer(std::function<void()> task);
+
+  // Likewise a timer; what is set up before Run() counts from its start.
+  // Errors: kInvalidArgument without a callback or for an interval that is not
+  // positive; on_finish has then been called.
+  absl::Status RunEvery(Timer timer);
+
+  // Runs `task` on the main loop of this process, once Run() is running; see
+  // Loop::Post(). Any thread.
   void Post(Task task);
 
-  // For timers and foreign descriptors. REQUIRES: the constructor had no error.
+  // Runs `task` with the connection, on whichever loop of this process has it;
+  // with null if none has. See LoopHandle. Any thread.
+  void Post(ConnectionId id, ConnectionTask task);
+
+  // The door of the loop that has the connection, or of the main one. Any
+  // thread.
+  LoopHandle HandleOf(ConnectionId id) const;
+  // Of this process's loops, the main one first. Any thread.
+  std::vector<LoopHandle> handles() const;
+
+  // The main loop. A worker has another than its root: ask anew. REQUIRES: the
+  // constructor had no error.
   Loop& loop();
 
+  // --- State, any thread ---
+
+  // How many processes serve: 0 unless Run() is running and not stopping.
+  int running_workers() const;
+  // Whether this process serves, or will; whether it is no worker of another.
+  // Of a single process both are true.
+  bool is_worker() const;
+  bool is_master() const;
+  // The process that called Run(), in its workers, too.
+  pid_t master_pid() const;
+  // Which worker this is, from 0; a replacement has the place of who it
+  // replaces.
+  int worker_place() const;
+
+  // What `threads` and `workers` came to.
+  const Concurrency& concurrency() const;
+  // What the kernel is asked with: "epoll" or another.
+  std::string_view engine() const;
+  // When the main loop last looked for events, in wall time; now, before.
+  absl::Time last_tick() const;
+  // How many descriptors the process may have open while Run() is running; 0
+  // otherwise.
+  size_t capacity() const;
+
  private:
-  absl::Status RunWithSignals();
-  void OnSignal(SignalWatch& signals);
+  class Impl;
 
-  const ReactorOptions options_;
-  const absl::StatusOr<std::unique_ptr<Loop>> loop_;
-
-  ListenDefaults listen_defaults_;
-  absl::flat_hash_map<ListenerId, std::unique_ptr<Listener>> listeners_;
-  uint64_t last_listener_ = 0;
-  int stop_signals_ = 0;  // Of this Run().
+  const std::unique_ptr<Impl> impl_;
 };
 
 }  // namespace fio

@@ -1,0 +1,247 @@
+#include "fio/core/internal/listen_set.h"
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/log/absl_log.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/types/span.h"
+#include "fio/core/internal/loop_group.h"
+#include "fio/core/listener.h"
+#include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/sock/listen_socket.h"
+#include "fio/sock/resolve.h"
+#include "fio/sock/socket_address.h"
+#include "fio/sock/url.h"
+
+namespace fio::core_internal {
+namespace {
+
+using Sockets = std::vector<std::shared_ptr<ListenSocket>>;
+
+absl::Status ListenError(const Url& url, const absl::Status& cause) {
+  return absl::Status(cause.code(), absl::StrCat("listen ", url.ToString(),
+                                                 ": ", cause.message()));
+}
+
+// The first must be the first there, unless the user shares the port with
+// others; those that follow join it.
+absl::StatusOr<Sockets> OpenSockets(absl::Span<const SocketAddress> addresses,
+                                    ListenSocketOptions options, size_t count) {
+  if (count > 1) {
+    options.exclusive = options.exclusive || !options.reuse_port;
+    options.reuse_port = true;
+  }
+  Sockets sockets;
+  absl::StatusOr<ListenSocket> socket = ListenOnAny(addresses, options);
+  options.exclusive = false;
+  for (;;) {
+    if (!socket.ok()) return socket.status();
+    sockets.push_back(std::make_shared<ListenSocket>(*std::move(socket)));
+    if (sockets.size() == count) return sockets;
+    socket = ListenSocket::Listen(sockets.front()->local_address(), options);
+  }
+}
+
+// One that somebody has opened for us, as an init system does.
+std::shared_ptr<ListenSocket> TakeInherited(
+    absl::Span<const SocketAddress> addresses,
+    std::vector<ListenSocket>& inherited) {
+  const auto found =
+      absl::c_find_if(inherited, [addresses](const ListenSocket& socket) {
+        return absl::c_linear_search(addresses, socket.local_address());
+      });
+  if (found == inherited.end()) return nullptr;
+  auto socket = std::make_shared<ListenSocket>(std::move(*found));
+  inherited.erase(found);
+  return socket;
+}
+
+}  // namespace
+
+ListenSet::Sharing ListenSet::SharingOf(const Url& url,
+                                        const ListenOptions& options,
+                                        const Servers& servers) {
+  const bool is_roots = options.master_only && servers.root_is_apart;
+  if (url.kind() == Url::Kind::kUnix || is_roots) return Sharing::kByAll;
+  return options.balance == AcceptBalance::kLeastConnections
+             ? Sharing::kPerWorker
+             : Sharing::kPerLoop;
+}
+
+absl::StatusOr<ListenerId> ListenSet::Open(
+    const Url& url, ListenOptions options, const Servers& servers,
+    std::vector<ListenSocket>& inherited) {
+  if (options.on_open == nullptr) {
+    return ListenError(url, absl::InvalidArgumentError("on_open is missing"));
+  }
+  if (url.kind() == Url::Kind::kDatagram) {
+    return ListenError(
+        url, absl::InvalidArgumentError("datagrams make no connections"));
+  }
+  const absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(url);
+  if (!addresses.ok()) return ListenError(url, addresses.status());
+  Entry entry = {.options = nullptr,
+                 .sharing = SharingOf(url, options, servers),
+                 .servers = servers,
+                 .address = {},
+                 .sockets = {}};
+  if (auto socket = TakeInherited(*addresses, inherited)) {
+    entry.sharing = Sharing::kByAll;
+    entry.sockets.push_back(std::move(socket));
+  } else {
+    const size_t count = entry.sharing == Sharing::kByAll ? 1
+                         : entry.sharing == Sharing::kPerWorker
+                             ? servers.workers
+                             : servers.workers * servers.loops;
+    absl::StatusOr<Sockets> sockets =
+        OpenSockets(*addresses, options.socket, count);
+    if (!sockets.ok()) return ListenError(url, sockets.status());
+    entry.sockets = *std::move(sockets);
+  }
+  entry.address = entry.sockets.front()->local_address();
+  entry.options = std::make_shared<const ListenOptions>(std::move(options));
+  const auto id = static_cast<ListenerId>(++last_id_);
+  entries_[id] = std::make_shared<const Entry>(std::move(entry));
+  return id;
+}
+
+absl::Status ListenSet::Accept(LoopGroup& group, size_t worker) {
+  std::vector<ListenerId> ids;
+  for (const auto& [id, entry] : entries_) ids.push_back(id);
+  for (const ListenerId id : ids) {
+    absl::Status accepts = Accept(id, group, worker);
+    if (!accepts.ok()) return accepts;
+  }
+  return absl::OkStatus();
+}
+
+absl::Status ListenSet::Accept(ListenerId id, LoopGroup& group, size_t worker) {
+  while (accepting_.size() < group.size()) {
+    accepting_.push_back(std::make_unique<Accepting>());
+  }
+  const std::shared_ptr<const Entry> entry = entries_.at(id);
+  const bool is_roots =
+      entry->options->master_only && entry->servers.root_is_apart;
+  if (is_roots != (worker == kRoot)) return absl::OkStatus();
+  // Each loop's part, on its thread. What fails on another one is logged.
+  auto status = std::make_shared<absl::Status>();
+  group.ForEach([this, id, status, worker, entry, is_roots,
+                 paused = paused_.contains(id),
+                 targets = group.handles()](size_t index, Loop& loop) {
+    const bool hands_over =
+        entry->options->balance == AcceptBalance::kLeastConnections;
+    if (hands_over && index > 0) return;
+    if (accepting(index).contains(id)) return;  // Since kOnStart.
+    absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Create(
+        loop, entry->sockets[SocketOf(*entry, worker, index)], entry->options,
+        targets,
+        entry->sharing == Sharing::kByAll && !is_roots ? AcceptWakes::kOne
+                                                       : AcceptWakes::kAll);
+    if (listener.ok()) {
+      if (paused) (*listener)->Pause();
+      accepting(index)[id] = *std::move(listener);
+    } else if (index == 0) {
+      *status = listener.status();
+    } else {
+      ABSL_LOG(ERROR) << "loop " << index << ": " << listener.status();
+    }
+  });
+  return *status;
+}
+
+// A worker that listens by itself is the only one there.
+size_t ListenSet::SocketOf(const Entry& entry, size_t worker, size_t loop) {
+  if (entry.servers.workers == 1) worker = 0;  // This one's own.
+  switch (entry.sharing) {
+    case Sharing::kPerLoop:
+      return worker % entry.servers.workers * entry.servers.loops + loop;
+    case Sharing::kPerWorker:
+      return worker % entry.servers.workers;
+    case Sharing::kByAll:
+      break;
+  }
+  return 0;
+}
+
+const SocketAddress* ListenSet::FindAddress(ListenerId id) const {
+  const auto entry = entries_.find(id);
+  return entry == entries_.end() ? nullptr : &entry->second->address;
+}
+
+bool ListenSet::SetPaused(ListenerId id, bool paused, LoopGroup& group) {
+  if (!entries_.contains(id)) return false;
+  paused ? static_cast<void>(paused_.insert(id))
+         : static_cast<void>(paused_.erase(id));
+  group.ForEach([this, id, paused](size_t index, Loop&) {
+    if (index >= accepting_.size()) return;
+    const auto listener = accepting(index).find(id);
+    if (listener == accepting(index).end()) return;
+    paused ? listener->second->Pause() : listener->second->Resume();
+  });
+  return true;
+}
+
+// Its own on_open may be what leads here, so it dies in a later turn.
+void ListenSet::EndAccepting(Accepting::iterator listener, size_t index,
+                             Loop& loop) {
+  listener->second->Close();
+  loop.Post([ended = std::move(listener->second)] {});
+  accepting(index).erase(listener);
+}
+
+bool ListenSet::Close(ListenerId id, LoopGroup& group) {
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return false;
+  const std::shared_ptr<const Entry> entry = std::move(found->second);
+  entries_.erase(found);
+  paused_.erase(id);
+  if (accepting_.empty()) {
+    Finish({{id, entry}});
+    return true;
+  }
+  group.ForEach(
+      [this, id](size_t index, Loop& loop) {
+        if (index >= accepting_.size()) return;
+        const auto listener = accepting(index).find(id);
+        if (listener == accepting(index).end()) return;
+        EndAccepting(listener, index, loop);
+      },
+      [entry] {
+        if (entry->options->on_finish != nullptr) entry->options->on_finish();
+      });
+  return true;
+}
+
+void ListenSet::Finish(const Entries& entries) {
+  for (const auto& [id, entry] : entries) {
+    if (entry->options->on_finish != nullptr) entry->options->on_finish();
+  }
+}
+
+void ListenSet::CloseAll(LoopGroup& group, std::function<void()> done) {
+  const auto ended = std::make_shared<Entries>(std::exchange(entries_, {}));
+  paused_.clear();
+  group.ForEach(
+      [this](size_t index, Loop& loop) {
+        if (index >= accepting_.size()) return;
+        while (!accepting(index).empty()) {
+          EndAccepting(accepting(index).begin(), index, loop);
+        }
+      },
+      [ended, done = std::move(done)] {
+        Finish(std::exchange(*ended, {}));
+        done();
+      });
+}
+
+}  // namespace fio::core_internal
