@@ -4,7 +4,8 @@
 //   nc 127.0.0.1 3000
 //
 // A client that is silent for --timeout is asked whether it is there; one that
-// says "bye" is let go. SIGINT or SIGTERM ends the server.
+// says "bye" is let go. SIGINT or SIGTERM ends the server; with --workers=2 or
+// more, SIGUSR1 replaces the workers.
 
 #include <cstdio>
 #include <memory>
@@ -61,6 +62,7 @@ absl::Status Serve(const std::vector<char*>& arguments) {
   if (timeout < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--timeout is negative");
   }
+
   fio::Reactor reactor({.threads = absl::GetFlag(FLAGS_threads),
                         .workers = absl::GetFlag(FLAGS_workers)});
   const absl::StatusOr<fio::ListenerId> listener =
@@ -70,13 +72,12 @@ absl::Status Serve(const std::vector<char*>& arguments) {
                        connection.Attach(std::make_unique<Echo>());
                      }});
   if (!listener.ok()) return listener.status();
-  const absl::StatusOr<fio::SocketAddress> address =
-      reactor.ListenAddress(*listener);
-  if (!address.ok()) return address.status();
-  // In the loop's first turn, when signals are already being taken care of.
-  reactor.Post([&address] {
-    std::printf("listening on %s%s\n", address->ip().empty() ? "" : "tcp://",
-                address->ToString().c_str());
+
+  // Once, before there are workers, and when signals are taken care of.
+  reactor.lifecycle().Add(fio::LifecycleEvent::kPreStart, [&] {
+    const fio::SocketAddress address = *reactor.ListenAddress(*listener);
+    std::printf("listening on %s%s\n", address.ip().empty() ? "" : "tcp://",
+                address.ToString().c_str());
     std::fflush(stdout);
   });
   return reactor.Run();

@@ -1,77 +1,46 @@
 // The echo example, run and talked to as a user would.
 
-#include <netinet/in.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
-#include <cstdint>
 #include <string>
-#include <string_view>
-#include <utility>
 #include <vector>
 
 #include "absl/status/statusor.h"
-#include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/strip.h"
-#include "fio/base/unique_fd.h"
 #include "fio/core/process/descriptor_limit.h"
 #include "fio/sock/socket.h"
-#include "fio/sock/socket_address.h"
 #include "fio/testing/loopback_pair.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-#include "tests/subprocess.h"
+#include "tests/example.h"
 
 namespace fio {
 namespace {
 
+using testing::ExpectRefusal;
 using ::testing::HasSubstr;
 using testing::ReadToEnd;
 using testing::ReadUntil;
-using testing::Subprocess;
+using testing::Send;
 
-class EchoServer {
+constexpr char kProgram[] = "examples/echo";
+constexpr char kFarewell[] = "Echo server shutting down\nGoodbye.\n";
+
+class EchoServer : public testing::Server {
  public:
-  explicit EchoServer(std::vector<std::string> flags = {})
-      : process_(Arguments(std::move(flags))) {
-    std::string line = process_.ReadLine();
-    std::string_view port = line;
-    uint32_t number = 0;
-    EXPECT_TRUE(absl::ConsumePrefix(&port, "listening on tcp://127.0.0.1:") &&
-                absl::SimpleAtoi(port, &number))
-        << line;
-    address_ =
-        *SocketAddress::FromIp("127.0.0.1", static_cast<uint16_t>(number));
-  }
-
-  // A client whose reads wait in ReadUntil(), and whose writes block.
-  Socket Connect() const {
-    UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-    EXPECT_EQ(connect(fd.get(), address_.data(), address_.size()), 0);
-    return Socket(std::move(fd));
-  }
-
-  const SocketAddress& address() const { return address_; }
-  Subprocess& process() { return process_; }
-
- private:
-  static std::vector<std::string> Arguments(std::vector<std::string> flags) {
-    std::vector<std::string> arguments = {"examples/echo",
-                                          "--url=tcp://127.0.0.1:0"};
-    arguments.insert(arguments.end(), flags.begin(), flags.end());
-    return arguments;
-  }
-
-  Subprocess process_;
-  SocketAddress address_;
+  explicit EchoServer(const std::vector<std::string>& flags = {})
+      : Server(kProgram, flags) {}
 };
 
-void Send(Socket& socket, std::string_view bytes) {
-  ASSERT_EQ(socket.TryWrite(bytes).bytes, bytes.size());
+// A client that was served, so that a worker has it.
+Socket ConnectAndTalk(const EchoServer& server) {
+  Socket client = server.Connect();
+  Send(client, "hello");
+  EXPECT_EQ(ReadUntil(client, 5), "hello");
+  return client;
 }
 
 TEST(EchoExample, BytesComeBackUnchangedAndNothingPrecedesThem) {
@@ -109,14 +78,10 @@ TEST(EchoExample, SigtermEndsItWithAHundredClientsOpen) {
     EchoServer server;
     std::vector<Socket> clients;
     for (int i = 0; i < 100; ++i) {
-      clients.push_back(server.Connect());
-      Send(clients.back(), "hello");
-      EXPECT_EQ(ReadUntil(clients.back(), 5), "hello");
+      clients.push_back(ConnectAndTalk(server));
     }
     server.process().Signal(signal);
-    for (Socket& client : clients) {
-      EXPECT_EQ(ReadToEnd(client), "Echo server shutting down\nGoodbye.\n");
-    }
+    for (Socket& client : clients) EXPECT_EQ(ReadToEnd(client), kFarewell);
     EXPECT_EQ(server.process().Wait(), 0);
     EXPECT_EQ(server.process().ReadStderr(), "");
   }
@@ -184,41 +149,58 @@ TEST(EchoExample, FiveThousandClientsAtOnce) {
   EXPECT_EQ(server.process().Wait(), 0);
 }
 
-// --- What a user may get wrong ---
+// --- Several threads, several processes ---
 
-void ExpectRefusal(const std::vector<std::string>& flags,
-                   const std::string& message) {
-  std::vector<std::string> arguments = {"examples/echo"};
-  arguments.insert(arguments.end(), flags.begin(), flags.end());
-  Subprocess process(arguments);
-  EXPECT_EQ(process.ReadLine(), "");
-  EXPECT_EQ(process.Wait(), 1);
-  const std::string error = process.ReadStderr();
-  EXPECT_THAT(error, HasSubstr(message));
-  EXPECT_EQ(std::count(error.begin(), error.end(), '\n'), 1) << error;
-  EXPECT_TRUE(error.ends_with('\n')) << error;
+TEST(EchoExample, ThreadsAndWorkersSayOnceWhereTheyListen) {
+  for (const char* workers : {"--workers=1", "--workers=2"}) {
+    EchoServer server({workers, "--threads=2"});
+    std::vector<Socket> clients;
+    for (int i = 0; i < 32; ++i) clients.push_back(ConnectAndTalk(server));
+    server.process().Signal(SIGTERM);
+    for (Socket& client : clients) EXPECT_EQ(ReadToEnd(client), kFarewell);
+    EXPECT_EQ(server.process().ReadStdout(), "");
+    EXPECT_EQ(server.process().Wait(), 0);
+    EXPECT_EQ(server.process().ReadStderr(), "");
+  }
 }
 
+TEST(EchoExample, ClientsOfReplacedWorkersAreSentOffAndMayComeBack) {
+  EchoServer server({"--workers=2"});
+  for (int round = 0; round < 3; ++round) {
+    std::vector<Socket> clients;
+    for (int i = 0; i < 16; ++i) clients.push_back(ConnectAndTalk(server));
+    server.process().Signal(SIGUSR1);
+    for (Socket& client : clients) EXPECT_EQ(ReadToEnd(client), kFarewell);
+  }
+  ConnectAndTalk(server);
+  server.process().Signal(SIGTERM);
+  EXPECT_EQ(server.process().Wait(), 0);
+  EXPECT_EQ(server.process().ReadStderr(), "");
+}
+
+// --- What a user may get wrong ---
+
 TEST(EchoExample, MistakesAreOneLineAndExitCodeOne) {
-  ExpectRefusal({"--url=nonsense"}, "listen: url 'nonsense': no '://'");
-  ExpectRefusal({"--url=tcp://127.0.0.1:99999"}, "0 to 65535");
-  ExpectRefusal({"--url=ftp://127.0.0.1:0"}, "tcp, tcp4, tcp6");
-  ExpectRefusal({"--url=udp://127.0.0.1:0"}, "datagrams make no connections");
-  ExpectRefusal({"--url=tcp://192.0.2.1:0"}, "bind 192.0.2.1:0: Cannot assign");
-  ExpectRefusal({"--timeout=soon"}, "timeout");
-  ExpectRefusal({"--timeout=-1s"}, "--timeout is negative");
-  ExpectRefusal({"--threads=many"}, "threads");
-  ExpectRefusal({"--threads=2"}, "threads = 2");
-  ExpectRefusal({"--workers=2"}, "workers = 2");
-  ExpectRefusal({"--no_such_flag"}, "no_such_flag");
-  ExpectRefusal({"argument"}, "unexpected argument 'argument'");
+  ExpectRefusal(kProgram, {"--url=nonsense"},
+                "listen: url 'nonsense': no '://'");
+  ExpectRefusal(kProgram, {"--url=tcp://127.0.0.1:99999"}, "0 to 65535");
+  ExpectRefusal(kProgram, {"--url=ftp://127.0.0.1:0"}, "tcp, tcp4, tcp6");
+  ExpectRefusal(kProgram, {"--url=udp://127.0.0.1:0"},
+                "datagrams make no connections");
+  ExpectRefusal(kProgram, {"--url=tcp://192.0.2.1:0"},
+                "bind 192.0.2.1:0: Cannot assign");
+  ExpectRefusal(kProgram, {"--timeout=soon"}, "timeout");
+  ExpectRefusal(kProgram, {"--timeout=-1s"}, "--timeout is negative");
+  ExpectRefusal(kProgram, {"--threads=many"}, "threads");
+  ExpectRefusal(kProgram, {"--no_such_flag"}, "no_such_flag");
+  ExpectRefusal(kProgram, {"argument"}, "unexpected argument 'argument'");
 }
 
 TEST(EchoExample, APortInUseIsNamed) {
   EchoServer server;
   const std::string url = absl::StrCat("tcp://", server.address().ToString());
   ExpectRefusal(
-      {absl::StrCat("--url=", url)},
+      kProgram, {absl::StrCat("--url=", url)},
       absl::StrCat("listen ", url, ": bind ", server.address().ToString(),
                    ": Address already in use"));
 }

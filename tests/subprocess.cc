@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <csignal>
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -27,18 +28,35 @@ struct Pipe {
   UniqueFd reader, writer;
 };
 
-// One byte, or false at the end.
-bool ReadByte(const UniqueFd& fd, char& byte) {
+// Up to `size` bytes; 0 at the end.
+size_t ReadSome(const UniqueFd& fd, char* bytes, size_t size) {
   ssize_t n;
   do {
-    n = read(fd.get(), &byte, 1);
+    n = read(fd.get(), bytes, size);
   } while (n < 0 && errno == EINTR);
-  return n == 1;
+  return n < 0 ? 0 : static_cast<size_t>(n);
+}
+
+std::string ReadLineOf(const UniqueFd& fd) {
+  std::string line;
+  char byte;
+  while (ReadSome(fd, &byte, 1) > 0 && byte != '\n') line += byte;
+  return line;
+}
+
+std::string ReadAllOf(const UniqueFd& fd) {
+  std::string all;
+  char buffer[1 << 14];
+  while (const size_t size = ReadSome(fd, buffer, sizeof(buffer))) {
+    all.append(buffer, size);
+  }
+  return all;
 }
 
 }  // namespace
 
-Subprocess::Subprocess(const std::vector<std::string>& arguments) {
+Subprocess::Subprocess(const std::vector<std::string>& arguments,
+                       UniqueFd input) {
   Pipe out;
   Pipe error;
   std::vector<char*> argv;
@@ -50,6 +68,7 @@ Subprocess::Subprocess(const std::vector<std::string>& arguments) {
   pid_ = fork();
   ABSL_CHECK_GE(pid_, 0);
   if (pid_ == 0) {
+    if (input) dup2(input.get(), STDIN_FILENO);
     dup2(out.writer.get(), STDOUT_FILENO);
     dup2(error.writer.get(), STDERR_FILENO);
     execv(argv[0], argv.data());
@@ -65,12 +84,10 @@ Subprocess::~Subprocess() {
   Wait();
 }
 
-std::string Subprocess::ReadLine() {
-  std::string line;
-  char byte;
-  while (ReadByte(out_, byte) && byte != '\n') line += byte;
-  return line;
-}
+std::string Subprocess::ReadLine() { return ReadLineOf(out_); }
+std::string Subprocess::ReadStdout() { return ReadAllOf(out_); }
+std::string Subprocess::ReadErrorLine() { return ReadLineOf(error_); }
+std::string Subprocess::ReadStderr() { return ReadAllOf(error_); }
 
 void Subprocess::Signal(int signal) { ABSL_CHECK_EQ(kill(pid_, signal), 0); }
 
@@ -83,13 +100,6 @@ int Subprocess::Wait() {
   ABSL_CHECK_EQ(waited, pid_);
   pid_ = -1;
   return WIFEXITED(status) ? WEXITSTATUS(status) : -WTERMSIG(status);
-}
-
-std::string Subprocess::ReadStderr() {
-  std::string all;
-  char byte;
-  while (ReadByte(error_, byte)) all += byte;
-  return all;
 }
 
 }  // namespace fio::testing

@@ -22,8 +22,10 @@ namespace fio::testing {
 
 class Subprocess {
  public:
-  // The first argument is the program.
-  explicit Subprocess(const std::vector<std::string>& arguments);
+  // The first argument is the program. `input` becomes its stdin; none, and it
+  // has that of the test.
+  explicit Subprocess(const std::vector<std::string>& arguments,
+                      UniqueFd input = {});
   Subprocess(const Subprocess&) = delete;
   Subprocess& operator=(const Subprocess&) = delete;
   // Kills it if it has not been waited for.
@@ -34,13 +36,20 @@ class Subprocess {
   // The next line of its stdout, without the newline; waits for it. Empty at
   // the end.
   std::string ReadLine();
+  // All that is left of it; waits for its end.
+  std::string ReadStdout();
+  // Nobody reads its stdout from here on.
+  void CloseStdout() { out_.Reset(); }
+
+  // As ReadLine(), of stderr.
+  std::string ReadErrorLine();
 
   void Signal(int signal);
 
   // Waits for its end. Its exit code, or minus the signal that killed it.
   int Wait();
 
-  // All that it wrote to stderr; after Wait().
+  // All that is left of what it wrote to stderr; after Wait().
   std::string ReadStderr();
 
  private:

@@ -1,0 +1,54 @@
+// What the tests of the examples have in common: servers that they run, and
+// clients of theirs.
+
+#ifndef FIO_TESTS_EXAMPLE_H_
+#define FIO_TESTS_EXAMPLE_H_
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "fio/sock/socket.h"
+#include "fio/sock/socket_address.h"
+#include "tests/subprocess.h"
+
+namespace fio::testing {
+
+// Where a server listens that says "listening on SCHEME://127.0.0.1:PORT".
+SocketAddress ListeningAddress(std::string_view line);
+
+// A client that waits in its calls.
+Socket ConnectTo(const SocketAddress& address);
+
+// A server on a free port of 127.0.0.1, which it names in its first line.
+class Server {
+ public:
+  // `program` as in "examples/echo".
+  explicit Server(const std::string& program,
+                  const std::vector<std::string>& flags = {});
+
+  Socket Connect() const { return ConnectTo(address_); }
+
+  const SocketAddress& address() const { return address_; }
+  Subprocess& process() { return process_; }
+
+ private:
+  Subprocess process_;
+  const SocketAddress address_;
+};
+
+// Writes all of it.
+void Send(Socket& socket, std::string_view bytes);
+
+// Up to and without the newline, or all up to the end.
+std::string ReadLine(Socket& socket);
+
+// That the program ends with the exit code 1 and `message` somewhere in one
+// line on stderr, and prints nothing.
+void ExpectRefusal(const std::string& program,
+                   const std::vector<std::string>& flags,
+                   std::string_view message);
+
+}  // namespace fio::testing
+
+#endif  // FIO_TESTS_EXAMPLE_H_
