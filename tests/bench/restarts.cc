@@ -15,6 +15,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <csignal>
 #include <cstddef>
 #include <cstdint>
@@ -43,6 +44,8 @@
 ABSL_FLAG(int, workers, 2, "processes that serve");
 ABSL_FLAG(int, connections, 200, "clients at a time");
 ABSL_FLAG(int, restarts, 20, "hot restarts, then as many killed workers");
+ABSL_FLAG(double, benchmark_min_time, 1,
+          "as of a benchmark: less than 1 makes for as many fewer restarts");
 
 namespace {
 
@@ -201,7 +204,8 @@ class Torment {
 
  private:
   static size_t Count() {
-    return static_cast<size_t>(absl::GetFlag(FLAGS_restarts));
+    const double part = std::min(1.0, absl::GetFlag(FLAGS_benchmark_min_time));
+    return static_cast<size_t>(std::ceil(absl::GetFlag(FLAGS_restarts) * part));
   }
 
   const pid_t root_;
