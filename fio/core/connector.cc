@@ -61,8 +61,9 @@ const char* Objection(const ConnectorOptions& options) {
 }
 
 const char* Objection(const Url& url) {
-  if (url.kind() == Url::Kind::kDatagram)
+  if (url.kind() == Url::Kind::kDatagram) {
     return "datagrams make no connections";
+  }
   if (url.kind() == Url::Kind::kUnix) return nullptr;
   return url.port().value_or(url.default_port().value_or(0)) == 0
              ? "the port is missing"

@@ -219,7 +219,7 @@ void Listener::WatchOrBackOff() {
 
 void Listener::AcceptWaiting() {
   accepting_ = true;
-  const auto done = absl::MakeCleanup([this] { accepting_ = false; });
+  const absl::Cleanup done = [this] { accepting_ = false; };
   bool any = false;
   for (int i = 0; i < kBatch && watch_ != WatchId::kNone; ++i) {
     ListenSocket::Accepted accepted = socket_->Accept();

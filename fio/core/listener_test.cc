@@ -741,8 +741,9 @@ TEST_F(ListenerTest, FilterKeepsRejectsAndHandsOver) {
   fio::Turn(*other_, 2);
   EXPECT_EQ(opened_here, 2);
   EXPECT_EQ(opened_there, 1);
-  for (const size_t served : {0, 2, 3})
+  for (const size_t served : {0, 2, 3}) {
     EXPECT_EQ(Receive(clients[served]), "!");
+  }
   for (const size_t rejected : {1, 4, 5}) {
     EXPECT_EQ(Receive(clients[rejected]), "closed");
   }
@@ -821,7 +822,7 @@ class PassThrough final : public Transport {
 
 TEST_F(Listen, TlsRefBalanced) {
   const auto context = std::make_shared<Context>();
-  long with_transport = 0;
+  auto with_transport = context.use_count();
   ListenerTest::Listen(
       {.on_open =
            [&](Connection& connection) {
@@ -836,7 +837,7 @@ TEST_F(Listen, TlsRefBalanced) {
        .transport =
            [context] { return std::make_unique<PassThrough>(context); }},
       {other_->handle()});
-  const long listening = context.use_count();
+  const auto listening = context.use_count();
   EXPECT_GT(listening, 1);
   std::vector<UniqueFd> clients = Connect(10);
   Turn(2);

@@ -152,7 +152,7 @@ void Resolver::Resolve(const Url& url, const LoopHandle& loop, Done done) {
   if (pool_->TryPost(std::move(task))) return;
   question.refused = true;
   question.answer = Refusal(url, "too many names wait");
-  task();
+  task();  // NOLINT(bugprone-use-after-move): TryPost() left it as it was.
 }
 
 }  // namespace fio

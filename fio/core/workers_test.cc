@@ -71,8 +71,9 @@ class Echo final : public Protocol {
  public:
   void OnData(Connection& connection) override {
     const std::string received(connection.Received());
-    if (received.size() == 1)
+    if (received.size() == 1) {
       Die(Death{static_cast<uint8_t>(received[0] - '0')});
+    }
     connection.Write(received);
   }
   absl::Duration OnShutdown(Connection& /*connection*/) override {

@@ -87,7 +87,7 @@ int Serve(int trace) {
                        connection.Attach(std::make_unique<Server>());
                      }});
   if (!listener.ok()) return fio::ExitWith(listener.status());
-  const auto tell = [&reactor, trace](int place) {
+  const auto tell = [trace](int place) {
     const WorkerStarted record = {getpid(), place,
                                   Clock::System().Now().nanoseconds()};
     ABSL_CHECK(write(trace, &record, sizeof(record)) ==
