@@ -598,7 +598,7 @@ void Connection::WriteFailed(int error) {
   loop_->DeliverLater(*this);
 }
 
-// --- Idle timeout ---
+// --- Idle timeout and deadline ---
 
 void Connection::SetTimeout(absl::Duration timeout) {
   if (!is_open()) return;
@@ -616,6 +616,23 @@ void Connection::SetTimeout(absl::Duration timeout) {
   if (!later || !idle_.linked()) ArmIdle();
 }
 
+void Connection::SetDeadline(absl::Duration span) {
+  if (!IsServed()) return;
+  Clear(kDeadlineDue);
+  if (span == absl::InfiniteDuration()) {
+    Clear(kHasDeadline);  // The wheel finds out by itself.
+    return;
+  }
+  extra().deadline = loop_->options().clock->Now() + span;
+  Set(kHasDeadline);
+  ArmIdle();
+}
+
+MonotonicTime Connection::deadline() const {
+  return Has(kHasDeadline) && IsServed() ? FindExtra()->deadline
+                                         : MonotonicTime::InfiniteFuture();
+}
+
 void Connection::Touch() {
   if (is_open()) last_active_ = loop_->now();
 }
@@ -627,12 +644,14 @@ MonotonicTime Connection::IdleDeadline() const {
     return last_active_ + (Has(kLingers) ? loop_->options().stop_linger
                                          : loop_->options().close_timeout);
   }
-  if (Has(kMustAttach)) return last_active_ + loop_->options().attach_timeout;
-  if (timeout_ms_ == 0 ||
-      protocol_.load(std::memory_order_relaxed) == nullptr) {
-    return MonotonicTime::InfiniteFuture();
+  MonotonicTime idle = MonotonicTime::InfiniteFuture();
+  if (Has(kMustAttach)) {
+    idle = last_active_ + loop_->options().attach_timeout;
+  } else if (timeout_ms_ != 0 &&
+             protocol_.load(std::memory_order_relaxed) != nullptr) {
+    idle = last_active_ + timeout();
   }
-  return last_active_ + timeout();
+  return Has(kHasDeadline) ? std::min(idle, FindExtra()->deadline) : idle;
 }
 
 // Activity only stores the time of it, so that it costs nothing; the wheel
@@ -646,6 +665,9 @@ MonotonicTime Connection::CheckIdle() {
   } else if (socket_.is_closing()) {
     socket_.Abort();
     Fail(ETIMEDOUT);
+  } else if (this->deadline() <= loop_->now()) {
+    TellDeadline();
+    return IsServed() ? IdleDeadline() : MonotonicTime::InfiniteFuture();
   } else if (Has(kMustAttach)) {
     ABSL_LOG_EVERY_N_SEC(WARNING, 1)
         << "fd " << socket_.fd() << ": closed, since no protocol was attached "
@@ -674,6 +696,19 @@ void Connection::TellTimeout() {
         protocol.OnTimeout(*this);
       })) {
     Set(kTimeoutDue);
+  }
+}
+
+void Connection::TellDeadline() {
+  Clear(kHasDeadline | kDeadlineDue);
+  if (!IsServed()) return;
+  if (protocol() == nullptr) {
+    Abort();
+  } else if (!Tell(CallbackLock::kWrite, [this](Protocol& protocol) {
+               loop_->counters_.deadlines.Add(1);
+               protocol.OnDeadline(*this);
+             })) {
+    Set(kDeadlineDue);
   }
 }
 

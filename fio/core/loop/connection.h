@@ -156,6 +156,24 @@ class alignas(64) Connection {
   // Counts as activity: the timeout starts anew.
   void Touch();
 
+  // --- Deadline ---
+
+  // `span` after this call Protocol::OnDeadline() is called, once, whatever is
+  // read or written until then. It is the bound for a peer that sends a byte
+  // now and then, which the idle timeout is not: set it when a request begins,
+  // and clear it when the request is complete.
+  //
+  // A new call replaces the deadline of an earlier one; InfiniteDuration()
+  // clears it. Zero or less is due now: in the next turn, never in this call.
+  // It is not called early, and is late by at most 1 ms and the length of a
+  // turn. It is the connection's, not the protocol's: Attach() keeps it, and
+  // OnDeadline() is called on the protocol that the connection has then. If it
+  // has none, it is aborted. Close(), Abort() and Release() clear it.
+  // A connection that is not open ignores the call.
+  void SetDeadline(absl::Duration span);
+  // InfiniteFuture() if there is none.
+  MonotonicTime deadline() const;
+
   // --- Ending ---
 
   // Takes no more writes, reads no more, and closes once everything written
@@ -243,6 +261,8 @@ class alignas(64) Connection {
     kLingers = 1 << 29,        // or, while the loop stops, for the peer's.
     kCorked = 1 << 26,         // The loop has bytes of it to send first.
     kHasCode = 1 << 25,        // error_ is Close()'s code.
+    kHasDeadline = 1 << 30,    // By SetDeadline(),
+    kDeadlineDue = 1u << 31,   // or OnDeadline() is due.
   };
 
   // What few connections have; the loop keeps it.
@@ -302,6 +322,7 @@ class alignas(64) Connection {
   void TellReady();
 
   void TellTimeout();
+  void TellDeadline();
   void ArmIdle();
   MonotonicTime IdleDeadline() const;
   void CloseWhenDrained();

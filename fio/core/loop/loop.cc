@@ -434,6 +434,7 @@ LoopStats Loop::stats() const {
   stats.closed = counters_.closed.Get();
   stats.over_limit = counters_.over_limit.Get();
   stats.timeouts = counters_.timeouts.Get();
+  stats.deadlines = counters_.deadlines.Get();
   stats.tasks = counters_.tasks.Get();
   stats.wakes_sent = mailbox_->wakes_sent.load(std::memory_order_relaxed);
   const uint64_t posted = mailbox_->tasks.posted();
@@ -550,6 +551,7 @@ void Loop::OnUnlocked(ConnectionId id) {
   }
   RunWaitingTasks(id);
   if (connection->Has(Connection::kTimeoutDue)) connection->TellTimeout();
+  if (connection->Has(Connection::kDeadlineDue)) connection->TellDeadline();
   if (connection->Has(Connection::kShutdownDue)) connection->Shutdown();
   DeliverLater(*connection);
   FlushLater(*connection);

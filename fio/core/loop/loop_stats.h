@@ -24,7 +24,8 @@ struct LoopStats {
   uint64_t opened = 0;  // Connections,
   uint64_t closed = 0;
   uint64_t over_limit = 0;  // of these for their Watermarks' limit,
-  uint64_t timeouts = 0;    // and how often OnTimeout() was called.
+  uint64_t timeouts = 0;    // and how often OnTimeout() was called,
+  uint64_t deadlines = 0;   // and OnDeadline().
   uint64_t tasks = 0;       // That ran.
   uint64_t wakes_sent = 0;
   uint64_t wakes_merged = 0;  // Posts for which none was needed.
@@ -60,7 +61,7 @@ class Counter {
 // LoopStats as the loop counts them.
 struct Counters {
   Counter turns, events, system_calls, bytes_read, bytes_written, opened,
-      closed, over_limit, timeouts, tasks, stalls;
+      closed, over_limit, timeouts, deadlines, tasks, stalls;
   std::array<Counter, LoopStats::kLagBuckets> lag;
 };
 

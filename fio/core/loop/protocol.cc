@@ -15,6 +15,8 @@ void Protocol::OnEnd(Connection& connection) { connection.Close(); }
 
 void Protocol::OnTimeout(Connection& connection) { connection.Close(); }
 
+void Protocol::OnDeadline(Connection& connection) { connection.Abort(); }
+
 std::string Protocol::Name() const {
   const char* const mangled = typeid(*this).name();
   int status = 0;

@@ -75,6 +75,11 @@ class Protocol {
   // default: Close().
   virtual void OnTimeout(Connection& connection);
 
+  // The deadline that SetDeadline() has set is over: once for each. By default:
+  // Abort(), so that a peer that sends too slowly loses its connection at once;
+  // Close() would wait for it.
+  virtual void OnDeadline(Connection& connection);
+
   // The loop is stopping; once, unless Close() was called before. The answer
   // is how long the connection may stay: zero for none, InfiniteDuration() for
   // until no other stays. It is then closed as by Close().

@@ -31,7 +31,8 @@ class ProtocolLock {
   // What waits. A lock of one kind leaves the callbacks of the other alone.
   enum class Kind {
     kTask,   // OnData(), OnEnd(), OnShutdown(), tasks.
-    kWrite,  // OnReady(), OnHighWater(), OnLowWater(), OnTimeout().
+    kWrite,  // OnReady(), OnHighWater(), OnLowWater(), OnTimeout(),
+             // OnDeadline().
   };
 
   ProtocolLock(ProtocolLock&& other) noexcept = default;

@@ -65,6 +65,7 @@ enum class Place {
   kOnLowWater,
   kOnEnd,
   kOnTimeout,
+  kOnDeadline,
   kOnShutdown,
   kOnClose,
   kConnectionTask,
@@ -96,6 +97,7 @@ constexpr NamedPlace kPlaces[] = {
     {Place::kOnLowWater, "OnLowWater"},
     {Place::kOnEnd, "OnEnd"},
     {Place::kOnTimeout, "OnTimeout"},
+    {Place::kOnDeadline, "OnDeadline"},
     {Place::kOnShutdown, "OnShutdown"},
     {Place::kOnClose, "OnClose"},
     {Place::kConnectionTask, "ConnectionTask"},
@@ -284,6 +286,9 @@ class Probe final : public Protocol {
   void OnTimeout(Connection& connection) override {
     Told(Place::kOnTimeout, connection);
   }
+  void OnDeadline(Connection& connection) override {
+    Told(Place::kOnDeadline, connection);
+  }
   absl::Duration OnShutdown(Connection& connection) override {
     Told(Place::kOnShutdown, connection);
     return absl::ZeroDuration();
@@ -420,6 +425,7 @@ void Probe::OnOpen(Connection& connection) {
   EXPECT_FALSE(open_);
   open_ = true;
   connection.SetTimeout(kTimeout);
+  connection.SetDeadline(2 * kTimeout);
   Told(Place::kOnOpen, connection);
 }
 
@@ -688,6 +694,9 @@ const std::vector<Play::Operation>& Play::Operations() {
        }},
       {"SetTimeout", [](P&, C& c) { c.SetTimeout(absl::Milliseconds(1)); }},
       {"SetNoTimeout", [](P&, C& c) { c.SetTimeout(absl::ZeroDuration()); }},
+      {"SetDeadline", [](P&, C& c) { c.SetDeadline(absl::ZeroDuration()); }},
+      {"ClearDeadline",
+       [](P&, C& c) { c.SetDeadline(absl::InfiniteDuration()); }},
       {"Touch", [](P&, C& c) { c.Touch(); }},
       {"Read",
        [](P&, C& c) {

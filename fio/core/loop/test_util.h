@@ -37,7 +37,7 @@ struct Record {
   std::string data;
   CloseReason reason;
   std::function<void(Connection&)> on_open, on_data, on_ready, on_high, on_low,
-      on_end, on_timeout, on_close;
+      on_end, on_timeout, on_deadline, on_close;
   absl::Duration stay = absl::ZeroDuration();
 
   int Count(std::string_view what) const {
@@ -79,6 +79,10 @@ class Recorder final : public Protocol {
   void OnTimeout(Connection& connection) override {
     Told("timeout", record_.on_timeout, connection);
     if (!record_.on_timeout) Protocol::OnTimeout(connection);
+  }
+  void OnDeadline(Connection& connection) override {
+    Told("deadline", record_.on_deadline, connection);
+    if (!record_.on_deadline) Protocol::OnDeadline(connection);
   }
   absl::Duration OnShutdown(Connection& /*connection*/) override {
     record_.told.push_back("shutdown");

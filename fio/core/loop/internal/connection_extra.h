@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_group.h"
@@ -21,6 +22,7 @@ struct Connection::Extra {
   std::optional<Watermarks> watermarks;
   ConnectionId partner;  // See LinkWith().
   ConnectionGroup* group = nullptr;
+  MonotonicTime deadline;  // See SetDeadline(); of use with kHasDeadline.
   MoveOnlyFunction<void(Socket)> release;    // Who gets the socket.
   std::deque<ConnectionTask> waiting_tasks;  // For the protocol's lock.
   std::vector<OnGone> gone;                  // Who is told of the end.
