@@ -1,7 +1,10 @@
-// The one table of system calls that fio/sock and fio/core/poller make on
-// descriptors. It points at the kernel; a test points it at a plan of faults
-// (fio/testing/fault_plan.h) and sees what happens when a call is cut short,
-// interrupted or refused.
+// The one table of the system calls that fio makes on descriptors. It points at
+// the kernel; a test points it at a plan of faults (fio/testing/fault_plan.h)
+// and sees what happens when a call is cut short, interrupted or refused.
+//
+// Some calls do not use the table: read(2) and write(2) of wakers and signal
+// watches, since signal handlers make them; kevent(2); fcntl(2) of descriptors
+// that a service manager passes.
 //
 // Thread safety: Sys() from any thread. A table that replaces the kernel's must
 // be thread-safe itself.
@@ -9,22 +12,46 @@
 #ifndef FIO_BASE_SYSCALLS_H_
 #define FIO_BASE_SYSCALLS_H_
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sys/epoll.h>
+#include <sys/eventfd.h>
 #include <sys/sendfile.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
+#include <csignal>
 #include <cstdint>
 #include <ctime>
 
 namespace fio {
 
+namespace base_internal {
+
+// glibc 2.36 is the first that has it.
+inline int PidfdOpen(pid_t process, unsigned flags) {
+#if defined(SYS_pidfd_open)
+  return static_cast<int>(::syscall(SYS_pidfd_open, process, flags));
+#else
+  static_cast<void>(process);
+  static_cast<void>(flags);
+  errno = ENOSYS;
+  return -1;
+#endif
+}
+
+}  // namespace base_internal
+
 // Each behaves as its namesake in section 2 of the manual, errno included.
 struct Syscalls {
   int (*socket)(int domain, int type, int protocol) = ::socket;
+  int (*socketpair)(int domain, int type, int protocol,
+                    int* fds) = ::socketpair;
   int (*bind)(int fd, const sockaddr* address, socklen_t size) = ::bind;
   int (*listen)(int fd, int backlog) = ::listen;
   int (*connect)(int fd, const sockaddr* address, socklen_t size) = ::connect;
@@ -55,6 +82,12 @@ struct Syscalls {
                    epoll_event* event) = ::epoll_ctl;
   int (*epoll_wait)(int epoll, epoll_event* events, int size,
                     int timeout_ms) = ::epoll_wait;
+  int (*eventfd)(unsigned count, int flags) = ::eventfd;
+  int (*signalfd)(int fd, const sigset_t* signals, int flags) = ::signalfd;
+  int (*pidfd_open)(pid_t process, unsigned flags) = base_internal::PidfdOpen;
+  int (*pipe2)(int* fds, int flags) = ::pipe2;
+  // The third argument, where there is one, is an int.
+  int (*fcntl)(int fd, int command, ...) = ::fcntl;
   int (*close)(int fd) = ::close;
 };
 

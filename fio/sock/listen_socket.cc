@@ -121,9 +121,9 @@ absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
     return absl::InvalidArgumentError(
         absl::StrCat("listen on fd ", number, ": it does not listen"));
   }
-  const int flags = fcntl(number, F_GETFL);
-  if (flags < 0 || fcntl(number, F_SETFL, flags | O_NONBLOCK) != 0 ||
-      fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
+  const int flags = Sys().fcntl(number, F_GETFL);
+  if (flags < 0 || Sys().fcntl(number, F_SETFL, flags | O_NONBLOCK) != 0 ||
+      Sys().fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
     return absl::ErrnoToStatus(
         errno, absl::StrCat("listen on fd ", number, ": fcntl"));
   }

@@ -1,6 +1,7 @@
 #include "fio/testing/fault_plan.h"
 
 #include <dirent.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -12,20 +13,28 @@
 #include <array>
 #include <atomic>
 #include <cerrno>
+#include <csignal>
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <ctime>
 #include <initializer_list>
 #include <map>
 #include <memory>
 #include <numeric>
 #include <optional>
+#include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/container/inlined_vector.h"
+#include "absl/functional/function_ref.h"
 #include "absl/log/absl_check.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "fio/base/syscalls.h"
 
 namespace fio::testing {
@@ -58,6 +67,10 @@ class CallSet {
 constexpr CallSet kReads = {Call::kRecv, Call::kRecvmmsg};
 constexpr CallSet kWrites = {Call::kSend, Call::kSendmsg, Call::kSendmmsg,
                              Call::kSendfile};
+// They make a descriptor and name none.
+constexpr CallSet kMakes = {
+    Call::kSocket,   Call::kSocketpair, Call::kEpollCreate1, Call::kEventfd,
+    Call::kSignalfd, Call::kPidfdOpen,  Call::kPipe2};
 constexpr CallSet kInMessages = {Call::kRecvmmsg, Call::kSendmmsg};
 constexpr CallSet kInterrupted = {
     Call::kConnect,  Call::kAccept4,  Call::kRecv,      Call::kSend,
@@ -84,7 +97,8 @@ constexpr Refusal kRefusals[] = {
       Call::kSendfile, Call::kEpollCtl}},
     {EMFILE,
      &Options::no_descriptors,
-     {Call::kSocket, Call::kAccept4, Call::kEpollCreate1}},
+     {Call::kSocket, Call::kSocketpair, Call::kAccept4, Call::kEpollCreate1,
+      Call::kEventfd, Call::kSignalfd, Call::kPidfdOpen, Call::kPipe2}},
     {EPIPE, &Options::broken_pipe, kWrites},
 };
 
@@ -172,14 +186,62 @@ struct FaultPlan::Table {
   }
   static uint64_t Same(ssize_t result) { return result; }
 
-  static int Socket(int domain, int type, int protocol) {
+  // For calls that make one descriptor out of nothing.
+  template <Call kCall, auto kEntry, typename... Args>
+  static int Make(Args... args) {
     FaultPlan& plan = Live();
-    if (const int error = plan.Judge(Call::kSocket, kNoFd).error) {
-      return Fail(error);
-    }
-    const int fd = Below().socket(domain, type, protocol);
+    if (const int error = plan.Judge(kCall, kNoFd).error) return Fail(error);
+    const int fd = (Below().*kEntry)(args...);
     if (fd >= 0) plan.Opened(fd, kNoFd);
     return fd;
+  }
+
+  // For calls that make two: `make(fds)`.
+  template <typename MakePair>
+  static int MakeTwo(Call call, int* fds, MakePair make) {
+    FaultPlan& plan = Live();
+    if (const int error = plan.Judge(call, kNoFd).error) return Fail(error);
+    const int result = make(fds);
+    if (result != 0) return result;
+    plan.Opened(fds[0], kNoFd);
+    plan.Opened(fds[1], kNoFd);
+    return 0;
+  }
+
+  static int Socketpair(int domain, int type, int protocol, int* fds) {
+    return MakeTwo(Call::kSocketpair, fds, [&](int* out) {
+      return Below().socketpair(domain, type, protocol, out);
+    });
+  }
+
+  static int Pipe2(int* fds, int flags) {
+    return MakeTwo(Call::kPipe2, fds,
+                   [&](int* out) { return Below().pipe2(out, flags); });
+  }
+
+  static int Signalfd(int fd, const sigset_t* signals, int flags) {
+    FaultPlan& plan = Live();
+    if (const int error = plan.Judge(Call::kSignalfd, fd).error) {
+      return Fail(error);
+    }
+    const int result = Below().signalfd(fd, signals, flags);
+    if (fd < 0 && result >= 0) plan.Opened(result, kNoFd);
+    return result;
+  }
+
+  static int Fcntl(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    const int argument = va_arg(arguments, int);
+    va_end(arguments);
+    FaultPlan& plan = Live();
+    if (const int error = plan.Judge(Call::kFcntl, fd).error) {
+      return Fail(error);
+    }
+    const int result = Below().fcntl(fd, command, argument);
+    const bool makes = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
+    if (makes && result >= 0) plan.Opened(result, kNoFd);
+    return result;
   }
 
   static int Accept4(int listener, sockaddr* address, socklen_t* size,
@@ -276,16 +338,6 @@ struct FaultPlan::Table {
     return Below().poll(fds, count, timeout_ms);
   }
 
-  static int EpollCreate1(int flags) {
-    FaultPlan& plan = Live();
-    if (const int error = plan.Judge(Call::kEpollCreate1, kNoFd).error) {
-      return Fail(error);
-    }
-    const int fd = Below().epoll_create1(flags);
-    if (fd >= 0) plan.Opened(fd, kNoFd);
-    return fd;
-  }
-
   static int EpollCtl(int epoll, int operation, int fd, epoll_event* event) {
     const int error = Live().Judge(Call::kEpollCtl, fd).error;
     if (error != 0) return Fail(error);
@@ -302,7 +354,8 @@ struct FaultPlan::Table {
   }
 
   static constexpr Syscalls kEntries = {
-      .socket = Socket,
+      .socket = Make<Call::kSocket, &Syscalls::socket>,
+      .socketpair = Socketpair,
       .bind = Pass<Call::kBind, &Syscalls::bind>,
       .listen = Pass<Call::kListen, &Syscalls::listen>,
       .connect = Connect,
@@ -320,9 +373,14 @@ struct FaultPlan::Table {
       .pread = Pread,
       .sendfile = Sendfile,
       .poll = Poll,
-      .epoll_create1 = EpollCreate1,
+      .epoll_create1 = Make<Call::kEpollCreate1, &Syscalls::epoll_create1>,
       .epoll_ctl = EpollCtl,
       .epoll_wait = Pass<Call::kEpollWait, &Syscalls::epoll_wait>,
+      .eventfd = Make<Call::kEventfd, &Syscalls::eventfd>,
+      .signalfd = Signalfd,
+      .pidfd_open = Make<Call::kPidfdOpen, &Syscalls::pidfd_open>,
+      .pipe2 = Pipe2,
+      .fcntl = Fcntl,
       .close = Close,
   };
   static_assert(sizeof(Syscalls) == kCalls * sizeof(&Close),
@@ -373,10 +431,27 @@ void FaultPlan::FailNext(Call call, int error, int count) {
 
 void FaultPlan::FailNextOn(int fd, Call call, int error, int count) {
   ABSL_CHECK(error > 0 && count > 0) << "FaultPlan::FailNextOn";
-  ABSL_CHECK(call != Call::kSocket && call != Call::kPoll)
+  ABSL_CHECK(!kMakes.contains(call) && call != Call::kPoll)
       << "FaultPlan::FailNextOn: the call names no descriptor";
   absl::MutexLock lock(&mutex_);
   failures_.push_back({.fd = fd, .call = call, .error = error, .count = count});
+}
+
+void FaultPlan::FailNth(uint64_t n, int error) {
+  ABSL_CHECK(n > 0 && error > 0) << "FaultPlan::FailNth";
+  absl::MutexLock lock(&mutex_);
+  nth_ = {.left = n, .error = error};
+  nth_failed_ = std::nullopt;
+}
+
+void FaultPlan::CancelFailNth() {
+  absl::MutexLock lock(&mutex_);
+  nth_ = std::nullopt;
+}
+
+std::optional<Call> FaultPlan::nth_failed() const {
+  absl::MutexLock lock(&mutex_);
+  return nth_failed_;
 }
 
 void FaultPlan::OnPoll(PollFunction poll) {
@@ -420,6 +495,7 @@ FaultPlan::Verdict FaultPlan::Judge(Call call, int fd, size_t size) {
 }
 
 int FaultPlan::FindError(Call call, int fd) {
+  if (const int error = TakeNth(call)) return error;
   if (const int error = TakeFailure(call, fd)) return error;
   if (const Descriptor* known = Find(fd)) {
     const bool reset = known->readable_bytes == 0 || known->writable_bytes == 0;
@@ -428,6 +504,14 @@ int FaultPlan::FindError(Call call, int fd) {
     if (known->broken_pipe && kWrites.contains(call)) return EPIPE;
   }
   return IsTarget(fd) ? DrawError(call, fd) : 0;
+}
+
+int FaultPlan::TakeNth(Call call) {
+  if (!nth_.has_value() || --nth_->left > 0) return 0;
+  const int error = nth_->error;
+  nth_ = std::nullopt;
+  nth_failed_ = call;
+  return error;
 }
 
 int FaultPlan::TakeFailure(Call call, int fd) {
@@ -532,6 +616,32 @@ int FaultPlan::FindTarget(const pollfd* fds, nfds_t count) const {
 std::shared_ptr<FaultPlan::PollFunction> FaultPlan::poll_function() const {
   absl::MutexLock lock(&mutex_);
   return poll_;
+}
+
+std::string_view FaultPlan::NameOf(Call call) {
+  constexpr std::array<std::string_view, kCalls> kNames = {
+      "socket",    "socketpair",  "bind",        "listen",     "connect",
+      "accept4",   "getsockname", "getpeername", "setsockopt", "getsockopt",
+      "shutdown",  "recv",        "send",        "sendmsg",    "recvmmsg",
+      "sendmmsg",  "pread",       "sendfile",    "poll",       "epoll_create1",
+      "epoll_ctl", "epoll_wait",  "eventfd",     "signalfd",   "pidfd_open",
+      "pipe2",     "fcntl",       "close"};
+  return kNames[Index(call)];
+}
+
+int ForEachCall(absl::Span<const int> errors,
+                absl::FunctionRef<void(FaultPlan&, std::string_view)> body) {
+  int failed = 0;
+  for (const int error : errors) {
+    for (uint64_t n = 1;; ++n) {
+      FaultPlan plan;
+      plan.FailNth(n, error);
+      body(plan, absl::StrCat("call ", n, " fails: ", std::strerror(error)));
+      if (!plan.nth_failed().has_value()) break;
+      ++failed;
+    }
+  }
+  return failed;
 }
 
 int CountOpenDescriptors() {

@@ -10,16 +10,22 @@
 //   plan.ResetAt(pair.near.fd(), 1000);
 //   plan.FailNext(FaultPlan::Call::kAccept4, EMFILE);
 //
-// The same seed and the same calls in the same order make the same faults. What
-// a test does past the table, as with ::send(), is neither hurt nor counted.
+// ForEachCall() repeats a piece of code and fails each of its system calls
+// once: the first in the first run, the second in the second, and so on.
 //
-// An edge-triggered poller misses nothing: when a call was told EAGAIN, cut
-// short or has reached a reset, the plan has the kernel report the descriptor
-// anew. Two cases it cannot: a listener, and reading from a Unix socket that is
-// not watched for writing or whose own buffer is full.
+// The same seed and the same calls in the same order make the same faults.
+// Calls that a test makes without the table, such as ::send(), neither fail nor
+// count.
 //
-// Thread safety: all of it from any thread, but no call of the table may run
-// while the plan is made or dies.
+// An edge-triggered poller misses no event: after a call that was told EAGAIN,
+// was cut short or has reached a reset, the plan makes the kernel report the
+// descriptor again. There are two exceptions: a listener, and reading from a
+// Unix socket that is not watched for writing or whose own buffer is full.
+//
+// A child of fork(2) has a copy of the plan, and of its counts, of its own.
+//
+// Thread safety: any thread may call any function. No call of the table may run
+// while the plan is created or destroyed.
 
 #ifndef FIO_TESTING_FAULT_PLAN_H_
 #define FIO_TESTING_FAULT_PLAN_H_
@@ -34,11 +40,15 @@
 #include <memory>
 #include <optional>
 #include <random>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/any_invocable.h"
+#include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/types/span.h"
 #include "fio/base/syscalls.h"
 
 namespace fio::testing {
@@ -48,6 +58,7 @@ class FaultPlan {
   // The entries of Syscalls, in their order.
   enum class Call {
     kSocket,
+    kSocketpair,
     kBind,
     kListen,
     kConnect,
@@ -68,15 +79,22 @@ class FaultPlan {
     kEpollCreate1,
     kEpollCtl,
     kEpollWait,
+    kEventfd,
+    kSignalfd,
+    kPidfdOpen,
+    kPipe2,
+    kFcntl,
     kClose,
   };
+  // The name in the manual, such as "accept4".
+  static std::string_view NameOf(Call call);
 
   // How likely a call is to fail in each way, from 0 for never to 1 for always.
   struct Options {
     uint64_t seed = 1;
-    // Whether every descriptor is a target, and socket(), which names none, may
-    // fail. By default only Target() makes one, so that the far ends of a test
-    // are left alone.
+    // Whether every descriptor is a target, and the calls that name none, such
+    // as socket(), are targets too. By default only Target() makes a target, so
+    // that the far ends of a test see no faults.
     bool all_descriptors = false;
 
     // Of n bytes, or n messages of a recvmmsg(), 1 to n - 1 are asked for:
@@ -88,15 +106,15 @@ class FaultPlan {
     // EAGAIN: accept4 and all that read or write a socket.
     double would_block = 0;
     // EINTR: connect, accept4, poll, epoll_wait, close, and all that read or
-    // write. At most
-    // kMaxInterrupts in a row for each descriptor and call, so that a loop of
-    // retries ends. An interrupted connect goes on in the background.
+    // write. At most kMaxInterrupts in a row for each descriptor and call, so
+    // that a loop of retries ends. An interrupted connect goes on in the
+    // background.
     double interrupted = 0;
     // ENOBUFS: send, sendmsg, sendmmsg.
     double no_buffers = 0;
     // ENOMEM: socket, accept4, recv, send, sendmsg, sendfile, epoll_ctl.
     double no_memory = 0;
-    // EMFILE: socket, accept4, epoll_create1.
+    // EMFILE: every call that makes a descriptor, but fcntl.
     double no_descriptors = 0;
     // EPIPE, without SIGPIPE, for this and every later write: send, sendmsg,
     // sendmmsg, sendfile.
@@ -132,9 +150,21 @@ class FaultPlan {
   // close that fails has closed nonetheless, as on Linux. REQUIRES: `error` is
   // an errno and `count` is positive.
   void FailNext(Call call, int error, int count = 1);
-  // Only calls on `fd`. REQUIRES: `call` names one descriptor, which socket and
-  // poll do not.
+  // The same for calls on `fd` only. REQUIRES: `call` names one descriptor,
+  // which poll and the calls that make a new descriptor do not.
   void FailNextOn(int fd, Call call, int error, int count = 1);
+
+  // The n-th call from now on fails with `error` and does not reach the kernel;
+  // a close that fails has closed nonetheless. All calls of the table and of
+  // all threads count, the first is number 1. The other faults of the plan stay
+  // as they are. A later FailNth() replaces one that has not failed its call.
+  // REQUIRES: `n` and `error` are positive.
+  void FailNth(uint64_t n, int error);
+  // Takes FailNth() back, if its call has not come. For a test that looks at a
+  // part of a run only: call it where that part ends.
+  void CancelFailNth();
+  // The call that FailNth() has failed; none if it has not come (yet).
+  std::optional<Call> nth_failed() const;
 
   // Lets `poll` answer in the kernel's place, in the thread that called, so
   // that a test advances a ManualClock instead of waiting. nullptr brings the
@@ -150,8 +180,9 @@ class FaultPlan {
   // How many of them this plan failed or cut short.
   uint64_t faults() const;
 
-  // What socket and accept4 have returned and nobody has closed, in ascending
-  // order. A test that ends without leaks finds it empty.
+  // The descriptors that calls of the table have made and that nobody has
+  // closed through the table, in ascending order. It is empty after a test that
+  // leaks nothing.
   std::vector<int> open_descriptors() const;
 
  private:
@@ -178,6 +209,12 @@ class FaultPlan {
     int count;
   };
 
+  // An order of FailNth().
+  struct Nth {
+    uint64_t left;  // The call fails that finds 1.
+    int error;
+  };
+
   // What becomes of a call: an errno, or 0 and how much it may move.
   struct Verdict {
     int error = 0;
@@ -188,6 +225,7 @@ class FaultPlan {
   // bytes or messages; `fd` is kNoFd if the call names no descriptor.
   Verdict Judge(Call call, int fd, size_t size = 0);
   int FindError(Call call, int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  int TakeNth(Call call) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int TakeFailure(Call call, int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   int DrawError(Call call, int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   size_t ChooseSize(Call call, int fd, size_t size)
@@ -213,10 +251,31 @@ class FaultPlan {
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);
   std::map<int, Descriptor> descriptors_ ABSL_GUARDED_BY(mutex_);
   std::vector<Failure> failures_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Nth> nth_ ABSL_GUARDED_BY(mutex_);
+  std::optional<Call> nth_failed_ ABSL_GUARDED_BY(mutex_);
   std::shared_ptr<PollFunction> poll_ ABSL_GUARDED_BY(mutex_);
   std::array<uint64_t, kCalls> calls_ ABSL_GUARDED_BY(mutex_) = {};
   uint64_t faults_ ABSL_GUARDED_BY(mutex_) = 0;
 };
+
+// For each of `errors`: runs `body` again and again, with a new plan each time,
+// in which the n-th system call of the run fails, for n = 1, 2, 3, ... It ends
+// after the first run that makes fewer than n calls, or has called
+// CancelFailNth() before the n-th. Returns how many runs had a call that
+// failed.
+//
+//   ForEachCall({ENOMEM, EMFILE}, [](FaultPlan& plan, std::string_view fault) {
+//     SCOPED_TRACE(fault);  // "call 7 fails: Cannot allocate memory"
+//     ... start ...
+//     plan.CancelFailNth();
+//     ... check that it works, or that an error was returned ...
+//   });
+//
+// To learn which call it was, ask plan.nth_failed(). REQUIRES: no FaultPlan
+// lives; `body` makes a bounded number of calls, or cancels.
+int ForEachCall(
+    absl::Span<const int> errors,
+    absl::FunctionRef<void(FaultPlan& plan, std::string_view fault)> body);
 
 // How many descriptors this process has open, by /proc/self/fd. What sanitizers
 // and gtest keep open counts too, so compare two of them.

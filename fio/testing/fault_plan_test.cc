@@ -12,12 +12,15 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -40,6 +43,7 @@ using ::testing::ElementsAreArray;
 using ::testing::Ge;
 using ::testing::IsEmpty;
 using ::testing::Le;
+using ::testing::Pair;
 
 using Call = FaultPlan::Call;
 using Options = FaultPlan::Options;
@@ -200,6 +204,12 @@ ssize_t FaultPlanTest::Make(Call call) {
   switch (call) {
     case Call::kSocket:
       return UniqueFd(sys.socket(AF_INET, SOCK_STREAM, 0)) ? 0 : -errno;
+    case Call::kSocketpair: {
+      int fds[2];
+      if (sys.socketpair(AF_UNIX, SOCK_STREAM, 0, fds) != 0) return -errno;
+      const UniqueFd first(fds[0]), second(fds[1]);
+      return 0;
+    }
     case Call::kBind:
       return OrErrno(sys.bind(near_, address, size));
     case Call::kListen:
@@ -246,6 +256,23 @@ ssize_t FaultPlanTest::Make(Call call) {
       epoll_event event;
       return OrErrno(sys.epoll_wait(epoll_.get(), &event, 1, 0));
     }
+    case Call::kEventfd:
+      return UniqueFd(sys.eventfd(0, 0)) ? 0 : -errno;
+    case Call::kSignalfd: {
+      sigset_t none;
+      sigemptyset(&none);
+      return UniqueFd(sys.signalfd(-1, &none, 0)) ? 0 : -errno;
+    }
+    case Call::kPidfdOpen:
+      return UniqueFd(sys.pidfd_open(getpid(), 0)) ? 0 : -errno;
+    case Call::kPipe2: {
+      int fds[2];
+      if (sys.pipe2(fds, 0) != 0) return -errno;
+      const UniqueFd first(fds[0]), second(fds[1]);
+      return 0;
+    }
+    case Call::kFcntl:
+      return OrErrno(sys.fcntl(near_, F_SETFD, FD_CLOEXEC));
     case Call::kClose:
       return OrErrno(sys.close(dup(near_)));
   }
@@ -349,7 +376,9 @@ TEST_F(FaultPlanTest, RefusesTheCallsThatTheKernelCould) {
       ElementsAre(Call::kSocket, Call::kAccept4, Call::kRecv, Call::kSend,
                   Call::kSendmsg, Call::kSendfile, Call::kEpollCtl));
   EXPECT_THAT(FailingCalls({.no_descriptors = 1}, EMFILE),
-              ElementsAre(Call::kSocket, Call::kAccept4, Call::kEpollCreate1));
+              ElementsAre(Call::kSocket, Call::kSocketpair, Call::kAccept4,
+                          Call::kEpollCreate1, Call::kEventfd, Call::kSignalfd,
+                          Call::kPidfdOpen, Call::kPipe2));
   EXPECT_THAT(FailingCalls({.broken_pipe = 1}, EPIPE),
               ElementsAre(Call::kSend, Call::kSendmsg, Call::kSendmmsg,
                           Call::kSendfile));
@@ -556,6 +585,44 @@ TEST_F(FaultPlanTest, FailsOnOneDescriptor) {
   EXPECT_EQ(Send(far_, 8), 8);
   EXPECT_EQ(Send(near_, 8), -ENETDOWN);
   EXPECT_EQ(Send(near_, 8), 8);
+}
+
+TEST_F(FaultPlanTest, FailsTheNthCallWhicheverItIs) {
+  FaultPlan plan;
+  plan.FailNth(3, EHOSTDOWN);
+  EXPECT_EQ(Send(near_, 8), 8);
+  EXPECT_EQ(Recv(far_, 8), 8);
+  EXPECT_EQ(plan.nth_failed(), std::nullopt);
+  EXPECT_EQ(Poll(near_), -EHOSTDOWN);
+  EXPECT_EQ(plan.nth_failed(), Call::kPoll);
+  EXPECT_EQ(Poll(near_), 0);
+  plan.FailNth(2, EHOSTDOWN);
+  EXPECT_EQ(plan.nth_failed(), std::nullopt);
+  Poll(near_);
+  plan.CancelFailNth();
+  EXPECT_EQ(Poll(near_), 0);
+  EXPECT_EQ(plan.faults(), 1u);
+}
+
+TEST_F(FaultPlanTest, ForEachCallFailsEachOnce) {
+  std::vector<std::pair<std::string, std::string>> runs;
+  const int failed = ForEachCall(
+      {ENETDOWN, EHOSTDOWN}, [&](FaultPlan& plan, std::string_view fault) {
+        Send(near_, 8);
+        Poll(near_);
+        plan.CancelFailNth();
+        EXPECT_EQ(Poll(near_), 0);
+        const std::optional<Call> call = plan.nth_failed();
+        runs.emplace_back(fault,
+                          call.has_value() ? FaultPlan::NameOf(*call) : "none");
+      });
+  EXPECT_EQ(failed, 4);
+  EXPECT_THAT(runs, ElementsAre(Pair("call 1 fails: Network is down", "send"),
+                                Pair("call 2 fails: Network is down", "poll"),
+                                Pair("call 3 fails: Network is down", "none"),
+                                Pair("call 1 fails: Host is down", "send"),
+                                Pair("call 2 fails: Host is down", "poll"),
+                                Pair("call 3 fails: Host is down", "none")));
 }
 
 TEST_F(FaultPlanTest, AFailedCloseHasClosed) {

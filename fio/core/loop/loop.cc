@@ -81,9 +81,9 @@ absl::Status CheckOptions(const LoopOptions& options) {
 }
 
 absl::Status SetNonBlocking(int fd) {
-  const int flags = fcntl(fd, F_GETFL);
+  const int flags = Sys().fcntl(fd, F_GETFL);
   if (flags >= 0 && ((flags & O_NONBLOCK) != 0 ||
-                     fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)) {
+                     Sys().fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)) {
     return absl::OkStatus();
   }
   return absl::ErrnoToStatus(errno, absl::StrCat("adopt fd ", fd, ": fcntl"));

@@ -6,7 +6,6 @@
 
 #if defined(__linux__)
 #include <sys/epoll.h>
-#include <sys/syscall.h>
 #endif
 
 #include <cerrno>
@@ -23,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/signal_watch.h"
 
@@ -165,7 +165,7 @@ class ChildWatch::BySigChld final : public ChildWatch {
 namespace {
 
 UniqueFd OpenPidFd(pid_t process) {
-  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, process, 0)));
+  return UniqueFd(Sys().pidfd_open(process, 0));
 }
 
 std::optional<ChildExit> ReapByPidFd(const UniqueFd& pidfd, pid_t child) {
@@ -192,7 +192,7 @@ class ChildWatch::ByPidFd final : public ChildWatch {
   static absl::StatusOr<std::unique_ptr<ChildWatch>> Create() {
     absl::Status checked = CheckPidFd();
     if (!checked.ok()) return checked;
-    UniqueFd epoll(epoll_create1(EPOLL_CLOEXEC));
+    UniqueFd epoll(Sys().epoll_create1(EPOLL_CLOEXEC));
     if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
     return std::make_unique<ByPidFd>(std::move(epoll));
   }
@@ -215,7 +215,8 @@ class ChildWatch::ByPidFd final : public ChildWatch {
     }
     epoll_event event = {.events = EPOLLIN, .data = {}};
     event.data.u64 = static_cast<uint64_t>(child);
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, pidfd.get(), &event) != 0) {
+    if (Sys().epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, pidfd.get(), &event) !=
+        0) {
       return absl::ErrnoToStatus(errno,
                                  absl::StrCat("epoll_ctl child ", child));
     }
@@ -235,7 +236,7 @@ class ChildWatch::ByPidFd final : public ChildWatch {
   std::optional<ChildExit> Next() override {
     if (getpid() != owner_) return std::nullopt;
     epoll_event event;
-    if (epoll_wait(epoll_.get(), &event, 1, 0) != 1) return std::nullopt;
+    if (Sys().epoll_wait(epoll_.get(), &event, 1, 0) != 1) return std::nullopt;
     const auto it = children_.find(static_cast<pid_t>(event.data.u64));
     std::optional<ChildExit> exit = ReapByPidFd(it->second, it->first);
     if (exit.has_value()) Forget(it);
@@ -245,7 +246,7 @@ class ChildWatch::ByPidFd final : public ChildWatch {
  private:
   void Forget(std::map<pid_t, UniqueFd>::iterator it) {
     // Closing is not enough where a forked child has the descriptor as well.
-    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second.get(), nullptr);
+    Sys().epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second.get(), nullptr);
     children_.erase(it);
   }
 

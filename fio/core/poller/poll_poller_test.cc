@@ -45,8 +45,9 @@ using PollPollerCallsTest = PollerCallsFixture<Poll>;
 TEST_F(PollPollerCallsTest, OnePerWait) {
   ASSERT_TRUE(
       poller_->Add(reader_.get(), 1, Interest::kReadable, Trigger::kEdge).ok());
+  const uint64_t before = plan_.calls();
   for (int i = 0; i < 100; ++i) ReadByEdge(1);
-  EXPECT_EQ(plan_.calls(), 200u);
+  EXPECT_EQ(plan_.calls() - before, 200u);
 }
 
 // What other threads do while one is in poll(2) is done here inside of it.

@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/internal/pipe.h"
 
@@ -199,7 +200,7 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSelfPipe(
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateEventFd(
     absl::Span<const int> signals) {
-  UniqueFd event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  UniqueFd event(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!event) return absl::ErrnoToStatus(errno, "eventfd");
   return InstallAll(
       signals, std::make_unique<HandlerWatch>(std::move(event), UniqueFd()));
@@ -256,7 +257,7 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
       return absl::ErrnoToStatus(EINVAL, absl::StrCat("signalfd ", signal));
     }
   }
-  UniqueFd fd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  UniqueFd fd(Sys().signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd) return absl::ErrnoToStatus(errno, "signalfd");
   return std::make_unique<SignalFdWatch>(std::move(fd), set);
 }

@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/internal/pipe.h"
@@ -28,7 +29,7 @@ using poller_internal::Pipe;
 // An eventfd is both ends.
 absl::StatusOr<Pipe> OpenEventFd() {
 #if defined(__linux__)
-  UniqueFd event(eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  UniqueFd event(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!event) return absl::ErrnoToStatus(errno, "eventfd");
   return Pipe{.read_end = std::move(event), .write_end = UniqueFd()};
 #else

@@ -41,7 +41,7 @@ struct SocketPair {
 
 absl::StatusOr<SocketPair> OpenSocketPair(absl::string_view purpose) {
   int ends[2];
-  if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
+  if (Sys().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("socketpair ", purpose));
   }
   return SocketPair{.root = UniqueFd(ends[0]), .worker = UniqueFd(ends[1])};

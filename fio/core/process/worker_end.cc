@@ -5,10 +5,6 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-#if defined(__linux__)
-#include <sys/syscall.h>
-#endif
-
 #include <algorithm>
 #include <cerrno>
 #include <cstdint>
@@ -21,12 +17,7 @@ namespace fio {
 namespace {
 
 UniqueFd OpenPidFd(pid_t process) {
-#if defined(__linux__) && defined(SYS_pidfd_open)
-  return UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, process, 0)));
-#else
-  static_cast<void>(process);
-  return UniqueFd();
-#endif
+  return UniqueFd(Sys().pidfd_open(process, 0));
 }
 
 bool IsReadable(int fd) {

@@ -7,6 +7,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
 namespace fio::poller_internal {
@@ -20,7 +21,7 @@ absl::StatusOr<Pipe> OpenPipe() {
     fcntl(fd, F_SETFL, O_NONBLOCK);
   }
 #else
-  if (pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) {
+  if (Sys().pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) {
     return absl::ErrnoToStatus(errno, "pipe2");
   }
 #endif
