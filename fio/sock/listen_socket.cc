@@ -2,8 +2,11 @@
 
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <unistd.h>
 
 #include <cerrno>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -99,7 +102,10 @@ absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
     builder.Set(sock_internal::kReusePort, 1);
   }
   if (!builder.status().ok()) return builder.status();
-  return ListenSocket(builder.Release(), std::move(path));
+  const std::optional<SocketAddress> local =
+      sock_internal::FindLocalAddress(builder.fd());
+  if (!local.has_value()) return CallFailed("getsockname", address);
+  return ListenSocket(builder.Release(), std::move(path), *local, getpid());
 }
 
 absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
@@ -127,35 +133,46 @@ absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
     return absl::ErrnoToStatus(
         errno, absl::StrCat("listen on fd ", number, ": fcntl"));
   }
-  return ListenSocket(std::move(fd), BoundPath());
+  const std::optional<SocketAddress> local =
+      sock_internal::FindLocalAddress(number);
+  if (!local.has_value()) {
+    return absl::ErrnoToStatus(
+        errno, absl::StrCat("listen on fd ", number, ": getsockname"));
+  }
+  return ListenSocket(std::move(fd), BoundPath(), *local, /*owner=*/0);
 }
 
-ListenSocket::ListenSocket(UniqueFd fd, BoundPath path)
+ListenSocket::ListenSocket(UniqueFd fd, BoundPath path,
+                           const SocketAddress& local_address, pid_t owner)
     : fd_(std::move(fd)),
       path_(std::move(path)),
-      local_address_(sock_internal::LocalAddress(fd_.get())) {}
+      local_address_(local_address),
+      owner_(owner) {}
 
 ListenSocket& ListenSocket::operator=(ListenSocket&& other) noexcept {
   path_ = std::move(other.path_);  // Removes the old one before it closes.
   fd_ = std::move(other.fd_);
   local_address_ = other.local_address_;
+  owner_ = other.owner_;
   return *this;
 }
 
 ListenSocket::Accepted ListenSocket::Accept() {
-  for (;;) {
-    sockaddr_storage storage;
-    socklen_t size = sizeof(storage);
-    auto* peer = reinterpret_cast<sockaddr*>(&storage);
-    UniqueFd fd(
-        Sys().accept4(this->fd(), peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
-    if (fd) {
-      return {.socket = Socket(std::move(fd)),
-              .peer_address = SocketAddress::FromSockaddr(peer, size)
-                                  .value_or(SocketAddress())};
-    }
-    if (errno != EINTR && errno != ECONNABORTED) return {.error = errno};
-  }
+  sockaddr_storage storage;
+  socklen_t size = sizeof(storage);
+  auto* peer = reinterpret_cast<sockaddr*>(&storage);
+  UniqueFd fd(
+      Sys().accept4(this->fd(), peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!fd) return {.error = errno};
+  return {
+      .socket = Socket(std::move(fd)),
+      .peer_address =
+          SocketAddress::FromSockaddr(peer, size).value_or(SocketAddress())};
+}
+
+// It fails only for what listens no more.
+void ListenSocket::StopListening() {
+  if (fd_ && owner_ == getpid()) Sys().shutdown(fd(), SHUT_RDWR);
 }
 
 absl::StatusOr<ListenSocket> ListenOnAny(

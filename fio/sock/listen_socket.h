@@ -1,7 +1,11 @@
-// A ListenSocket owns one bound and listening, non-blocking stream socket: TCP,
-// or Unix at a path or an abstract name.
+// A ListenSocket owns one non-blocking stream socket that is bound and listens:
+// TCP, or Unix at a path or an abstract name.
 //
-// Thread safety: Accept() may be called from several threads.
+// Its destructor closes this process's descriptor. The kernel goes on accepting
+// connections while another process has a copy of it, such as a child of
+// fork(2); StopListening() ends that.
+//
+// Thread safety: several threads may call Accept() at the same time.
 
 #ifndef FIO_SOCK_LISTEN_SOCKET_H_
 #define FIO_SOCK_LISTEN_SOCKET_H_
@@ -23,44 +27,45 @@
 
 namespace fio {
 
-// An option that means nothing for the address is an error, unless it has its
-// default. Accepted sockets inherit nodelay, keepalive and defer_accept from
-// the listening one, so that they cost no system call.
+// An option that has no meaning for the address must have its default value;
+// another value is an error. Accepted sockets inherit nodelay, keepalive and
+// defer_accept from the listening socket, without a system call for each.
 struct ListenSocketOptions {
-  // How many connections the kernel completes ahead of Accept(). It lowers this
-  // to net.core.somaxconn; see listen(2).
+  // How many connections the kernel completes before Accept() takes them. The
+  // kernel lowers this to net.core.somaxconn; see listen(2).
   int backlog = SOMAXCONN;
 
-  // TCP: an address that only old connections hold (TIME_WAIT) can be bound.
-  // One with a listening socket cannot.
+  // TCP: an address can be bound although old connections (TIME_WAIT) use it.
+  // An address with a listening socket cannot.
   bool reuse_address = true;
 
-  // TCP: share the address with other sockets of this user that have this
-  // option; the kernel deals out the connections.
+  // TCP: share the address with other sockets of the same user that have this
+  // option. The kernel distributes the connections among them.
   bool reuse_port = false;
 
-  // TCP: be the first there. With reuse_port, an address that others share
-  // already is an error too; who comes later may still join. Without, this is
-  // always so, and nobody can join.
+  // TCP: be the first socket at the address. With reuse_port, it is an error if
+  // other sockets share the address already; later ones may still join. Without
+  // reuse_port this is always so, and no other socket can join.
   bool exclusive = false;
 
-  // IPv6: do not take IPv4 connections too, as [::] otherwise does.
+  // IPv6: accept no IPv4 connections. By default [::] accepts them too.
   bool v6_only = false;
 
-  // TCP: accept a connection when its first bytes are there, or about this long
-  // after it began; rounded up to whole seconds, and more by the kernel. Zero
-  // accepts at once.
+  // TCP: accept a connection when its first bytes have arrived, or about this
+  // long after it began. Rounded up to whole seconds; the kernel rounds up
+  // further. Zero accepts at once. See TCP_DEFER_ACCEPT in tcp(7).
   absl::Duration defer_accept = absl::ZeroDuration();
 
   // TCP: send small writes at once, without Nagle's delay.
   bool nodelay = true;
 
-  // TCP: find out that a silent peer is gone. The system's default is not to.
+  // TCP: detect a peer that is gone without a word. By default the system does
+  // not.
   std::optional<KeepAlive> keepalive = {};
 
-  // Unix paths: exactly this mode, whatever the umask, and never more open than
-  // that on the way. Without it, what the umask leaves of 0777. Connecting
-  // takes the right to write.
+  // Unix paths: the file has exactly this mode, whatever the umask is, and at
+  // no time a more permissive one. Without it the mode is 0777 less the umask.
+  // A client needs the right to write.
   std::optional<mode_t> unix_mode = {};
 };
 
@@ -68,43 +73,60 @@ class ListenSocket {
  public:
   using Options = ListenSocketOptions;
 
-  // One accepted connection, or why there is none.
+  // One accepted connection, or the reason why there is none.
   struct [[nodiscard]] Accepted {
     Socket socket = {};
     SocketAddress peer_address = {};
-    int error = 0;  // An errno: EAGAIN if nobody waits.
+    int error = 0;  // An errno; 0 if there is a connection.
   };
 
-  // Port 0 picks a free one, and a Unix address without a name a free abstract
-  // name; see local_address().
+  // Port 0 picks a free port, and a Unix address without a name picks a free
+  // abstract name; see local_address().
   //
-  // A Unix path that a dead server has left is taken over. A live server's
-  // never is, nor a file that is no socket: "Address already in use". (Of two
-  // servers that take over the same path in the same instant, the later one may
-  // win.) The path is removed with the ListenSocket, by the process that called
-  // this and no child of it, unless it is another file by then.
+  // The Unix path of a server that is dead is taken over. The path of a live
+  // server is not, and neither is a file that is no socket: "Address already in
+  // use". (If two servers take over the same path at the same moment, the later
+  // one may win.) The ListenSocket removes the path when it is destroyed, but
+  // only in the process that called this function, and only if the path still
+  // names the same file.
   //
   // Errors: kInvalidArgument for options that make no sense; otherwise the
-  // failed call's errno. Always with the call and `address` in the message, as
-  // in "bind 127.0.0.1:80: Permission denied", and with nothing left behind.
+  // errno of the call that failed. Each message has the call and `address`,
+  // such as "bind 127.0.0.1:80: Permission denied". Nothing stays open or bound
+  // then.
   static absl::StatusOr<ListenSocket> Listen(const SocketAddress& address,
                                              const Options& options);
 
-  // Takes over a stream socket that listens already, as those that systemd
-  // passes from 3 on (LISTEN_FDS), with whatever options it has, and makes it
-  // non-blocking and closed on exec(3). A Unix path is never removed. Errors:
-  // kInvalidArgument if `fd` is negative, no stream socket or does not listen;
-  // otherwise the failed call's errno. All name the descriptor, as in "listen
-  // on fd 3: it is no stream socket"; it is closed then.
+  // Takes over a stream socket that listens already, such as one that systemd
+  // passes (LISTEN_FDS). Its options stay as they are, but it is made
+  // non-blocking and closed on exec(3). It is not ours to end: a Unix path is
+  // not removed, and StopListening() does nothing. Errors: kInvalidArgument if
+  // `fd` is negative, is no stream socket or does not listen; otherwise the
+  // errno of the call that failed. Each message names the descriptor, such as
+  // "listen on fd 3: it is no stream socket". `fd` is closed then.
   static absl::StatusOr<ListenSocket> FromFd(UniqueFd fd);
 
   ListenSocket(ListenSocket&&) = default;
   ListenSocket& operator=(ListenSocket&& other) noexcept;
 
-  // The longest-waiting connection: non-blocking, closed on exec(3), and with
-  // the options above, all by one accept4(2). A connection that died in the
-  // queue is skipped.
+  // Accepts the connection that has waited the longest: non-blocking, closed on
+  // exec(3), and with the options above. Makes exactly one system call,
+  // accept4(2), and returns its errno as it is, so that a caller can bound the
+  // number of calls:
+  //
+  //   EAGAIN         no connection waits
+  //   ECONNABORTED   the first connection has died in the queue
+  //   EINTR          a signal arrived
+  //
+  // After the last two, call it again: others may wait.
   Accepted Accept();
+
+  // Ends listening, at once and in every process that has a copy of the socket:
+  // new clients are refused. TCP clients that wait are reset; Unix clients that
+  // wait can still be accepted. See shutdown(2). Does nothing for a socket of
+  // FromFd(), and in any process but the one that called Listen(). Call it
+  // before the socket is destroyed, if no other process is to go on accepting.
+  void StopListening();
 
   int fd() const { return fd_.get(); }
 
@@ -112,15 +134,19 @@ class ListenSocket {
   const SocketAddress& local_address() const { return local_address_; }
 
  private:
-  ListenSocket(UniqueFd fd, sock_internal::BoundPath path);
+  // `owner` is the process that may end it; 0 for none.
+  ListenSocket(UniqueFd fd, sock_internal::BoundPath path,
+               const SocketAddress& local_address, pid_t owner);
 
   UniqueFd fd_;
-  sock_internal::BoundPath path_;  // After fd_, so that it dies first.
+  sock_internal::BoundPath path_;  // After fd_, so that it is destroyed first.
   SocketAddress local_address_;
+  pid_t owner_;
 };
 
-// Listens on the first of `addresses` that allows it. Errors: kInvalidArgument
-// if there are none; ListenSocket::Listen()'s for the last one.
+// Listens on the first of `addresses` on which ListenSocket::Listen() succeeds.
+// Errors: kInvalidArgument if `addresses` is empty; otherwise that of the last
+// address.
 absl::StatusOr<ListenSocket> ListenOnAny(
     absl::Span<const SocketAddress> addresses,
     const ListenSocketOptions& options);

@@ -180,37 +180,6 @@ TEST(ListenSocket, NobodyWaitingIsEagain) {
   EXPECT_EQ(ListenOn("unix:").Accept().error, EAGAIN);
 }
 
-int accept_calls = 0;
-
-TEST(ListenSocket, SkipsWhatDiedInTheQueue) {
-  ListenSocket listener = ListenOn("127.0.0.1:0");
-  const UniqueFd client = ConnectTo(listener.local_address());
-  testing::WaitReadable(listener.fd());
-  Syscalls table;
-  table.accept4 = [](int fd, sockaddr* address, socklen_t* size, int flags) {
-    constexpr int kErrors[] = {EINTR, ECONNABORTED, EINTR};
-    if (accept_calls < 3) {
-      errno = kErrors[accept_calls++];
-      return -1;
-    }
-    return accept4(fd, address, size, flags);
-  };
-  const ScopedSyscalls scope(&table);
-  EXPECT_EQ(listener.Accept().error, 0);
-  EXPECT_EQ(accept_calls, 3);
-}
-
-TEST(ListenSocket, OtherErrorsOfAcceptAreTold) {
-  ListenSocket listener = ListenOn("127.0.0.1:0");
-  Syscalls table;
-  table.accept4 = [](int, sockaddr*, socklen_t*, int) {
-    errno = EMFILE;
-    return -1;
-  };
-  const ScopedSyscalls scope(&table);
-  EXPECT_EQ(listener.Accept().error, EMFILE);
-}
-
 TEST(ListenSocket, DescriptorZeroIsADescriptor) {
   ListenSocket listener = ListenOn("127.0.0.1:0");
   const UniqueFd client = ConnectTo(listener.local_address());

@@ -2,6 +2,8 @@
 
 #include <sys/socket.h>
 
+#include <optional>
+
 #include "fio/base/syscalls.h"
 #include "fio/sock/socket_address.h"
 
@@ -9,18 +11,26 @@ namespace fio::sock_internal {
 namespace {
 
 template <typename GetName>
-SocketAddress AddressBy(GetName get_name, int fd) {
+std::optional<SocketAddress> AddressBy(GetName get_name, int fd) {
   sockaddr_storage storage;
   socklen_t size = sizeof(storage);
   auto* address = reinterpret_cast<sockaddr*>(&storage);
-  if (get_name(fd, address, &size) != 0) return {};
+  if (get_name(fd, address, &size) != 0) return std::nullopt;
   return SocketAddress::FromSockaddr(address, size).value_or(SocketAddress());
 }
 
 }  // namespace
 
-SocketAddress LocalAddress(int fd) { return AddressBy(Sys().getsockname, fd); }
+std::optional<SocketAddress> FindLocalAddress(int fd) {
+  return AddressBy(Sys().getsockname, fd);
+}
 
-SocketAddress PeerAddress(int fd) { return AddressBy(Sys().getpeername, fd); }
+SocketAddress LocalAddress(int fd) {
+  return FindLocalAddress(fd).value_or(SocketAddress());
+}
+
+SocketAddress PeerAddress(int fd) {
+  return AddressBy(Sys().getpeername, fd).value_or(SocketAddress());
+}
 
 }  // namespace fio::sock_internal

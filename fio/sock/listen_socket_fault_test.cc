@@ -1,0 +1,132 @@
+#include <fcntl.h>
+#include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fio/base/unique_fd.h"
+#include "fio/sock/listen_socket.h"
+#include "fio/sock/socket_address.h"
+#include "fio/sock/test_util.h"
+#include "fio/testing/fault_plan.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace fio {
+namespace {
+
+using testing::Address;
+using ::testing::AllOf;
+using testing::CountOpenDescriptors;
+using testing::FaultPlan;
+using testing::ForEachCall;
+using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using testing::TempFolder;
+
+ListenSocket ListenOn(const SocketAddress& address) {
+  absl::StatusOr<ListenSocket> listener = ListenSocket::Listen(address, {});
+  EXPECT_TRUE(listener.ok()) << listener.status();
+  return *std::move(listener);
+}
+
+// A blocking client.
+UniqueFd ConnectTo(const SocketAddress& address) {
+  UniqueFd fd(::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  EXPECT_EQ(::connect(fd.get(), address.data(), address.size()), 0)
+      << address.ToString();
+  return fd;
+}
+
+TEST(ListenSocketFaults, AcceptIsOneCallAndTellsItsError) {
+  ListenSocket listener = ListenOn(Address("127.0.0.1:0"));
+  const UniqueFd client = ConnectTo(listener.local_address());
+  testing::WaitReadable(listener.fd());
+  FaultPlan plan;
+  uint64_t calls = 0;
+  for (const int error : {EINTR, ECONNABORTED, EMFILE}) {
+    plan.FailNext(FaultPlan::Call::kAccept4, error);
+    EXPECT_EQ(listener.Accept().error, error);
+    EXPECT_EQ(plan.calls(), ++calls);
+  }
+  EXPECT_EQ(listener.Accept().error, 0);
+}
+
+// Whether a connection to `address` is refused.
+bool Refuses(const SocketAddress& address) {
+  const UniqueFd client(
+      ::socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
+  return ::connect(client.get(), address.data(), address.size()) != 0 &&
+         errno == ECONNREFUSED;
+}
+
+// A copy by dup(2) is to the kernel what another process has.
+TEST(ListenSocketFaults, StopListeningEndsCopiesToo) {
+  for (const char* const text : {"127.0.0.1:0", "[::1]:0", "unix:"}) {
+    ListenSocket listener = ListenOn(Address(text));
+    const SocketAddress address = listener.local_address();
+    const UniqueFd copy(fcntl(listener.fd(), F_DUPFD_CLOEXEC, 3));
+    const UniqueFd waits = ConnectTo(address);
+    EXPECT_FALSE(Refuses(address));
+    listener.StopListening();
+    EXPECT_TRUE(Refuses(address)) << text;
+    listener.StopListening();
+    // It can be bound again while the copy lives.
+    if (address.family() != AF_UNIX) ListenOn(address);
+  }
+}
+
+TEST(ListenSocketFaults, StopListeningIsForWhoCalledListen) {
+  ListenSocket listener = ListenOn(Address("127.0.0.1:0"));
+  const pid_t child = fork();
+  if (child == 0) {
+    listener.StopListening();
+    _exit(0);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_FALSE(Refuses(listener.local_address()));
+  absl::StatusOr<ListenSocket> passed =
+      ListenSocket::FromFd(UniqueFd(fcntl(listener.fd(), F_DUPFD_CLOEXEC, 3)));
+  ASSERT_TRUE(passed.ok()) << passed.status();
+  passed->StopListening();
+  EXPECT_FALSE(Refuses(listener.local_address()));
+}
+
+TEST(ListenSocketFaults, EachFailedCallIsNamedAndLeavesNothing) {
+  const TempFolder folder;
+  for (const SocketAddress& address :
+       {Address("127.0.0.1:0"), Address(folder.File("x"))}) {
+    const int open = CountOpenDescriptors();
+    const int failed = ForEachCall(
+        {ENOMEM, EPERM}, [&](FaultPlan& plan, std::string_view fault) {
+          SCOPED_TRACE(fault);
+          const absl::Status status =
+              ListenSocket::Listen(address, {}).status();
+          plan.CancelFailNth();
+          const std::optional<FaultPlan::Call> call = plan.nth_failed();
+          if (call.has_value() && *call != FaultPlan::Call::kClose) {
+            EXPECT_THAT(std::string(status.message()),
+                        AllOf(HasSubstr(FaultPlan::NameOf(*call)),
+                              HasSubstr(address.ToString())));
+          } else {
+            EXPECT_TRUE(status.ok()) << status;
+          }
+        });
+    EXPECT_GE(failed, 2 * 4);
+    EXPECT_EQ(CountOpenDescriptors(), open);
+    EXPECT_THAT(folder.List(), IsEmpty());
+  }
+}
+
+}  // namespace
+}  // namespace fio
