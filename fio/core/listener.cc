@@ -1,10 +1,11 @@
 #include "fio/core/listener.h"
 
+#include <poll.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <cstring>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -17,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
@@ -35,9 +37,11 @@
 namespace fio {
 namespace {
 
-// Accepts in one turn, so that a flood of new connections does not starve the
-// old ones.
+// Calls of accept4() in one turn, whatever they return.
 constexpr int kBatch = 64;
+
+// Of a new connection, before it counts as unproductive.
+constexpr absl::Duration kTimeToBegin = absl::Seconds(1);
 
 absl::Status ListenError(std::string_view where, const absl::Status& cause) {
   return absl::Status(cause.code(),
@@ -56,20 +60,19 @@ absl::Status CheckOptions(const ListenOptions& options) {
 
 absl::StatusOr<ListenSocket> OpenSocket(const Url& url,
                                         const ListenOptions& options) {
-  absl::Status checked = CheckOptions(options);
+  absl::Status checked = Listener::Check(url, options);
   if (!checked.ok()) return checked;
-  if (url.kind() == Url::Kind::kDatagram) {
-    return absl::InvalidArgumentError("datagrams make no connections");
-  }
   const absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(url);
   if (!addresses.ok()) return addresses.status();
   return ListenOnAny(*addresses, options.socket);
 }
 
-// Errors of the network that accept(2) passes on: they are of the connection
-// that was next, which is gone with them, and of no other.
-bool IsOfOneConnection(int error) {
+// Errors after which the next call may succeed: those of the network that
+// accept(2) passes on are of the connection that was first, which is gone with
+// them.
+bool MayAcceptNext(int error) {
   switch (error) {
+    case EINTR:
     case ECONNABORTED:
     case EHOSTDOWN:
     case EHOSTUNREACH:
@@ -110,6 +113,20 @@ void Open(const ListenOptions& options, Connection& connection) {
 
 }  // namespace
 
+absl::Status Listener::Check(const Url& url, const ListenOptions& options) {
+  absl::Status checked = CheckOptions(options);
+  if (!checked.ok()) return checked;
+  if (url.kind() == Url::Kind::kDatagram) {
+    return absl::InvalidArgumentError("datagrams make no connections");
+  }
+  if (url.is_secure() && options.transport == nullptr) {
+    return absl::UnimplementedError(
+        "TLS is not built yet; listen without it (tcp, http, ws), or set "
+        "ListenOptions::transport");
+  }
+  return absl::OkStatus();
+}
+
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     Loop& loop, const Url& url, ListenOptions options) {
   const auto shared = std::make_shared<const ListenOptions>(std::move(options));
@@ -119,7 +136,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     auto listener = std::unique_ptr<Listener>(new Listener(
         loop, std::make_shared<ListenSocket>(*std::move(socket)), shared,
         /*targets=*/{}, /*owns_socket=*/true, AcceptWakes::kAll));
-    status = listener->UpdateWatch();
+    status = listener->Start(WatchErrors::kReturn);
     if (status.ok()) return listener;
     // Its end calls on_finish.
   } else if (shared->on_finish != nullptr) {
@@ -131,7 +148,8 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     Loop& loop, std::shared_ptr<ListenSocket> socket,
     std::shared_ptr<const ListenOptions> options,
-    std::vector<LoopHandle> targets, AcceptWakes wakes) {
+    std::vector<LoopHandle> targets, AcceptWakes wakes,
+    WatchErrors watch_errors) {
   if (socket == nullptr) {
     return absl::InvalidArgumentError("listen: the socket is null");
   }
@@ -143,7 +161,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
   auto listener = std::unique_ptr<Listener>(
       new Listener(loop, std::move(socket), std::move(options),
                    std::move(targets), /*owns_socket=*/false, wakes));
-  status = listener->UpdateWatch();
+  status = listener->Start(watch_errors);
   if (!status.ok()) return ListenError(where, status);
   return listener;
 }
@@ -174,7 +192,9 @@ void Listener::Close() {
   loop_.Cancel(back_off_);
   loop_.Unwatch(std::exchange(watch_, WatchId::kNone));
   reserve_.Reset();
-  if (owns_socket_ && options_->on_finish != nullptr) options_->on_finish();
+  if (!owns_socket_) return;
+  socket->StopListening();
+  if (options_->on_finish != nullptr) options_->on_finish();
 }
 
 void Listener::Pause() {
@@ -192,6 +212,18 @@ ListenerStats Listener::stats() const {
           .rejected = counters_.rejected.Get(),
           .handed_over = counters_.handed_over.Get(),
           .shed = counters_.shed.Get()};
+}
+
+// A listener that is deaf for a while is not one that cannot be: its socket
+// collects clients, so it is tried again.
+absl::Status Listener::Start(WatchErrors watch_errors) {
+  absl::Status watched = UpdateWatch();
+  const bool lasts = !absl::IsResourceExhausted(watched);
+  if (watched.ok() || (lasts && watch_errors == WatchErrors::kReturn)) {
+    return watched;
+  }
+  BackOff(watched);
+  return absl::OkStatus();
 }
 
 // Level-triggered: what a batch leaves is told again in the next turn.
@@ -212,7 +244,8 @@ absl::Status Listener::UpdateWatch() {
 }
 
 void Listener::WatchOrBackOff() {
-  if (!UpdateWatch().ok()) BackOff(ENOMEM);
+  const absl::Status watched = UpdateWatch();
+  if (!watched.ok()) BackOff(watched);
 }
 
 // --- Accepting ---
@@ -220,6 +253,7 @@ void Listener::WatchOrBackOff() {
 void Listener::AcceptWaiting() {
   accepting_ = true;
   const absl::Cleanup done = [this] { accepting_ = false; };
+  if (!reserve_) OpenReserve();
   bool any = false;
   for (int i = 0; i < kBatch && watch_ != WatchId::kNone; ++i) {
     ListenSocket::Accepted accepted = socket_->Accept();
@@ -228,37 +262,98 @@ void Listener::AcceptWaiting() {
       any = true;
       counters_.accepted.Add(1);
       Place(std::move(accepted.socket), accepted.peer_address);
-    } else if (!IsOfOneConnection(accepted.error)) {
+    } else if (!MayAcceptNext(accepted.error)) {
       AcceptFailed(accepted.error);
       return;
     } else if (i + 1 == kBatch && !any) {
-      BackOff(accepted.error);  // It may be of all of them after all.
+      // It may be of all of them after all.
+      BackOff(absl::ErrnoToStatus(accepted.error, "accept4"));
     }
     if (loop_.turn_is_up()) return;
   }
 }
 
 void Listener::AcceptFailed(int error) {
-  if (IsOutOfDescriptors(error) && !ShedOne()) return;
-  BackOff(error);
+  if (IsOutOfDescriptors(error) && !MakeRoom()) return;
+  if (error == EINVAL) {  // It listens no more: our Close() is on its way.
+    WaitAWhile();
+  } else {
+    BackOff(absl::ErrnoToStatus(error, "accept4"));
+  }
   if (!IsOutOfDescriptors(error) && !IsOutOfMemory(error)) return;
   if (options_->on_shed != nullptr) {
     options_->on_shed(error, counters_.shed.Get());
   }
 }
 
-// Closes one who waits, by the descriptor that is kept for this. False if
-// nobody waits: the kernel looks for a descriptor first.
-bool Listener::ShedOne() {
-  if (!reserve_) return true;
+// --- At the limit of descriptors ---
+
+// Accepts one client by the descriptor of the reserve, and closes it or another
+// connection. False if no client waits: the kernel looks for a descriptor
+// before it looks for a client.
+bool Listener::MakeRoom() {
+  if (!reserve_) {
+    if (ClientWaits()) ShedUnproductive();
+    return true;
+  }
   reserve_.Reset();
   ListenSocket::Accepted accepted = socket_->Accept();
   if (accepted.error == 0) {
-    counters_.shed.Add(1);
-    accepted.socket = Socket();
+    if (ShedUnproductive()) {
+      counters_.accepted.Add(1);
+      Place(std::move(accepted.socket), accepted.peer_address);
+    } else {
+      counters_.shed.Add(1);
+      accepted.socket = Socket();
+    }
   }
-  OpenReserve();
+  if (socket_ != nullptr) OpenReserve();
   return accepted.error != EAGAIN;
+}
+
+bool Listener::ClientWaits() const {
+  pollfd polled = {.fd = socket_->fd(), .events = POLLIN, .revents = 0};
+  return Sys().poll(&polled, 1, 0) == 1;
+}
+
+// False if the options do not ask for it, or there is nothing to shed. The
+// descriptor comes free at the end of the turn.
+bool Listener::ShedUnproductive() {
+  Connection* const connection = FindUnproductive();
+  if (connection == nullptr) return false;
+  connection->Abort();
+  counters_.shed.Add(1);
+  return true;
+}
+
+// In the order of AtLimit::kShedUnproductive.
+Connection* Listener::FindUnproductive() {
+  Connection* found = nullptr;
+  std::pair<int, MonotonicTime> first;
+  for (const Served& served : served_) {
+    Connection* const connection = loop_.Find(served.id);
+    if (connection == nullptr || !connection->is_open()) continue;
+    const bool owes = connection->deadline() < MonotonicTime::InfiniteFuture();
+    const bool is_new = loop_.now() - served.since < kTimeToBegin;
+    const auto rank = owes ? std::pair(is_new ? 2 : 0, served.since)
+                           : std::pair(1, connection->last_active());
+    if (found != nullptr && first <= rank) continue;
+    found = connection;
+    first = rank;
+  }
+  return found;
+}
+
+void Listener::Remember(ConnectionId id) {
+  if (options_->at_limit != AtLimit::kShedUnproductive) return;
+  if (served_.size() == served_.capacity()) {
+    std::erase_if(served_, [this](const Served& served) {
+      return loop_.Find(served.id) == nullptr;
+    });
+    // So that the next time is far off.
+    served_.reserve(std::max(2 * served_.size(), size_t{16}));
+  }
+  served_.push_back({.id = id, .since = loop_.now()});
 }
 
 // Any descriptor does; this one is in the table of system calls.
@@ -266,11 +361,17 @@ void Listener::OpenReserve() {
   reserve_ = UniqueFd(Sys().socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 }
 
-void Listener::BackOff(int error) {
+// --- Trying again later ---
+
+void Listener::BackOff(const absl::Status& cause) {
   ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-      << "accept on " << local_address_.ToString() << ": "
-      << std::strerror(error) << "; trying again every " << options_->back_off
-      << ", " << counters_.shed.Get() << " shed so far";
+      << "listen " << local_address_.ToString() << ": " << cause.message()
+      << "; trying again every " << options_->back_off << ", "
+      << counters_.shed.Get() << " shed so far";
+  WaitAWhile();
+}
+
+void Listener::WaitAWhile() {
   // It ends with the timer, also where the loop cancels all of them.
   back_off_ =
       loop_.RunAfter(options_->back_off,
@@ -280,9 +381,7 @@ void Listener::BackOff(int error) {
 
 void Listener::EndBackOff() {
   back_off_ = TimerId::kNone;
-  if (socket_ == nullptr) return;
-  if (!reserve_) OpenReserve();
-  WatchOrBackOff();
+  if (socket_ != nullptr) WatchOrBackOff();
 }
 
 // --- Who serves it ---
@@ -298,9 +397,8 @@ void Listener::Place(Socket socket, const SocketAddress& peer) {
   const LoopHandle* const target = Choose(verdict);
   if (target == nullptr) {
     counters_.rejected.Add(1);
-    ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-        << "accept on " << local_address_.ToString()
-        << ": there is no loop to serve it";
+    ABSL_LOG_EVERY_N_SEC(WARNING, 1) << "listen " << local_address_.ToString()
+                                     << ": there is no loop to serve it";
   } else if (*target == loop_.handle()) {
     Serve(std::move(socket));
   } else {
@@ -339,13 +437,16 @@ void Listener::Serve(Socket socket) {
   const absl::StatusOr<ConnectionId> id = loop_.Adopt(
       std::move(socket),
       [this](Connection& connection) { Open(*options_, connection); });
-  if (id.ok()) return;
+  if (id.ok()) {
+    Remember(*id);
+    return;
+  }
   // The loop stops, or has no memory for it.
   (absl::IsFailedPrecondition(id.status()) ? counters_.rejected
                                            : counters_.shed)
       .Add(1);
   ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-      << "accept on " << local_address_.ToString() << ": " << id.status();
+      << "listen " << local_address_.ToString() << ": " << id.status();
 }
 
 void Listener::HandOver(Socket socket, const LoopHandle& target) {

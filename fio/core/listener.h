@@ -1,13 +1,15 @@
-// A Listener accepts the connections of one listening socket for one loop. The
-// socket may be shared with listeners of other loops, threads and processes;
-// and a connection may be handed to another loop.
+// A Listener accepts the connections of one listening socket on one loop. Other
+// listeners may share the socket: of other loops, threads and processes. It may
+// hand a connection over to another loop.
 //
-// It accepts in batches, so that a flood of new connections does not starve the
-// old ones. Out of descriptors it closes one of those who wait, by a descriptor
-// that it keeps for this, and backs off; nothing spins.
+// It accepts in batches of a bounded number of system calls, so that many new
+// connections do not delay the open ones. When the process has no descriptor
+// left, it closes one connection (see AtLimit) and accepts nothing for
+// ListenOptions::back_off. When the kernel lacks memory, for accept4(2) or to
+// watch the socket, it tries again after the same time. It never gives up.
 //
-// Thread safety: none; it belongs to the thread of its loop. stats() is for any
-// thread.
+// Thread safety: none; it belongs to the thread of its loop. Any thread may
+// call stats().
 
 #ifndef FIO_CORE_LISTENER_H_
 #define FIO_CORE_LISTENER_H_
@@ -22,8 +24,10 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/loop_stats.h"
@@ -37,22 +41,23 @@
 
 namespace fio {
 
-// What becomes of a connection that was accepted.
+// What happens to a connection that was accepted.
 class AcceptVerdict {
  public:
-  // Served: by the listener's loop, or by that which AcceptBalance chooses.
+  // It is served by the listener's loop, or by the loop that AcceptBalance
+  // chooses.
   static constexpr AcceptVerdict Keep() { return AcceptVerdict(kKeep); }
-  // Closed at once; a peer that has sent something may see a reset.
+  // It is closed at once. A peer that has sent something may see a reset.
   static constexpr AcceptVerdict Reject() { return AcceptVerdict(kReject); }
-  // Served by that one of the loops that the listener may hand connections to.
-  // If there is no such loop, or it has gone, as Reject().
+  // It is served by the loop with this index among those that the listener may
+  // hand connections to. If there is no such loop any more, as Reject().
   static constexpr AcceptVerdict ToLoop(size_t index) {
     return AcceptVerdict(index);
   }
 
   constexpr bool keeps() const { return loop_ == kKeep; }
   constexpr bool rejects() const { return loop_ == kReject; }
-  // REQUIRES: neither of these.
+  // REQUIRES: neither keeps() nor rejects().
   constexpr size_t loop() const { return loop_; }
 
   friend constexpr bool operator==(AcceptVerdict, AcceptVerdict) = default;
@@ -68,112 +73,164 @@ class AcceptVerdict {
 
 // Which loop of a process gets a connection.
 enum class AcceptBalance : uint8_t {
-  // Each loop accepts what the kernel deals out: on a socket of its own that
+  // Each loop accepts what the kernel gives it: on a socket of its own that
   // shares the address (ListenSocketOptions::reuse_port), or, for Unix sockets,
-  // on one that they share. Even by chance only.
+  // on one socket that all loops share. The numbers are even by chance only.
   kByKernel,
   // One loop of each process accepts, and hands each connection to the loop
-  // that has the fewest. Even to one connection, for a task each.
+  // that has the fewest. The numbers differ by one at most. It costs a task for
+  // each connection.
   kLeastConnections,
 };
 
-// The callbacks run on the threads of the loops that accept, on_open and
-// transport on those of the loops that serve: where several loops share the
-// options, possibly on several at once. They may close and pause the listener,
-// and must not destroy it.
+// Which connection is closed when a client waits and the process has no
+// descriptor left to accept it with (EMFILE, ENFILE): one per back-off.
+enum class AtLimit : uint8_t {
+  // The client that has waited the longest. Open connections stay open.
+  kShedWaiting,
+
+  // An open connection that makes no progress. It ends as by
+  // Connection::Abort(), and the client that waits is accepted in its place.
+  // The
+  // first of these that there is:
+  //
+  //   1. of those that were accepted at least a second ago and have a
+  //      Connection::SetDeadline() pending, the one that was accepted first:
+  //      its protocol still waits for the peer to complete something
+  //   2. of those that have no deadline, the one whose last activity
+  //      (Connection::last_active()) is the longest ago
+  //   3. the one that was accepted first
+  //
+  // So bytes that a peer sends now and then count as progress, unless the
+  // protocol has set a deadline. Only connections of this listener that its own
+  // loop serves are considered. If there are none, as kShedWaiting. It costs 16
+  // bytes for each connection, and a look at each of them per back-off.
+  kShedUnproductive,
+};
+
+// on_open and transport run on the thread of the loop that serves the
+// connection, on_accept and on_shed on that of the loop that accepts. If
+// several loops share the options, the callbacks may run on several threads at
+// the same time. They may close and pause the listener, but must not destroy
+// it.
 struct ListenOptions {
-  // Called once for each connection, before anything else is told of it. It
-  // attaches a protocol or closes.
+  // Called once for each connection, before all other callbacks for it. It
+  // attaches a protocol or closes the connection. Required.
   std::function<void(Connection&)> on_open = nullptr;
 
-  // Called for each accepted socket before it is a connection; null keeps all.
+  // Called for each accepted socket before it becomes a connection. Null keeps
+  // all.
   std::function<AcceptVerdict(const SocketAddress& peer)> on_accept = nullptr;
 
-  // Called when there are no descriptors or no memory to accept with, once per
-  // back-off: with the errno, and how many the listener has shed so far.
+  // Called when there is no descriptor or no memory to accept with, once per
+  // back-off: with the errno, and ListenerStats::shed.
   std::function<void(int error, uint64_t shed)> on_shed = nullptr;
 
-  // Called once per process that listens, after its last accept; by Reactor on
-  // the thread of Run(), before the lifecycle's kOnFinish. If it could not
-  // listen, by the call that failed.
+  // Called once in each process that listens, after its last accept. A Reactor
+  // calls it on the thread of Run(), before the lifecycle's kOnFinish. If
+  // listening fails, the call that fails calls it.
   std::function<void()> on_finish = nullptr;
 
-  // What the bytes of each connection pass; null for nothing.
+  // Makes the transport of each connection; null for plain bytes. A url whose
+  // scheme asks for TLS (https, wss) is an error without one, since TLS is not
+  // built yet; with one, the transport is trusted to be TLS.
   TransportFactory transport = nullptr;
 
-  // How long to accept nothing once there is nothing to accept with.
+  // How long nothing is accepted after a failure, and how long until the next
+  // attempt to watch the socket. Positive.
   absl::Duration back_off = absl::Milliseconds(50);
 
-  // In a cluster, the root process accepts and no worker does. In a single
-  // process it means nothing.
+  AtLimit at_limit = AtLimit::kShedWaiting;
+
+  // In a cluster, the root process accepts and no worker does. A single process
+  // ignores it.
   bool master_only = false;
 
   AcceptBalance balance = AcceptBalance::kByKernel;
 
-  // Of the listening socket, and what accepted ones inherit from it.
+  // Options of the listening socket, which accepted ones inherit in part.
   ListenSocketOptions socket = {};
 };
 
-// What a Listener has done since it was made.
+// What a Listener has done since it was created.
 struct ListenerStats {
-  uint64_t accepted = 0;  // Sockets, but for those that were shed;
-  uint64_t rejected = 0;  // of these: by on_accept, or since no loop takes it,
-  uint64_t handed_over = 0;  // and to another loop.
+  uint64_t accepted = 0;     // All sockets but those that were shed at once.
+  uint64_t rejected = 0;     // Of these, by on_accept or for want of a loop.
+  uint64_t handed_over = 0;  // Of these, to another loop.
   uint64_t shed = 0;         // Closed for want of descriptors or memory.
 };
 
-// Who is woken by a connection, of those that accept on one socket.
+// Which listeners a new connection wakes, of those that share one socket.
 enum class AcceptWakes : uint8_t {
   kAll,
-  kOne,  // Or a few; Trigger::kLevelExclusive.
+  kOne,  // Sometimes a few; see Trigger::kLevelExclusive.
+};
+
+// What Create() does if Loop::Watch() fails. An error for want of memory or of
+// watches (kResourceExhausted: ENOMEM, ENOSPC) is always retried.
+enum class WatchErrors : uint8_t {
+  kReturn,
+  kRetry,  // Every back_off, whatever the error is.
 };
 
 class Listener {
  public:
-  // Listens on the first address of `url` that can be bound; blocks while a
-  // name is resolved. `loop` outlives the listener. on_finish is called by
-  // Close(); `master_only` and `balance` mean nothing. Errors: kInvalidArgument
-  // without an on_open, for a back_off that is not positive, or for datagrams;
-  // those of Resolve(), ListenOnAny() and Loop::Watch(). All begin with
-  // "listen" and the url.
+  // Whether one can listen on `url` with `options`, without doing it. Errors:
+  // kInvalidArgument without an on_open, for a back_off that is not positive,
+  // or for a datagram url; kUnimplemented for a url that asks for TLS without a
+  // transport.
+  static absl::Status Check(const Url& url, const ListenOptions& options);
+
+  // Listens on the first address of `url` that can be bound. Blocks while a
+  // name is resolved. `loop` must outlive the listener. Close() calls
+  // on_finish. `master_only` and `balance` are ignored. Errors: those of
+  // Check(), Resolve(), ListenOnAny() and Loop::Watch(), but see WatchErrors.
+  // All begin with "listen" and the url.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, const Url& url, ListenOptions options);
 
-  // Accepts on a socket that others may use as well. It is closed with its last
-  // owner; on_finish is not called, and `options->socket` not looked at.
-  // `targets` are the loops that connections may be handed to, in the order of
-  // AcceptVerdict::ToLoop(), `loop` among them or not. Errors:
-  // kInvalidArgument if one of the pointers is null, or as above; those of
-  // Loop::Watch(). All begin with "listen" and the address.
+  // Accepts on a socket that others may use too. The socket is closed by its
+  // last owner. on_finish is not called, and `options->socket` is ignored.
+  // `targets` are the loops that connections may be handed to, with the index
+  // of AcceptVerdict::ToLoop(); `loop` may be among them. Errors:
+  // kInvalidArgument if a pointer is null, without an on_open, or for a
+  // back_off that is not positive; those of Loop::Watch(), but see
+  // `watch_errors`. All begin with "listen" and the address.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, std::shared_ptr<ListenSocket> socket,
       std::shared_ptr<const ListenOptions> options,
       std::vector<LoopHandle> targets = {},
-      AcceptWakes wakes = AcceptWakes::kOne);
+      AcceptWakes wakes = AcceptWakes::kOne,
+      WatchErrors watch_errors = WatchErrors::kReturn);
 
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
   // As Close(). REQUIRES: not called from a callback of its options.
   ~Listener();
 
-  // Accepts nothing until Resume(): who comes waits in the kernel, as far as
-  // the backlog goes. It does not count. Where several share a socket, pause
-  // all: what one was told of, the others may hear of with the next connection
-  // only.
+  // Accepts nothing until Resume(). Clients wait in the kernel, up to the
+  // backlog. Two calls are as one. If several listeners share the socket with
+  // AcceptWakes::kOne, pause all of them: a wake-up that this one has had is
+  // not repeated for the others.
   void Pause();
   void Resume();
   bool paused() const { return paused_; }
 
-  // Accepts no more, at once. Connections that wait are reset, if the socket is
-  // not shared; with AcceptWakes::kOne, those that this listener may have been
-  // woken for, and no other, are opened before. Those that were handed over are
-  // opened all the same.
+  // Stops accepting, at once. Connections that were handed over are still
+  // opened.
+  //
+  // A listener that was created from a url stops listening in all processes
+  // that have a copy of the socket (ListenSocket::StopListening()), unless this
+  // is a child of fork(2): new clients are refused, and those that wait are
+  // reset. A listener that was given a socket only gives it up; with
+  // AcceptWakes::kOne it first accepts the connections that it alone may have
+  // been woken for.
   void Close();
 
-  // With the real port, also after Close().
+  // With the real port. Valid after Close() too.
   const SocketAddress& local_address() const { return local_address_; }
 
-  // Any thread; each number for itself is right.
+  // Any thread. The numbers are read one by one, so they may not fit together.
   ListenerStats stats() const;
 
  private:
@@ -182,13 +239,19 @@ class Listener {
            std::vector<LoopHandle> targets, bool owns_socket,
            AcceptWakes wakes);
 
+  absl::Status Start(WatchErrors watch_errors);
   absl::Status UpdateWatch();
   void WatchOrBackOff();
   void AcceptWaiting();
   void AcceptFailed(int error);
-  bool ShedOne();
+  bool MakeRoom();
+  bool ClientWaits() const;
+  Connection* FindUnproductive();
+  bool ShedUnproductive();
+  void Remember(ConnectionId id);
   void OpenReserve();
-  void BackOff(int error);
+  void BackOff(const absl::Status& cause);
+  void WaitAWhile();
   void EndBackOff();
   void Place(Socket socket, const SocketAddress& peer);
   const LoopHandle* Choose(AcceptVerdict verdict);
@@ -204,14 +267,24 @@ class Listener {
   const AcceptWakes wakes_;
   bool accepting_ = false;                // AcceptWaiting() is under way.
   std::shared_ptr<ListenSocket> socket_;  // Null once closed.
-  UniqueFd reserve_;  // None if there was no descriptor for it.
+  // Closed to accept a client at the limit. None if there was no descriptor for
+  // it; AcceptWaiting() tries again.
+  UniqueFd reserve_;
+
+  // With AtLimit::kShedUnproductive: what this loop serves, and some that have
+  // ended since.
+  struct Served {
+    ConnectionId id;
+    MonotonicTime since;
+  };
+  std::vector<Served> served_;
 
   // Watched, unless it is closed or paused or backs off.
   WatchId watch_ = WatchId::kNone;
   bool paused_ = false;
   TimerId back_off_ = TimerId::kNone;
 
-  size_t next_target_ = 0;  // Who comes first among equals.
+  size_t next_target_ = 0;  // The first to choose among equals.
 
   struct {
     loop_internal::Counter accepted, rejected, handed_over, shed;

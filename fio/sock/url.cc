@@ -87,6 +87,9 @@ std::string_view Url::Set(std::string_view text) {
     scheme_ = Scheme::kUnix;
     return SetPath(text);
   }
+  if (text.starts_with("tls://") || text.starts_with("ssl://")) {
+    return "TLS is not built yet; use tcp";
+  }
   const size_t colon = text.find("://");
   if (colon == std::string_view::npos) {
     return "no '://'; one looks like tcp://127.0.0.1:3000";

@@ -61,6 +61,10 @@ class Url {
   const std::string& host() const { return host_; }
   // As written: 0 to 65535, or absent.
   std::optional<uint16_t> port() const { return port_; }
+  // Whether the scheme asks for TLS: https, wss.
+  bool is_secure() const {
+    return scheme_ == Scheme::kHttps || scheme_ == Scheme::kWss;
+  }
   // The scheme's own port, 80 or 443, or absent.
   std::optional<uint16_t> default_port() const;
 

@@ -75,6 +75,19 @@ TEST(Url, UnixPathsAreTakenByteByByte) {
   EXPECT_EQ(Url::Parse("unix:///x")->host(), "");
 }
 
+TEST(Url, KnowsWhichSchemesAskForTls) {
+  for (const char* text : {"https://h", "wss://h:1"}) {
+    EXPECT_TRUE(Url::Parse(text)->is_secure()) << text;
+  }
+  for (const char* text : {"http://h", "ws://h", "tcp://h:443", "unix:///x"}) {
+    EXPECT_FALSE(Url::Parse(text)->is_secure()) << text;
+  }
+  for (const char* text : {"tls://h:1", "ssl://h:1"}) {
+    EXPECT_THAT(Url::Parse(text).status().message(),
+                HasSubstr("TLS is not built yet"));
+  }
+}
+
 TEST(Url, ABarePathIsAUnixSocket) {
   EXPECT_EQ(*Url::Parse("/run/x.sock"), *Url::Parse("unix:///run/x.sock"));
   EXPECT_EQ(Url::Parse("/run/x.sock")->ToString(), "unix:///run/x.sock");

@@ -81,13 +81,8 @@ ListenSet::Sharing ListenSet::SharingOf(const Url& url,
 absl::StatusOr<ListenerId> ListenSet::Open(
     const Url& url, ListenOptions options, const Servers& servers,
     std::vector<ListenSocket>& inherited) {
-  if (options.on_open == nullptr) {
-    return ListenError(url, absl::InvalidArgumentError("on_open is missing"));
-  }
-  if (url.kind() == Url::Kind::kDatagram) {
-    return ListenError(
-        url, absl::InvalidArgumentError("datagrams make no connections"));
-  }
+  const absl::Status checked = Listener::Check(url, options);
+  if (!checked.ok()) return ListenError(url, checked);
   const absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(url);
   if (!addresses.ok()) return ListenError(url, addresses.status());
   Entry entry = {.options = nullptr,
@@ -130,29 +125,31 @@ absl::Status ListenSet::Accept(ListenerId id, LoopGroup& group, size_t worker) {
     accepting_.push_back(std::make_unique<Accepting>());
   }
   const std::shared_ptr<const Entry> entry = entries_.at(id);
-  const bool is_roots =
-      entry->options->master_only && entry->servers.root_is_apart;
-  if (is_roots != (worker == kRoot)) return absl::OkStatus();
-  // Each loop's part, on its thread. What fails on another one is logged.
+  if (entry->is_of_root() != (worker == kRoot)) return absl::OkStatus();
+  const AcceptWakes wakes =
+      entry->sharing == Sharing::kByAll && !entry->is_of_root()
+          ? AcceptWakes::kOne
+          : AcceptWakes::kAll;
+  // Each loop's part, on its thread.
   auto status = std::make_shared<absl::Status>();
-  group.ForEach([this, id, status, worker, entry, is_roots,
-                 paused = paused_.contains(id),
+  group.ForEach([this, id, status, worker, entry, wakes,
+                 threads = group.has_threads(), paused = paused_.contains(id),
                  targets = group.handles()](size_t index, Loop& loop) {
     const bool hands_over =
         entry->options->balance == AcceptBalance::kLeastConnections;
     if (hands_over && index > 0) return;
     if (accepting(index).contains(id)) return;  // Since kOnStart.
+    const bool reports = index == 0 || !threads;
     absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Create(
         loop, entry->sockets[SocketOf(*entry, worker, index)], entry->options,
-        targets,
-        entry->sharing == Sharing::kByAll && !is_roots ? AcceptWakes::kOne
-                                                       : AcceptWakes::kAll);
+        targets, wakes, reports ? WatchErrors::kReturn : WatchErrors::kRetry);
     if (listener.ok()) {
       if (paused) (*listener)->Pause();
       accepting(index)[id] = *std::move(listener);
-    } else if (index == 0) {
-      *status = listener.status();
+    } else if (reports) {
+      status->Update(listener.status());
     } else {
+      // Its options and socket are those of the others: they fail as well.
       ABSL_LOG(ERROR) << "loop " << index << ": " << listener.status();
     }
   });
@@ -217,13 +214,21 @@ bool ListenSet::Close(ListenerId id, LoopGroup& group) {
         EndAccepting(listener, index, loop);
       },
       [entry] {
+        if (!entry->is_of_workers()) StopListening(*entry);
         if (entry->options->on_finish != nullptr) entry->options->on_finish();
       });
   return true;
 }
 
+// Only in the process that has opened the sockets; in a worker those of the
+// root stay as they are.
+void ListenSet::StopListening(const Entry& entry) {
+  for (const auto& socket : entry.sockets) socket->StopListening();
+}
+
 void ListenSet::Finish(const Entries& entries) {
   for (const auto& [id, entry] : entries) {
+    StopListening(*entry);
     if (entry->options->on_finish != nullptr) entry->options->on_finish();
   }
 }

@@ -1,7 +1,11 @@
-// The listeners of a reactor: their sockets, opened by the root, and what
-// accepts on them in this process.
+// The listeners of a reactor: their sockets, which the root opens, and the
+// Listeners that accept on them in this process.
 //
-// Thread safety: none; the thread of the main loop.
+// Each socket that collects clients has a Listener that serves it, or will
+// soon: a loop that cannot watch its socket makes the start fail, or tries
+// again.
+//
+// Thread safety: none; all calls are made on the thread of the main loop.
 
 #ifndef FIO_CORE_INTERNAL_LISTEN_SET_H_
 #define FIO_CORE_INTERNAL_LISTEN_SET_H_
@@ -32,43 +36,49 @@ namespace core_internal {
 
 class ListenSet {
  public:
-  // Who accepts.
+  // The processes and loops that accept.
   struct Servers {
     size_t workers = 1;
-    size_t loops = 1;  // Of each worker.
-    bool root_is_apart = false;
+    size_t loops = 1;            // Of each worker.
+    bool root_is_apart = false;  // The root is no worker.
   };
 
-  // Listens, with as many sockets as `servers` need. A socket of `inherited`
-  // that has the address is taken instead. Errors: kInvalidArgument without an
-  // on_open or for datagrams; those of Resolve() and ListenSocket::Listen().
-  // All begin with "listen" and the url.
+  // Listens, with as many sockets as `servers` need. If a socket of `inherited`
+  // has the address, it is used instead, and taken out of there. Errors: those
+  // of Listener::Check(), Resolve() and ListenSocket::Listen(). All begin with
+  // "listen" and the url.
   absl::StatusOr<ListenerId> Open(const Url& url, ListenOptions options,
                                   const Servers& servers,
                                   std::vector<ListenSocket>& inherited);
 
-  // Which loops of `group` accept: those of a worker, or the root's, if it is
-  // apart.
+  // Instead of a worker's index: the root, if it is no worker.
   static constexpr size_t kRoot = static_cast<size_t>(-1);
-  // Has the loops accept for all listeners that are meant for `worker`. Errors:
-  // those of Listener::Create().
+  // Makes the loops of `group`, which are those of `worker`, accept on all
+  // listeners that are meant for it. Errors: those of Listener::Create(), of
+  // any loop. Where a thread runs the loop already, it reports no error: it
+  // retries whatever fails there, every ListenOptions::back_off.
   absl::Status Accept(LoopGroup& group, size_t worker);
   absl::Status Accept(ListenerId id, LoopGroup& group, size_t worker);
 
-  // Null if there is none.
+  // Null if no listener has this id.
   const SocketAddress* FindAddress(ListenerId id) const;
 
-  // Also before anything accepts. False if there is none.
+  // May be called before anything accepts. False if no listener has this id.
   bool SetPaused(ListenerId id, bool paused, LoopGroup& group);
-  // Ends what accepts, in this process, then calls on_finish, as a task of the
-  // main loop; at once if nothing accepts. False if there is none.
+  // Closes the Listeners of this process, and then, as a task of the main loop,
+  // calls on_finish; at once if nothing accepts. The sockets stop listening in
+  // every process, unless workers that may go on share them. False if no
+  // listener has this id.
   bool Close(ListenerId id, LoopGroup& group);
-  // All of them; then `done`, likewise.
+  // The same for all listeners, and for good: the sockets stop listening in
+  // every process, if this process has opened them. Then calls `done`, in the
+  // same task.
   void CloseAll(LoopGroup& group, std::function<void()> done);
-  // All of them, where none accepts; on_finish is called here.
+  // The same, where nothing accepts. Calls each on_finish before it returns.
   void Drop() { Finish(std::exchange(entries_, {})); }
 
-  // In a child that has inherited the set: what accepts is the parent's.
+  // For a child of fork(2) that has a copy of the set, or after CloseAll():
+  // destroys the Listeners.
   void ForgetAccepting() { accepting_.clear(); }
 
  private:
@@ -79,12 +89,21 @@ class ListenSet {
     Servers servers;
     SocketAddress address;
     std::vector<std::shared_ptr<ListenSocket>> sockets;
+
+    // Workers, which may go on when the root closes it, accept on it.
+    bool is_of_workers() const {
+      return servers.root_is_apart && !options->master_only;
+    }
+    bool is_of_root() const {
+      return servers.root_is_apart && options->master_only;
+    }
   };
-  // Each only on its loop's thread.
+  // Each map is used on the thread of its loop only.
   using Accepting = absl::flat_hash_map<ListenerId, std::unique_ptr<Listener>>;
 
   using Entries = absl::flat_hash_map<ListenerId, std::shared_ptr<const Entry>>;
 
+  static void StopListening(const Entry& entry);
   static void Finish(const Entries& entries);
   static Sharing SharingOf(const Url& url, const ListenOptions& options,
                            const Servers& servers);

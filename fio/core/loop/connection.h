@@ -156,6 +156,10 @@ class alignas(64) Connection {
   // Counts as activity: the timeout starts anew.
   void Touch();
 
+  // When a byte was last read or written, or Touch() or Attach() called; at
+  // first, when it was opened.
+  MonotonicTime last_active() const { return last_active_; }
+
   // --- Deadline ---
 
   // `span` after this call Protocol::OnDeadline() is called, once, whatever is
