@@ -136,7 +136,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     auto listener = std::unique_ptr<Listener>(new Listener(
         loop, std::make_shared<ListenSocket>(*std::move(socket)), shared,
         /*targets=*/{}, /*owns_socket=*/true, AcceptWakes::kAll));
-    status = listener->Start(WatchErrors::kReturn);
+    status = listener->Start();
     if (status.ok()) return listener;
     // Its end calls on_finish.
   } else if (shared->on_finish != nullptr) {
@@ -148,8 +148,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     Loop& loop, std::shared_ptr<ListenSocket> socket,
     std::shared_ptr<const ListenOptions> options,
-    std::vector<LoopHandle> targets, AcceptWakes wakes,
-    WatchErrors watch_errors) {
+    std::vector<LoopHandle> targets, AcceptWakes wakes) {
   if (socket == nullptr) {
     return absl::InvalidArgumentError("listen: the socket is null");
   }
@@ -161,7 +160,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
   auto listener = std::unique_ptr<Listener>(
       new Listener(loop, std::move(socket), std::move(options),
                    std::move(targets), /*owns_socket=*/false, wakes));
-  status = listener->Start(watch_errors);
+  status = listener->Start();
   if (!status.ok()) return ListenError(where, status);
   return listener;
 }
@@ -216,12 +215,9 @@ ListenerStats Listener::stats() const {
 
 // A listener that is deaf for a while is not one that cannot be: its socket
 // collects clients, so it is tried again.
-absl::Status Listener::Start(WatchErrors watch_errors) {
+absl::Status Listener::Start() {
   absl::Status watched = UpdateWatch();
-  const bool lasts = !absl::IsResourceExhausted(watched);
-  if (watched.ok() || (lasts && watch_errors == WatchErrors::kReturn)) {
-    return watched;
-  }
+  if (!absl::IsResourceExhausted(watched)) return watched;
   BackOff(watched);
   return absl::OkStatus();
 }

@@ -166,13 +166,6 @@ enum class AcceptWakes : uint8_t {
   kOne,  // Sometimes a few; see Trigger::kLevelExclusive.
 };
 
-// What Create() does if Loop::Watch() fails. An error for want of memory or of
-// watches (kResourceExhausted: ENOMEM, ENOSPC) is always retried.
-enum class WatchErrors : uint8_t {
-  kReturn,
-  kRetry,  // Every back_off, whatever the error is.
-};
-
 class Listener {
  public:
   // Whether one can listen on `url` with `options`, without doing it. Errors:
@@ -184,8 +177,9 @@ class Listener {
   // Listens on the first address of `url` that can be bound. Blocks while a
   // name is resolved. `loop` must outlive the listener. Close() calls
   // on_finish. `master_only` and `balance` are ignored. Errors: those of
-  // Check(), Resolve(), ListenOnAny() and Loop::Watch(), but see WatchErrors.
-  // All begin with "listen" and the url.
+  // Check(), Resolve() and ListenOnAny(); those of Loop::Watch(), except
+  // kResourceExhausted (ENOMEM, ENOSPC), which the listener itself retries
+  // every back_off. All begin with "listen" and the url.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, const Url& url, ListenOptions options);
 
@@ -194,14 +188,13 @@ class Listener {
   // `targets` are the loops that connections may be handed to, with the index
   // of AcceptVerdict::ToLoop(); `loop` may be among them. Errors:
   // kInvalidArgument if a pointer is null, without an on_open, or for a
-  // back_off that is not positive; those of Loop::Watch(), but see
-  // `watch_errors`. All begin with "listen" and the address.
+  // back_off that is not positive; those of Loop::Watch(), as above. All begin
+  // with "listen" and the address.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, std::shared_ptr<ListenSocket> socket,
       std::shared_ptr<const ListenOptions> options,
       std::vector<LoopHandle> targets = {},
-      AcceptWakes wakes = AcceptWakes::kOne,
-      WatchErrors watch_errors = WatchErrors::kReturn);
+      AcceptWakes wakes = AcceptWakes::kOne);
 
   Listener(const Listener&) = delete;
   Listener& operator=(const Listener&) = delete;
@@ -239,7 +232,7 @@ class Listener {
            std::vector<LoopHandle> targets, bool owns_socket,
            AcceptWakes wakes);
 
-  absl::Status Start(WatchErrors watch_errors);
+  absl::Status Start();
   absl::Status UpdateWatch();
   void WatchOrBackOff();
   void AcceptWaiting();

@@ -140,9 +140,9 @@ absl::Status ListenSet::Accept(ListenerId id, LoopGroup& group, size_t worker) {
     if (hands_over && index > 0) return;
     if (accepting(index).contains(id)) return;  // Since kOnStart.
     const bool reports = index == 0 || !threads;
-    absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Create(
-        loop, entry->sockets[SocketOf(*entry, worker, index)], entry->options,
-        targets, wakes, reports ? WatchErrors::kReturn : WatchErrors::kRetry);
+    absl::StatusOr<std::unique_ptr<Listener>> listener =
+        Listener::Create(loop, entry->sockets[SocketOf(*entry, worker, index)],
+                         entry->options, targets, wakes);
     if (listener.ok()) {
       if (paused) (*listener)->Pause();
       accepting(index)[id] = *std::move(listener);

@@ -55,8 +55,8 @@ class ListenSet {
   static constexpr size_t kRoot = static_cast<size_t>(-1);
   // Makes the loops of `group`, which are those of `worker`, accept on all
   // listeners that are meant for it. Errors: those of Listener::Create(), of
-  // any loop. Where a thread runs the loop already, it reports no error: it
-  // retries whatever fails there, every ListenOptions::back_off.
+  // any loop. What fails on a loop that another thread runs already is logged;
+  // the Listener itself retries what the kernel has no memory for.
   absl::Status Accept(LoopGroup& group, size_t worker);
   absl::Status Accept(ListenerId id, LoopGroup& group, size_t worker);
 

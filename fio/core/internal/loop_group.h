@@ -62,7 +62,8 @@ class LoopGroup {
   // Runs every loop but the main one, until it has stopped. Errors: those of
   // ThreadPool::Create().
   absl::Status StartThreads();
-  // Whether threads run the other loops: from StartThreads() to Finish().
+
+  // Whether loops but the main one run on threads of their own.
   bool has_threads() const { return threads_ != nullptr; }
 
   // One turn of the main loop. Errors: those of Loop::RunOnce(), of any loop.
