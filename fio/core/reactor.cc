@@ -102,7 +102,8 @@ class Reactor::Impl {
         is_cluster_(concurrency_.workers > 1 ||
                     options_.supervise_single_worker),
         is_worker_(!is_cluster_),
-        status_(CreateLoops()) {}
+        status_(CreateLoops()),
+        resolver_(CreateResolver()) {}
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl();
@@ -168,6 +169,7 @@ class Reactor::Impl {
   bool is_root_apart() const { return is_cluster_ && is_master_; }
 
   absl::Status CreateLoops();
+  std::unique_ptr<Resolver> CreateResolver();
   absl::Status CheckPlace(std::string_view call, std::string_view url,
                           bool master_only) const;
   absl::Status Begin();
@@ -213,7 +215,7 @@ class Reactor::Impl {
   std::unique_ptr<LoopGroup> loops_;
   LoopHandle main_;  // Of the main loop.
   absl::Status status_;
-  std::unique_ptr<Resolver> resolver_ = std::make_unique<Resolver>();
+  std::unique_ptr<Resolver> resolver_;
 
   ListenDefaults listen_defaults_;
   ListenSet listeners_;
@@ -275,6 +277,12 @@ absl::Status Reactor::Impl::CreateLoops() {
   loops_ = *std::move(loops);
   main_ = loops_->main().handle();
   return absl::OkStatus();
+}
+
+// No thread of ours runs where workers are forked.
+std::unique_ptr<Resolver> Reactor::Impl::CreateResolver() {
+  return status_.ok() && is_root_apart() ? Resolver::InProcesses(loops_->main())
+                                         : std::make_unique<Resolver>();
 }
 
 // Whether this process may do now what is for the root alone, or for all.
@@ -486,6 +494,7 @@ absl::Status Reactor::Impl::End(absl::Status status) {
     loops_->main().Unwatch(watch);
   }
   loops_->Resize(1).IgnoreError();
+  resolver_->CancelAll();
   signals_ = nullptr;
   capacity_ = 0;
   phase_ = Phase::kIdle;
@@ -662,7 +671,7 @@ void Reactor::Impl::EnterChild(int place) {
   DropConnectors();
   listeners_.ForgetAccepting();
   inherited = nullptr;
-  resolver_ = std::make_unique<Resolver>();
+  resolver_ = CreateResolver();
   absl::StatusOr<std::unique_ptr<SignalScope>> signals =
       SignalScope::Create(options_.signals);
   if (!signals.ok()) {

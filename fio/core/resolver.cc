@@ -1,23 +1,15 @@
 #include "fio/core/resolver.h"
 
-#include <pthread.h>
-#include <signal.h>
-
-#include <atomic>
-#include <cstddef>
+#include <cstdint>
 #include <memory>
-#include <string_view>
 #include <utility>
-#include <vector>
 
-#include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
-#include "absl/strings/str_cat.h"
-#include "fio/base/fork_count.h"
+#include "fio/core/internal/ask_processes.h"
+#include "fio/core/internal/ask_threads.h"
+#include "fio/core/internal/name_table.h"
+#include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_handle.h"
-#include "fio/defer/task.h"
-#include "fio/defer/thread_pool.h"
 #include "fio/sock/resolve.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/url.h"
@@ -25,134 +17,67 @@
 namespace fio {
 namespace {
 
-// Whether nobody but this machine needs to be asked.
+using core_internal::AskProcesses;
+using core_internal::NameTable;
+
+// Whether fio::Resolve() does not block for it.
 bool IsKnownHere(const Url& url) {
-  return url.kind() == Url::Kind::kUnix || url.host().empty() ||
+  const bool has_port =
+      url.port().has_value() || url.default_port().has_value();
+  return url.kind() == Url::Kind::kUnix || !has_port || url.host().empty() ||
          SocketAddress::FromIp(url.host(), 0).ok();
-}
-
-absl::Status Refusal(const Url& url, std::string_view why) {
-  return absl::ResourceExhaustedError(
-      absl::StrCat("resolve ", url.ToString(), ": ", why));
-}
-
-void* EndPool(void* pool) {
-  const std::unique_ptr<ThreadPool> owned(static_cast<ThreadPool*>(pool));
-  owned->Stop(ThreadPool::OnStop::kDrop);
-  return nullptr;
-}
-
-// Ends a pool, some of whose tasks block, without waiting for them.
-void EndElsewhere(std::unique_ptr<ThreadPool> pool) {
-  pthread_attr_t attributes;
-  pthread_attr_init(&attributes);
-  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  // Signals are for the threads that expect them.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
-  pthread_t thread;
-  static_cast<void>(pthread_create(&thread, &attributes, &EndPool, pool.get()));
-  // That thread's by now. If there is none, the pool is left alone, which costs
-  // less than waiting for it.
-  (void)pool.release();
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
-  pthread_attr_destroy(&attributes);
 }
 
 }  // namespace
 
-struct Resolver::State {
-  explicit State(Function ask_for) : ask(std::move(ask_for)) {}
+Resolver::Resolver(Loop* loop, Function ask)
+    : names_(std::make_shared<NameTable>(
+          NameTable::Options{.ask = std::move(ask),
+                             .max_runners = kAtATime,
+                             .max_waiting = kWaiting,
+                             .can_stop = loop != nullptr})),
+      processes_(loop == nullptr
+                     ? nullptr
+                     : std::make_shared<AskProcesses>(*loop, names_)) {}
 
-  const Function ask;
-  std::atomic<bool> gone = false;     // The resolver.
-  std::atomic<size_t> under_way = 0;  // Questions that the pool has.
-};
+Resolver::Resolver(Function ask) : Resolver(nullptr, std::move(ask)) {}
 
-// What travels to the pool and, with the answer, back to the loop.
-struct Resolver::Question {
-  std::shared_ptr<State> state;
-  Url url;
-  LoopHandle loop;
-  Done done;
-  Addresses answer = absl::UnknownError("not asked yet");
-  bool refused = false;  // By the pool.
-
-  static void Ask(std::unique_ptr<Question> question) {
-    State& state = *question->state;
-    if (!question->refused && !state.gone) {
-      question->answer = state.ask(question->url);
-    }
-    --state.under_way;
-    Reply(std::move(question));
-  }
-  static void Reply(std::unique_ptr<Question> question) {
-    const LoopHandle loop = question->loop;
-    loop.Post([question = std::move(question)] {
-      if (!question->state->gone) {
-        std::move(question->done)(std::move(question->answer));
-      }
-    });
-  }
-};
-
-Resolver::Resolver(Function ask)
-    : state_(std::make_shared<State>(std::move(ask))) {}
+std::unique_ptr<Resolver> Resolver::InProcesses(Loop& loop, Function ask) {
+  return std::unique_ptr<Resolver>(new Resolver(&loop, std::move(ask)));
+}
 
 Resolver::~Resolver() {
-  state_->gone = true;
-  Abandon();
+  const bool cleared = names_->Clear();
+  // What another thread was changing at the time of the fork stays as it is.
+  if (!cleared) new std::shared_ptr<NameTable>(names_);
 }
 
-bool Resolver::has_threads() const {
-  return pool_ != nullptr && fork_count_ == ForkCount();
+void Resolver::CancelAll() {
+  names_->Clear();
+  if (processes_ != nullptr) processes_->StopAll();
 }
 
-void Resolver::Abandon() {
-  if (pool_ == nullptr) return;
-  if (has_threads() && state_->under_way > 0) {
-    EndElsewhere(std::move(pool_));
-  } else {
-    pool_ = nullptr;
-  }
+void Resolver::Cancel(QuestionId question) {
+  const uint64_t to_stop = names_->Cancel(static_cast<uint64_t>(question));
+  if (to_stop != 0 && processes_ != nullptr) processes_->Stop(to_stop);
 }
 
-absl::Status Resolver::StartThreads() {
-  if (has_threads()) return absl::OkStatus();
-  Abandon();
-  state_->under_way = 0;
-  absl::StatusOr<std::unique_ptr<ThreadPool>> pool = ThreadPool::Create(
-      {.threads = kThreads, .name = "resolver", .capacity = kWaiting});
-  if (!pool.ok()) return pool.status();
-  pool_ = *std::move(pool);
-  fork_count_ = ForkCount();
-  return absl::OkStatus();
-}
+int Resolver::asking() const { return names_->runners(); }
 
-void Resolver::Resolve(const Url& url, const LoopHandle& loop, Done done) {
-  std::unique_ptr<Question> owned(new Question{
-      .state = state_, .url = url, .loop = loop, .done = std::move(done)});
-  Question& question = *owned;
+Resolver::QuestionId Resolver::Resolve(const Url& url, const LoopHandle& loop,
+                                       Done done) {
   if (IsKnownHere(url)) {
-    question.answer = fio::Resolve(url);
-    Question::Reply(std::move(owned));
-    return;
+    return static_cast<QuestionId>(
+        names_->AddAnswered(url, loop, std::move(done), fio::Resolve(url)));
   }
-  const absl::Status started = StartThreads();
-  if (!started.ok()) {
-    question.answer = Refusal(url, started.message());
-    Question::Reply(std::move(owned));
-    return;
+  const NameTable::Added added = names_->Add(url, loop, std::move(done));
+  if (added.needs_runner && processes_ != nullptr) {
+    processes_->RunLater();
+  } else if (added.needs_runner) {
+    const absl::Status started = core_internal::StartAskThread(names_);
+    if (!started.ok()) names_->RunnerFailed(started);
   }
-  ++state_->under_way;
-  Task task = [owned = std::move(owned)]() mutable {
-    Question::Ask(std::move(owned));
-  };
-  if (pool_->TryPost(std::move(task))) return;
-  question.refused = true;
-  question.answer = Refusal(url, "too many names wait");
-  task();  // NOLINT(bugprone-use-after-move): TryPost() left it as it was.
+  return static_cast<QuestionId>(added.question);
 }
 
 }  // namespace fio

@@ -1,18 +1,28 @@
-// A Resolver finds out the addresses of urls without holding up the loop that
-// asks: what may take seconds, as asking a name server, is done by threads of
-// its own. They are started when the first name comes; IP addresses and paths
-// never need them.
+// A Resolver finds the addresses of urls without blocking the loop that asks.
 //
-// It may die at any time, in no time: a question under way is left to itself,
-// and its answer dropped.
+// IP addresses and paths are answered at once. For a name the system is asked,
+// which can take many seconds, for example while a name server is down. This
+// happens outside of the loop:
 //
-// Thread safety: none. It belongs to one thread, which is that of the loops
-// that it answers. A forked child may go on with its copy; what was asked
-// before the fork is answered in the parent alone.
+//   - on threads, which start when a name comes and end when no name is left;
+//   - or in child processes, one for each name, see InProcesses().
+//
+// A name is asked for once, however many questions wait for it: questions whose
+// urls differ only in the port, or in schemes of the same kind, share one
+// answer. Up to kAtATime names are asked for at the same time; further names
+// wait. So a name whose server does not answer delays other names only when
+// there are kAtATime of that kind.
+//
+// A Resolver may be destroyed at any time, and does not wait for its threads
+// then.
+//
+// Thread safety: every method but the destructor and CancelAll() from any
+// thread. In a child of fork(2) an inherited Resolver is only to be destroyed.
 
 #ifndef FIO_CORE_RESOLVER_H_
 #define FIO_CORE_RESOLVER_H_
 
+#include <cstdint>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -21,51 +31,90 @@
 #include "absl/status/statusor.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_handle.h"
-#include "fio/defer/thread_pool.h"
 #include "fio/sock/resolve.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/url.h"
 
 namespace fio {
 
+namespace core_internal {
+class AskProcesses;
+class NameTable;
+}  // namespace core_internal
+
 class Resolver {
  public:
   using Addresses = absl::StatusOr<std::vector<SocketAddress>>;
 
-  // Asks for a name. Any thread, several at a time; may block.
+  // Asks for a name. It may block. Called on several threads at the same time,
+  // or in a child process.
   using Function = std::function<Addresses(const Url&)>;
   using Done = absl::AnyInvocable<void(Addresses) &&>;
 
-  // How many names are asked for at a time, and how many wait beside them.
-  static constexpr int kThreads = 2;
+  // Names one question. Never reused by a Resolver.
+  enum class QuestionId : uint64_t { kNone = 0 };
+
+  // How many names are asked for at the same time, and how many more may wait.
+  static constexpr int kAtATime = 8;
   static constexpr int kWaiting = 1024;
 
+  // Asks on threads.
   explicit Resolver(Function ask = &fio::Resolve);
+
+  // Asks in child processes. For a process that forks workers: a child that is
+  // forked while another thread holds a lock of the C library can never take
+  // that lock, so such a process must not have threads. All is done on the
+  // thread of `loop`, which is only read while a question is under way and
+  // outlives the resolver. The destructor is called on that thread as well.
+  //
+  // The children are forked by fork(2) and end by _exit(2): no exit handler and
+  // no Lifecycle callback runs in them. They have all signals blocked, no
+  // descriptor of this process, and are killed if this process ends or the
+  // question is cancelled. They are reaped by pid. A `waitpid(-1, ...)` of the
+  // program's own may see them; the answer is not lost then.
+  static std::unique_ptr<Resolver> InProcesses(Loop& loop,
+                                               Function ask = &fio::Resolve);
+
   Resolver(const Resolver&) = delete;
   Resolver& operator=(const Resolver&) = delete;
-  // Does not wait for questions under way. No `done` is called any more.
+  // As CancelAll().
   ~Resolver();
 
-  // Calls `done` once, as a task of the loop, with what fio::Resolve() (or for
-  // a name the function above) answers; with kResourceExhausted if too many
-  // names wait, or no thread can be started. If the loop or the resolver goes
-  // before, `done` is destroyed without having been called, on any thread.
-  void Resolve(const Url& url, const LoopHandle& loop, Done done);
+  // Calls `done` once, as a task of the loop, with the answer: what
+  // fio::Resolve() or, for a name, the function of the constructor returned.
+  // Never inside of Resolve().
+  //
+  // Further errors, each with "resolve" and the url in the message:
+  // kResourceExhausted if too many names wait or no thread can be started; with
+  // child processes the errno of the system call that failed, and kUnavailable
+  // if the child ended without an answer.
+  //
+  // If the loop ends first, `done` is destroyed without being called, on any
+  // thread.
+  QuestionId Resolve(const Url& url, const LoopHandle& loop, Done done);
 
-  // Whether threads were started, in this process.
-  bool has_threads() const;
+  // The answer is not wanted any more: `done` is destroyed. It is not called
+  // after this returns, if this is called on the loop's thread. If no other
+  // question waits for the name, it is not asked for, if that has not begun;
+  // if it has, its child process is killed, while a thread goes on to its end.
+  // Does nothing for a question that is answered or unknown.
+  void Cancel(QuestionId question);
+
+  // Cancels all questions. Waits until child processes have ended, which is
+  // short, since they are killed, but not for threads. REQUIRES: no other
+  // thread is inside of this object.
+  void CancelAll();
+
+  // How many threads or child processes ask at the moment.
+  int asking() const;
 
  private:
-  // What the threads may use when the resolver has gone.
-  struct State;
-  struct Question;
+  Resolver(Loop* loop, Function ask);
 
-  absl::Status StartThreads();
-  void Abandon();
-
-  const std::shared_ptr<State> state_;
-  std::unique_ptr<ThreadPool> pool_;  // Null until there is a name.
-  int fork_count_ = 0;                // Of the process whose pool it is.
+  // Threads share it, and may outlive the resolver.
+  std::shared_ptr<core_internal::NameTable> names_;
+  // Null if threads ask.
+  std::shared_ptr<core_internal::AskProcesses> processes_;
 };
 
 }  // namespace fio

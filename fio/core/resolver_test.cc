@@ -10,6 +10,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "fio/base/clock.h"
@@ -70,6 +71,8 @@ struct Gate {
   }
 };
 
+Url Named(int i) { return Parse(absl::StrCat("tcp://name", i, ".test:80")); }
+
 TEST(Resolver, AnswersInATask) {
   const std::unique_ptr<Loop> loop = NewLoop();
   Resolver resolver(&Somewhere);
@@ -109,9 +112,8 @@ TEST(Resolver, OnlyNamesNeedThreads) {
   }
   ASSERT_TRUE(RunUntil(*loop, [&] { return done == 5; }));
   EXPECT_EQ(asked, 0);
-  EXPECT_FALSE(resolver.has_threads());
+  EXPECT_EQ(resolver.asking(), 0);
   resolver.Resolve(Parse("tcp://name.test:80"), loop->handle(), count);
-  EXPECT_TRUE(resolver.has_threads());
   ASSERT_TRUE(RunUntil(*loop, [&] { return done == 6; }));
   EXPECT_EQ(asked, 1);
 }
@@ -136,18 +138,21 @@ TEST(Resolver, DiesWithoutWaiting) {
   bool done = false;
   {
     Resolver resolver(Gate::Of(gate));
-    for (int i = 0; i < 2 * Resolver::kThreads; ++i) {
+    for (int i = 0; i < 2 * Resolver::kAtATime; ++i) {
       resolver.Resolve(
-          Parse("tcp://name.test:80"), loop->handle(),
+          Named(i), loop->handle(),
           [&done, owned](const Resolver::Addresses&) { done = true; });
     }
     ASSERT_TRUE(
-        RunUntil(*loop, [&] { return gate->asked == Resolver::kThreads; }));
+        RunUntil(*loop, [&] { return gate->asked == Resolver::kAtATime; }));
+    EXPECT_EQ(resolver.asking(), Resolver::kAtATime);
   }
+  EXPECT_EQ(owned.use_count(), 1);
   gate->open.Notify();
   // Those under way are answered to nobody, the others are not asked.
-  ASSERT_TRUE(RunUntil(*loop, [&] { return owned.use_count() == 1; }));
-  EXPECT_EQ(gate->answered, Resolver::kThreads);
+  ASSERT_TRUE(
+      RunUntil(*loop, [&] { return gate->answered == Resolver::kAtATime; }));
+  EXPECT_EQ(gate->asked, Resolver::kAtATime);
   EXPECT_FALSE(done);
 }
 
@@ -184,26 +189,26 @@ TEST(Resolver, RefusesWhenTooManyWait) {
   const auto gate = std::make_shared<Gate>();
   Resolver resolver(Gate::Of(gate));
   int answered = 0, refused = 0;
-  const auto ask = [&] {
-    resolver.Resolve(Parse("tcp://name.test:80"), loop->handle(),
-                     [&](const Resolver::Addresses& answer) {
+  const auto ask = [&](int i) {
+    resolver.Resolve(Named(i), loop->handle(),
+                     [&, i](const Resolver::Addresses& answer) {
                        ++answered;
                        if (answer.ok()) return;
                        ++refused;
                        EXPECT_TRUE(absl::IsResourceExhausted(answer.status()));
                        EXPECT_THAT(answer.status().message(),
-                                   HasSubstr("tcp://name.test:80"));
+                                   HasSubstr(Named(i).ToString()));
                      });
   };
-  for (int i = 0; i < Resolver::kThreads; ++i) ask();
+  for (int i = 0; i < Resolver::kAtATime; ++i) ask(i);
   ASSERT_TRUE(
-      RunUntil(*loop, [&] { return gate->asked == Resolver::kThreads; }));
-  for (int i = 0; i < Resolver::kWaiting + 3; ++i) ask();
+      RunUntil(*loop, [&] { return gate->asked == Resolver::kAtATime; }));
+  for (int i = 0; i < Resolver::kWaiting + 3; ++i) ask(Resolver::kAtATime + i);
   EXPECT_EQ(answered, 0);
   ASSERT_TRUE(RunUntil(*loop, [&] { return answered == 3; }));
   EXPECT_EQ(refused, 3);
   gate->open.Notify();
-  const int all = Resolver::kThreads + Resolver::kWaiting + 3;
+  const int all = Resolver::kAtATime + Resolver::kWaiting + 3;
   ASSERT_TRUE(RunUntil(*loop, [&] { return answered == all; }));
   EXPECT_EQ(refused, 3);
 }

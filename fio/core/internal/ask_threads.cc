@@ -1,0 +1,47 @@
+#include "fio/core/internal/ask_threads.h"
+
+#include <pthread.h>
+#include <signal.h>
+
+#include <memory>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "fio/core/internal/name_table.h"
+
+namespace fio::core_internal {
+namespace {
+
+using Names = std::shared_ptr<NameTable>;
+
+void* RunThread(void* argument) {
+  const std::unique_ptr<Names> names(static_cast<Names*>(argument));
+  pthread_setname_np(pthread_self(), "fio-resolver");
+  while (std::optional<NameTable::Name> name = (*names)->Next()) {
+    (*names)->Answer(*name, (*names)->ask()(name->url));
+  }
+  return nullptr;
+}
+
+}  // namespace
+
+absl::Status StartAskThread(std::shared_ptr<NameTable> names) {
+  auto argument = std::make_unique<Names>(std::move(names));
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  const int error =
+      pthread_create(&thread, &attributes, &RunThread, argument.get());
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_attr_destroy(&attributes);
+  if (error != 0) return absl::ErrnoToStatus(error, "pthread_create");
+  (void)argument.release();  // The thread's by now.
+  return absl::OkStatus();
+}
+
+}  // namespace fio::core_internal
