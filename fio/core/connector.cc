@@ -44,6 +44,10 @@ using core_internal::InterleaveFamilies;
 // When a socket that was told to be writable does not know how it ended.
 constexpr absl::Duration kUndecidedPause = absl::Milliseconds(10);
 
+// How long to wait for room in the queue of a Unix server.
+constexpr absl::Duration kFirstQueueDelay = absl::Milliseconds(1);
+constexpr absl::Duration kMaxQueueDelay = absl::Milliseconds(100);
+
 // What is wrong with `options`, or null.
 const char* Objection(const ConnectorOptions& options) {
   if (options.on_open == nullptr) return "on_open is missing";
@@ -110,7 +114,9 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
         backoff_(options_.reconnect_delay, options_.max_reconnect_delay,
                  options_.jitter_seed != 0
                      ? options_.jitter_seed
-                     : DrawSeed(this, loop.options().clock->Now())) {
+                     : DrawSeed(this, loop.options().clock->Now())),
+        queue_backoff_(kFirstQueueDelay, kMaxQueueDelay,
+                       DrawSeed(this, loop.options().clock->Now())) {
     if (options_.timeout == absl::ZeroDuration()) {
       options_.timeout = ConnectorOptions().timeout;
     }
@@ -137,8 +143,10 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   void ClearAlarm();
   void OnAlarmDropped();
 
-  void OnResolved(uint64_t attempt, const Resolver::Addresses& resolved);
+  void EndAttempt();
+  void OnResolved(const Resolver::Addresses& resolved);
   void TryNext();
+  void TryNextAfter(absl::Duration delay);
   absl::Status Try(const SocketAddress& address);
   absl::Status Watch(Trial& trial);
   void OnWritable(int fd);
@@ -160,6 +168,7 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   const Url url_;
   ConnectorOptions options_;
   Backoff backoff_;
+  Backoff queue_backoff_;
 
   State state_ = State::kWaiting;
   Stats stats_;
@@ -167,11 +176,12 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   TimerId alarm_ = TimerId::kNone;  // Of the attempt, or of the wait for it.
 
   // Of this attempt.
+  Resolver::QuestionId question_ = Resolver::QuestionId::kNone;
   std::vector<SocketAddress> addresses_;
   size_t next_ = 0;            // Of addresses_.
   std::vector<Trial> trials_;  // The newest last.
   TimerId stagger_ = TimerId::kNone;
-  std::vector<absl::Status> errors_;
+  std::vector<absl::Status> errors_;  // Of a full queue, the latest only.
 };
 
 // A timer's task that learns it when the loop drops its timers.
@@ -220,17 +230,23 @@ void Connector::Impl::Begin() {
   state_ = State::kResolving;
   errors_.clear();
   SetAlarm(options_.timeout, &Impl::OnTimeout);
-  resolver_.Resolve(url_, loop_.handle(),
-                    [weak = weak_from_this(), attempt = stats_.attempts](
-                        const Resolver::Addresses& resolved) {
-                      const std::shared_ptr<Impl> self = weak.lock();
-                      if (self != nullptr) self->OnResolved(attempt, resolved);
-                    });
+  question_ = resolver_.Resolve(
+      url_, loop_.handle(),
+      [weak = weak_from_this()](const Resolver::Addresses& resolved) {
+        const std::shared_ptr<Impl> self = weak.lock();
+        if (self != nullptr) self->OnResolved(resolved);
+      });
 }
 
-void Connector::Impl::OnResolved(uint64_t attempt,
-                                 const Resolver::Addresses& resolved) {
-  if (state_ != State::kResolving || attempt != stats_.attempts) return;
+// Nothing of it goes on: neither its question, nor its sockets and timers.
+void Connector::Impl::EndAttempt() {
+  resolver_.Cancel(std::exchange(question_, Resolver::QuestionId::kNone));
+  EndTrials();
+  ClearAlarm();
+}
+
+void Connector::Impl::OnResolved(const Resolver::Addresses& resolved) {
+  question_ = Resolver::QuestionId::kNone;
   if (!resolved.ok()) {
     Fail(resolved.status());
     return;
@@ -249,6 +265,7 @@ void Connector::Impl::OnResolved(uint64_t attempt,
   }
   addresses_ = InterleaveFamilies(addresses_);
   next_ = 0;
+  queue_backoff_.Reset();
   state_ = State::kConnecting;
   TryNext();
 }
@@ -258,18 +275,29 @@ void Connector::Impl::TryNext() {
   loop_.Cancel(std::exchange(stagger_, TimerId::kNone));
   bool tried = false;
   while (!tried && next_ < addresses_.size()) {
-    absl::Status status = Try(addresses_[next_++]);
+    absl::Status status = Try(addresses_[next_]);
+    if (absl::IsAborted(status)) {
+      // The queue of a Unix server is full. It is the only address.
+      errors_ = {std::move(status)};
+      TryNextAfter(queue_backoff_.Next());
+      return;
+    }
+    ++next_;
     tried = status.ok();
     if (!tried) errors_.push_back(std::move(status));
   }
   if (trials_.empty()) {
     FailWithErrors();
   } else if (tried && next_ < addresses_.size()) {
-    stagger_ = loop_.RunAfter(options_.attempt_delay, [this] {
-      const std::shared_ptr<Impl> self = shared_from_this();
-      TryNext();
-    });
+    TryNextAfter(options_.attempt_delay);
   }
+}
+
+void Connector::Impl::TryNextAfter(absl::Duration delay) {
+  stagger_ = loop_.RunAfter(delay, [this] {
+    const std::shared_ptr<Impl> self = shared_from_this();
+    TryNext();
+  });
 }
 
 absl::Status Connector::Impl::Try(const SocketAddress& address) {
@@ -356,8 +384,7 @@ void Connector::Impl::OnFailure(int fd, const absl::Status& why) {
 
 void Connector::Impl::OnEstablished(int fd) {
   Socket socket = Take(Find(fd));
-  EndTrials();
-  ClearAlarm();
+  EndAttempt();
   const absl::Status opened = Open(std::move(socket));
   if (!opened.ok()) {
     Fail(opened);
@@ -423,8 +450,7 @@ void Connector::Impl::FailWithErrors() {
 
 void Connector::Impl::Fail(const absl::Status& reason) {
   ++stats_.failed;
-  EndTrials();
-  ClearAlarm();
+  EndAttempt();
   state_ = State::kWaiting;
   if (options_.on_failed != nullptr) {
     options_.on_failed(ConnectError(url_.ToString(), reason));
@@ -452,8 +478,7 @@ void Connector::Impl::Again() {
 void Connector::Impl::Finish() {
   if (state_ == State::kFinished) return;
   state_ = State::kFinished;
-  EndTrials();
-  ClearAlarm();
+  EndAttempt();
   if (options_.on_finish != nullptr) options_.on_finish();
 }
 

@@ -6,12 +6,17 @@
 //                        connection.Attach(std::make_unique<Client>());
 //                      }});
 //
-// An attempt resolves the name off the loop, then tries its addresses as RFC
-// 8305 ("Happy Eyeballs") has it: families take turns, and each address has a
-// head start over the next one; the first that is established wins, and the
-// others are closed. Writable is not established: the kernel must have no error
-// for the socket, and know its peer; and that must not be the socket itself, as
-// TCP to a free port of this machine may have it.
+// An attempt first resolves the name, without blocking the loop. Then it tries
+// the addresses as RFC 8305 ("Happy Eyeballs") describes: IPv6 and IPv4
+// addresses alternate, and each address has a head start over the next one. The
+// first address that is established wins, and the other sockets are closed.
+//
+// A TCP connection counts as established when the handshake was completed, also
+// if the peer has reset it since: on_open is then called, and the protocol gets
+// the bytes that came before the reset, and the error. A socket that is
+// connected to itself, which can happen for a free port of this machine, counts
+// as refused. A Unix server whose queue is full is tried again until the
+// attempt times out, after 1 ms at first and up to 100 ms later.
 //
 // Thread safety: none. It belongs to the thread of its loop, which makes all
 // callbacks.
@@ -39,29 +44,32 @@ namespace fio {
 // Callbacks may do anything, and end or destroy the connector, but not the
 // loop or the resolver.
 struct ConnectorOptions {
-  // Required. Called for each connection once it is established, before
-  // anything else is told of it. It attaches a protocol or closes.
+  // Required. Called once for each connection, when it is established, before
+  // any other callback of the connection. It attaches a protocol or closes.
   std::function<void(Connection&)> on_open = nullptr;
 
-  // Called for each attempt that has come to no connection, once, with
-  // "connect", the url, and the error of each address that was tried:
-  // kDeadlineExceeded if it took too long, else the code of the first of them.
-  // Never inside of Create(); not for attempts that Cancel() ends.
+  // Called once for each attempt that made no connection. The message has
+  // "connect", the url, and the error of each address that was tried. The code
+  // is kDeadlineExceeded if the attempt took too long, otherwise that of the
+  // first error. Never called inside of Create(), nor for an attempt that
+  // Cancel() ends.
   std::function<void(const absl::Status& reason)> on_failed = nullptr;
 
-  // Called once, when no further attempt will be made: last of all.
+  // Called once, when no further attempt will be made. The last callback.
   std::function<void()> on_finish = nullptr;
 
-  // How long an attempt may take, from the name to the connection; the
-  // connection is not bound by it. Zero is the default.
+  // How long one attempt may take, from resolving the name to the connection.
+  // It does not limit the life of the connection. Zero means the default.
   absl::Duration timeout = absl::Seconds(30);
 
   // Whether to try again after a failure, and after the connection has ended.
   bool reconnect = false;
 
-  // How long to wait before that: twice as long after each failure in a row, up
-  // to the maximum, and anew after each success. Each is made up to a quarter
-  // shorter or longer, drawn from the seed; zero draws a seed, too.
+  // How long to wait before the next attempt. The delay doubles after each
+  // failure in a row, up to the maximum, and is back at the start after each
+  // success. Each delay is made shorter or longer by up to a quarter, at
+  // random; the random numbers begin with the seed, and zero means a seed of
+  // the connector's own.
   absl::Duration reconnect_delay = absl::Milliseconds(150);
   absl::Duration max_reconnect_delay = absl::Seconds(30);
   uint64_t jitter_seed = 0;
@@ -69,14 +77,14 @@ struct ConnectorOptions {
   // How long an address is tried before the next one is tried beside it.
   absl::Duration attempt_delay = absl::Milliseconds(250);
 
-  // What bytes pass; null for nothing.
+  // Makes the Transport of each connection, for example TLS. Null for none.
   TransportFactory transport = nullptr;
 
-  // In a cluster only the root process connects. For a Reactor; a Connector
-  // does not look at it.
+  // Reactor::Connect(): in a cluster only the root process connects. A
+  // Connector itself ignores it.
   bool master_only = false;
 
-  // With a local address, addresses of other families are left out.
+  // With a local address, only addresses of the same family are tried.
   ConnectOptions socket = {};
 };
 
@@ -96,16 +104,18 @@ class Connector {
     uint64_t failed = 0;
   };
 
-  // Begins the first attempt. `loop` and `resolver` outlive the connector.
+  // Begins the first attempt. `loop` and `resolver` outlive the connector. Call
+  // it on the thread of `loop`; the resolver may serve other loops as well.
   //
-  // Errors: kInvalidArgument without an on_open, for a url that is none, has no
-  // port (or 0), or is for datagrams, and for durations that make no sense. All
-  // begin with "connect" and the url; on_finish has then been called.
+  // Errors: kInvalidArgument without an on_open, for a bad url, a url without a
+  // port or with port 0, or one for datagrams, and for negative or
+  // contradictory durations. Each message begins with "connect" and the url.
+  // on_finish has then been called.
   static absl::StatusOr<std::unique_ptr<Connector>> Create(
       Loop& loop, Resolver& resolver, std::string_view url,
       ConnectorOptions options);
 
-  // The errors that Create() would have, and nothing else.
+  // Returns the error that Create() would return, and does nothing else.
   static absl::Status Check(std::string_view url,
                             const ConnectorOptions& options);
 
@@ -114,14 +124,16 @@ class Connector {
   // As Cancel().
   ~Connector();
 
-  // Makes no further attempt, closes what is under way, and calls on_finish,
-  // unless it was called. An established connection stays. The loop cancels,
-  // too, when its Run() ends, and does not try again while it stops.
+  // Ends the attempt under way: the question for the name is cancelled and the
+  // sockets are closed. Makes no further attempt, and calls on_finish, unless
+  // it was called before. An established connection stays open. The loop
+  // cancels as well when its Run() ends; while it stops there is no further
+  // attempt.
   void Cancel();
 
   State state() const;
 
-  // The connection that was made, until it has ended; else none.
+  // The established connection, until it has ended; otherwise no connection.
   ConnectionId connection() const;
 
   const Stats& stats() const;

@@ -29,8 +29,10 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
 #include "fio/core/resolver.h"
+#include "fio/sock/connect.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/resolve.h"
 #include "fio/sock/socket.h"
@@ -341,17 +343,14 @@ void LiveThrough(Kind kind, bool reconnect) {
     client.ExpectTold(0, reconnect ? 2 : 1, 1);
   }
   {
-    // A Unix socket says so at once.
     SCOPED_TRACE("no answer");
     Life life(kind, reconnect);
     life.server().ListenWithFullQueue();
     Client& client = life.Connect();
-    if (kind == Kind::kIp || kind == Kind::kName) {
-      ASSERT_TRUE(client.UntilState(State::kConnecting));
-      client.Advance(absl::Seconds(29));
-      client.ExpectTold(0, 0, 0);
-      client.Advance(absl::Seconds(1));
-    }
+    ASSERT_TRUE(client.UntilState(State::kConnecting));
+    client.Advance(absl::Seconds(29));
+    client.ExpectTold(0, 0, 0);
+    client.Advance(absl::Seconds(1));
     ASSERT_TRUE(client.Until([&] { return client.failed.size() == 1; }));
     client.ExpectTold(0, 1, reconnect ? 0 : 1);
   }
@@ -502,12 +501,6 @@ TEST(Connect, FailExactlyOnceDeferred) {
         [](Client&, ConnectorOptions& options) {
           options.socket.local_address = Address("127.0.0.1:0");
         });
-  {
-    TempFolder folder;
-    Server full(*SocketAddress::FromUnixPath(folder.File()));
-    full.ListenWithFullQueue();
-    fails("Resource temporarily unavailable", full.url(), nullptr, nothing);
-  }
   Server open;
   open.Listen();
   fails("No space left on device", open.url(), nullptr,
@@ -587,15 +580,139 @@ TEST(Connect, ReconnectDelayOfDays) {
   EXPECT_EQ(client.connector().stats().attempts, 2u);
 }
 
-TEST(Connect, RefusedIsNotOpen) {
-  for (const PollerKind poller : {PollerKind::kAuto, PollerKind::kPoll}) {
+// What this machine can be asked with.
+std::vector<PollerKind> PollersHere() {
+  std::vector<PollerKind> kinds;
+  for (const PollerKind kind :
+       {PollerKind::kEpoll, PollerKind::kPoll, PollerKind::kKqueue}) {
+    const absl::Status made = Loop::Create({.poller = kind}).status();
+    if (made.ok()) kinds.push_back(kind);
+    EXPECT_TRUE(made.ok() || absl::IsUnimplemented(made)) << made;
+  }
+  EXPECT_GE(kinds.size(), 2u);
+  return kinds;
+}
+
+TEST(Connect, RefusedOnEveryPoller) {
+  for (const PollerKind poller : PollersHere()) {
+    SCOPED_TRACE(PollerKindName(poller));
     Server server;
     Client client(poller);
     client.Connect(server.url(), client.Options());
+    // The clock stands still: nobody waits for a timeout.
     ASSERT_TRUE(client.Until([&] { return client.finished == 1; }));
     client.ExpectTold(0, 1, 1);
     EXPECT_THAT(client.failed[0].message(), HasSubstr("Connection refused"));
     EXPECT_EQ(client.loop().connection_count(), 0u);
+    // Likewise for who does it by hand, and looks late.
+    absl::StatusOr<Socket> socket = StartConnect(server.address());
+    ASSERT_TRUE(socket.ok()) << socket.status();
+    int looks = 0;
+    IoResult outcome = {.error = EAGAIN};
+    const absl::StatusOr<WatchId> watch = client.loop().Watch(
+        socket->fd(), Interest::kWritable, Trigger::kLevel, [&](Readiness) {
+          if (++looks > 1 && outcome.would_block()) {
+            socket->HoldDescriptor(true);
+            outcome = socket->FinishConnect();
+          }
+        });
+    ASSERT_TRUE(watch.ok()) << watch.status();
+    ASSERT_TRUE(client.Until([&] { return !outcome.would_block(); }));
+    EXPECT_EQ(outcome.error, ECONNREFUSED);
+    EXPECT_EQ(looks, 2);
+    client.loop().Unwatch(*watch);
+  }
+}
+
+// Keeps what it is told.
+struct Told {
+  std::string bytes;
+  std::vector<CloseReason> ends;
+};
+
+class Recorder final : public Protocol {
+ public:
+  explicit Recorder(Told& told) : told_(told) {}
+  void OnData(Connection& connection) override {
+    told_.bytes += connection.Received();
+  }
+  void OnClose(Connection& /*connection*/, const CloseReason& reason) override {
+    told_.ends.push_back(reason);
+  }
+
+ private:
+  Told& told_;
+};
+
+// A server may say why it refuses, and reset, before the client looks.
+TEST(Connect, BannerThenReset) {
+  for (const PollerKind poller : PollersHere()) {
+    for (const std::string_view banner : {"421 too many\r\n", ""}) {
+      SCOPED_TRACE(absl::StrCat(PollerKindName(poller), " '", banner, "'"));
+      Server server;
+      server.Listen();
+      Told told;
+      Client client(poller);
+      client.then_open = [&](Connection& connection) {
+        connection.Attach(std::make_unique<Recorder>(told));
+      };
+      client.Connect(server.url(), client.Options());
+      // connect(2) was called in this turn, which is over.
+      ASSERT_TRUE(client.UntilState(State::kConnecting));
+      UniqueFd accepted = server.Accept();
+      ASSERT_EQ(send(accepted.get(), banner.data(), banner.size(), 0),
+                static_cast<ssize_t>(banner.size()));
+      const linger reset = {.l_onoff = 1, .l_linger = 0};
+      ASSERT_EQ(setsockopt(accepted.get(), SOL_SOCKET, SO_LINGER, &reset,
+                           sizeof(reset)),
+                0);
+      accepted.Reset();
+      ASSERT_TRUE(client.Until([&] { return !told.ends.empty(); }));
+      client.ExpectTold(1, 0, 1);
+      EXPECT_EQ(told.bytes, banner);
+      ASSERT_EQ(told.ends.size(), 1u);
+      // libkqueue takes the error from the kernel, and the end is all there is.
+      if (poller == PollerKind::kKqueue) continue;
+      EXPECT_EQ(told.ends[0].origin, CloseReason::Origin::kError);
+      EXPECT_EQ(told.ends[0].error, ECONNRESET);
+    }
+  }
+}
+
+// A full queue of a Unix server is no answer: there may be room in time.
+TEST(Connect, UnixBacklogFull) {
+  for (const bool room : {true, false}) {
+    SCOPED_TRACE(room ? "room in time" : "no room");
+    TempFolder folder;
+    Server server(*SocketAddress::FromUnixPath(folder.File()));
+    server.ListenWithFullQueue();
+    Client client;
+    FaultPlan plan;
+    ConnectorOptions options = client.Options();
+    options.timeout = absl::Seconds(2);
+    client.Connect(server.url(), options);
+    ASSERT_TRUE(client.UntilState(State::kConnecting));
+    client.Turn(100);
+    EXPECT_EQ(plan.calls(Call::kConnect), 1u);  // It does not spin.
+    if (room) {
+      const UniqueFd filler = server.Accept();
+      client.Advance(absl::Milliseconds(2));
+      client.ExpectTold(1, 0, 1);
+    } else {
+      for (int i = 0; i < 1999; ++i) client.Advance(absl::Milliseconds(1));
+      client.ExpectTold(0, 0, 0);
+      // From 1 ms on, twice as long each time, up to 100 ms.
+      EXPECT_GE(plan.calls(Call::kConnect), 20u);
+      EXPECT_LE(plan.calls(Call::kConnect), 40u);
+      EXPECT_THAT(plan.open_descriptors(), ElementsAre());
+      client.Advance(absl::Milliseconds(1));
+      client.ExpectTold(0, 1, 1);
+      EXPECT_TRUE(absl::IsDeadlineExceeded(client.failed[0]));
+      EXPECT_EQ(client.failed[0].message(),
+                absl::StrCat("connect ", server.url(),
+                             ": timed out after 2s; connect ", folder.File(),
+                             ": Resource temporarily unavailable"));
+    }
   }
 }
 
@@ -606,8 +723,10 @@ TEST(Connect, WritableIsNotOpen) {
     server.Listen();
     Client client(poller);
     FaultPlan plan;
-    // The socket never sets out, and is writable and hung up.
+    // The socket never sets out, and is writable and hung up; in each of two
+    // looks the kernel says neither what it was nor what is wrong with it.
     plan.FailNext(Call::kConnect, EINPROGRESS);
+    plan.FailNext(Call::kGetsockopt, EAGAIN, 4);
     client.Connect(server.url(), client.Options());
     client.Turn(100);
     EXPECT_EQ(client.state(), State::kConnecting);
@@ -673,6 +792,7 @@ TEST(Connect, FirstAddressWinsOverSilentSecond) {
   Client client({first.address(), silent.address()});
   FaultPlan plan;
   plan.FailNext(Call::kGetpeername, ENOTCONN);  // It is not connected yet.
+  plan.FailNext(Call::kGetsockopt, EAGAIN, 2);
   ConnectorOptions options = client.Options();
   options.attempt_delay = absl::Milliseconds(5);
   client.Connect("tcp://name.test:80", options);
@@ -718,11 +838,13 @@ TEST(Connect, HeadStartOutlastsEarlierFailures) {
   Client client({first.address(), silent.address(), server.address()});
   FaultPlan plan;
   plan.FailNext(Call::kConnect, EINPROGRESS);  // As in WritableIsNotOpen.
+  plan.FailNext(Call::kGetsockopt, EAGAIN, 4);
   client.Connect("tcp://name.test:80", client.Options());
   ASSERT_TRUE(client.UntilState(State::kConnecting));
+  client.Turn(kFewTurns);
   client.Advance(absl::Milliseconds(250));
   EXPECT_EQ(plan.calls(Call::kConnect), 2u);
-  plan.FailNext(Call::kGetsockopt, ECONNRESET);
+  plan.FailNext(Call::kGetsockopt, ECONNRESET, 2);
   client.Advance(absl::Milliseconds(249));
   EXPECT_EQ(plan.open_descriptors().size(), 1u);  // The first has failed.
   EXPECT_EQ(plan.calls(Call::kConnect), 2u);
@@ -859,6 +981,24 @@ TEST(Connect, TimeoutBoundsResolving) {
   name.Answer();  // Too late.
   client.Turn(kFewTurns);
   client.ExpectTold(0, 1, 1);
+}
+
+// A connector that gives up takes its question back.
+TEST(Connect, TimeoutCancelsTheQuestion) {
+  SlowName name;
+  Client client(PollerKind::kAuto, name.function());
+  ConnectorOptions options = client.Options();
+  options.timeout = absl::Milliseconds(20);
+  options.reconnect = true;
+  options.reconnect_delay = options.max_reconnect_delay = absl::Milliseconds(5);
+  client.Connect("tcp://name.test:80", options);
+  ASSERT_TRUE(client.Until([&] { return name.IsAsked(); }));
+  // SlowName would end the program if it was asked a second time.
+  while (client.failed.size() < 55) client.Advance(absl::Milliseconds(5));
+  client.connector().Cancel();
+  name.Answer();
+  client.Turn(kFewTurns);
+  client.ExpectTold(0, 55, 1);
 }
 
 // --- Callbacks ---

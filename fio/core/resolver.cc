@@ -1,12 +1,18 @@
 #include "fio/core/resolver.h"
 
+#include <arpa/inet.h>
+#include <netinet/in.h>
+
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "fio/core/internal/ask_processes.h"
 #include "fio/core/internal/ask_threads.h"
+#include "fio/core/internal/hosts_file.h"
 #include "fio/core/internal/name_table.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_handle.h"
@@ -20,12 +26,22 @@ namespace {
 using core_internal::AskProcesses;
 using core_internal::NameTable;
 
-// Whether fio::Resolve() does not block for it.
-bool IsKnownHere(const Url& url) {
+// Whether fio::Resolve() asks nobody: for "127.1" and the like neither.
+bool IsLiteral(const Url& url) {
+  in_addr ipv4;
   const bool has_port =
       url.port().has_value() || url.default_port().has_value();
   return url.kind() == Url::Kind::kUnix || !has_port || url.host().empty() ||
-         SocketAddress::FromIp(url.host(), 0).ok();
+         SocketAddress::FromIp(url.host(), 0).ok() ||
+         inet_aton(url.host().c_str(), &ipv4) != 0;
+}
+
+// The answer, if nobody else needs to be asked.
+std::optional<Resolver::Addresses> AnswerHere(const Url& url) {
+  if (IsLiteral(url)) return fio::Resolve(url);
+  std::vector<SocketAddress> known = core_internal::FindKnownHost(url);
+  if (known.empty()) return std::nullopt;
+  return known;
 }
 
 }  // namespace
@@ -66,9 +82,10 @@ int Resolver::asking() const { return names_->runners(); }
 
 Resolver::QuestionId Resolver::Resolve(const Url& url, const LoopHandle& loop,
                                        Done done) {
-  if (IsKnownHere(url)) {
+  std::optional<Addresses> answer = AnswerHere(url);
+  if (answer.has_value()) {
     return static_cast<QuestionId>(
-        names_->AddAnswered(url, loop, std::move(done), fio::Resolve(url)));
+        names_->AddAnswered(url, loop, std::move(done), *std::move(answer)));
   }
   const NameTable::Added added = names_->Add(url, loop, std::move(done));
   if (added.needs_runner && processes_ != nullptr) {

@@ -1,8 +1,10 @@
 // A Resolver finds the addresses of urls without blocking the loop that asks.
 //
-// IP addresses and paths are answered at once. For a name the system is asked,
-// which can take many seconds, for example while a name server is down. This
-// happens outside of the loop:
+// IP addresses, paths, "localhost" and the names of /etc/hosts are answered at
+// once; a change of that file counts from the next question on. A file of more
+// than 256 KiB is not read here. For any other name the system is asked, which
+// can take many seconds, for example while a name server is down. This happens
+// outside of the loop:
 //
 //   - on threads, which start when a name comes and end when no name is left;
 //   - or in child processes, one for each name, see InProcesses().
@@ -46,8 +48,8 @@ class Resolver {
  public:
   using Addresses = absl::StatusOr<std::vector<SocketAddress>>;
 
-  // Asks for a name. It may block. Called on several threads at the same time,
-  // or in a child process.
+  // Asks for a name that is not known here. It may block. Called on several
+  // threads at the same time, or in a child process.
   using Function = std::function<Addresses(const Url&)>;
   using Done = absl::AnyInvocable<void(Addresses) &&>;
 

@@ -35,6 +35,13 @@ const char* Objection(const SocketAddress& address,
   return nullptr;
 }
 
+// errno as a Status.
+absl::Status ConnectFailed(const SocketAddress& address) {
+  const bool is_full = address.family() == AF_UNIX && errno == EAGAIN;
+  const absl::Status failed = CallFailed("connect", address);
+  return is_full ? absl::AbortedError(failed.message()) : failed;
+}
+
 void BindLocal(SocketBuilder& builder, const SocketAddress& local) {
   if (local.size() == 0) return;
   // connect(2) picks the port then, and may share one between peers.
@@ -60,7 +67,7 @@ absl::StatusOr<Socket> StartConnect(const SocketAddress& address,
   if (builder.status().ok() &&
       Sys().connect(builder.fd(), address.data(), address.size()) != 0 &&
       errno != EINPROGRESS && errno != EINTR) {
-    builder.Check(CallFailed("connect", address));
+    builder.Check(ConnectFailed(address));
   }
   if (!builder.status().ok()) return builder.status();
   return Socket(builder.Release());

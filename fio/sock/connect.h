@@ -12,30 +12,34 @@
 
 namespace fio {
 
-// An option that means nothing for the address is an error, unless it has its
-// default.
+// An option that has no meaning for the address must have its default value;
+// otherwise it is an error.
 struct ConnectOptions {
   // TCP: send small writes at once, without Nagle's delay.
   bool nodelay = true;
 
-  // TCP: find out that a silent peer is gone. The system's default is not to.
+  // TCP: detect a peer that is gone without a word. None: keep-alive is off,
+  // which is the system's default.
   std::optional<KeepAlive> keepalive = {};
 
-  // Where to connect from, or no address: the system picks. Port 0 picks a port
-  // of that IP. A Unix socket may take an abstract name, but no path, for
-  // nobody would remove it.
+  // The address to connect from. Without an address the system chooses one;
+  // with port 0 it chooses the port. A Unix socket takes an abstract name, but
+  // no path, since nobody would remove the file.
   SocketAddress local_address = {};
 };
 
-// A socket on its way to `address`: non-blocking and closed on exec(3) from the
-// start. It becomes writable when the outcome is known, which
-// Socket::FinishConnect() then tells; a Unix socket, and often one to this
-// machine, is connected at once. Blocks never.
+// Returns a socket that connects to `address`. It is non-blocking and closed on
+// exec(3) from the start. When it is writable, Socket::FinishConnect() tells
+// the outcome; a Unix socket, and often a TCP socket to this machine, is
+// connected at once. Never blocks.
 //
-// Errors: kInvalidArgument if the address has no port or name, or the options
-// make no sense; otherwise the failed call's errno, for a Unix socket also
-// EAGAIN if the server's queue is full. Always with the call and `address` in
-// the message, as in "connect /run/x: Connection refused".
+// Errors, all with the call and `address` in the message, as in "connect
+// /run/x: Connection refused":
+//   - kInvalidArgument if the address has no port or name, or the options make
+//     no sense for it;
+//   - kAborted if the queue of a Unix server is full (EAGAIN, see unix(7)):
+//     try again later, no descriptor tells when;
+//   - otherwise the code of the failed call's errno.
 absl::StatusOr<Socket> StartConnect(const SocketAddress& address,
                                     const ConnectOptions& options = {});
 

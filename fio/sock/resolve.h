@@ -1,4 +1,4 @@
-// Resolve() turns a Url into the addresses that it means, by getaddrinfo(3).
+// Resolve() finds the addresses of a Url, by getaddrinfo(3).
 
 #ifndef FIO_SOCK_RESOLVE_H_
 #define FIO_SOCK_RESOLVE_H_
@@ -12,20 +12,22 @@
 
 namespace fio {
 
-// At least one address, none twice, in the order in which to try them (RFC
-// 6724). A name may be asked of a server, so this may block for seconds: do not
-// call it on a loop's thread. An IP address, a path and an empty host never
-// block; the last is 0.0.0.0 ([::] for tcp6 and udp6), every address of this
-// machine.
+// Returns at least one address, none of them twice, in the order in which to
+// try them (RFC 6724). For a name the system may ask a server, which can block
+// for many seconds: do not call this on a loop's thread, but use a Resolver
+// (fio/core/resolver.h). It never blocks for an IP address, a path or an empty
+// host. An empty host means every address of this machine: 0.0.0.0, or [::] for
+// tcp6 and udp6.
 //
-// Errors, all with the url in the message: kInvalidArgument if it has no port,
-// nor its scheme one, or its path is too long; kNotFound if the host has no
-// address of that family; kUnavailable if the resolver gave no answer.
+// Errors, all with the url in the message: kInvalidArgument if neither the url
+// nor its scheme has a port, or the path is too long; kNotFound if the host has
+// no address of the family that the scheme asks for; kUnavailable if no name
+// server has answered.
 absl::StatusOr<std::vector<SocketAddress>> Resolve(const Url& url);
 
-// This machine's name, in the canonical form that the resolver has for it, as
-// in "host.example.org"; always whole. May block like Resolve(). Errors: as
-// Resolve(), with the name in the message.
+// Returns this machine's name in the canonical form that the system knows, for
+// example "host.example.org"; never cut short. May block like Resolve().
+// Errors: as Resolve(), with the name in the message.
 absl::StatusOr<std::string> LocalHostName();
 
 }  // namespace fio

@@ -29,6 +29,7 @@
 #include "fio/sock/internal/fd_address.h"
 #include "fio/sock/internal/free_list.h"
 #include "fio/sock/internal/plain_io.h"
+#include "fio/sock/internal/tcp_past.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/transport.h"
@@ -39,6 +40,7 @@ namespace fio {
 
 using sock_internal::PlainRead;
 using sock_internal::PlainWrite;
+using sock_internal::TcpPast;
 
 namespace {
 
@@ -145,13 +147,16 @@ absl::Status Socket::ClosedError(const char* call) {
 
 IoResult Socket::FinishConnect() {
   if (!IsValid()) return {.error = EBADF};
-  const int error = TakeError();
-  if (error != 0) {
-    EndLater();
-    return {.error = error};
-  }
-  // Without an error it is established or still in progress.
-  return {.error = peer_address().size() == 0 ? EAGAIN : 0};
+  if (peer_address().size() != 0) return {};
+  const TcpPast past = sock_internal::TcpPastOf(fd());
+  // What has come since, bytes and then a reset, is told by reading.
+  if (past == TcpPast::kEstablished) return {};
+  int error = TakeError();
+  // The kernel tells an error once, and libkqueue asks for it.
+  if (error == 0 && past == TcpPast::kNotEstablished) error = ECONNREFUSED;
+  if (error == 0 || error == EAGAIN) return {.error = EAGAIN};
+  EndLater();
+  return {.error = error};
 }
 
 int Socket::TakeError() {

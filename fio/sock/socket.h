@@ -78,8 +78,14 @@ class Socket {
   // --- Connecting ---
 
   // How an attempt to connect ended, once the descriptor is writable: no error
-  // if it is established, EAGAIN if it is not yet, else the error, which closes
-  // the socket. Do not ask again after an answer.
+  // if the connection is established, EAGAIN if it is not yet, else the error,
+  // which closes the socket. Do not call it again after it has returned
+  // anything but EAGAIN.
+  //
+  // A TCP connection that was established and has been reset since counts as
+  // established: Read() gives the bytes that came before the reset, and then
+  // the error. A TCP attempt that failed, but whose error somebody else has
+  // taken from the kernel (as libkqueue does), ends with ECONNREFUSED.
   IoResult FinishConnect();
 
   // --- Reading ---

@@ -215,7 +215,7 @@ absl::Status AskProcesses::StartWatching() {
 }
 
 void AskProcesses::StopWatchingIfIdle() {
-  if (!children_.empty()) return;
+  if (!children_.empty() || ends_ == nullptr) return;
   loop_.Unwatch(std::exchange(watch_, WatchId::kNone));
   ends_ = nullptr;
 }

@@ -132,6 +132,10 @@ uint64_t NameTable::Insert(const Url& url, const LoopHandle& loop, Done done,
 std::unique_ptr<NameTable::Question> NameTable::Take(uint64_t question) {
   if (is_inherited()) return nullptr;
   const std::lock_guard lock(mutex_);
+  return TakeLocked(question);
+}
+
+std::unique_ptr<NameTable::Question> NameTable::TakeLocked(uint64_t question) {
   const auto found = questions_.find(question);
   if (found == questions_.end()) return nullptr;
   std::unique_ptr<Question> taken = std::move(found->second);
@@ -182,9 +186,11 @@ NameTable::Added NameTable::Add(const Url& url, const LoopHandle& loop,
 }
 
 uint64_t NameTable::Cancel(uint64_t question) {
-  const std::unique_ptr<Question> taken = Take(question);
-  if (taken == nullptr) return 0;
+  if (is_inherited()) return 0;
+  std::unique_ptr<Question> taken;  // Dies without the lock.
   const std::lock_guard lock(mutex_);
+  taken = TakeLocked(question);
+  if (taken == nullptr) return 0;
   const auto found = names_.find(taken->key);
   if (found == names_.end()) return 0;
   Entry& entry = found->second;

@@ -98,6 +98,7 @@ class NameTable : public std::enable_shared_from_this<NameTable> {
   uint64_t Insert(const Url& url, const LoopHandle& loop, Done done,
                   std::string key, Addresses answer);
   std::unique_ptr<Question> Take(uint64_t question);
+  std::unique_ptr<Question> TakeLocked(uint64_t question);  // Under mutex_.
   void Deliver(uint64_t question, const LoopHandle& loop);
 
   bool is_inherited() const;
