@@ -5,10 +5,10 @@
 #include <cstddef>
 #include <limits>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
+#include "fio/base/spin_wait.h"
 #include "fio/defer/internal/spin_lock.h"
 #include "fio/defer/internal/task_list.h"
 #include "fio/defer/task.h"
@@ -38,7 +38,8 @@ TaskQueue::TaskQueue(TaskQueueOptions options)
 TaskQueue::~TaskQueue() {
   Close(OnClose::kDrop);
   // A post may have brought the task that led here and not be done waking.
-  while (wakes_under_way()) std::this_thread::yield();
+  SpinWait wait;
+  while (wakes_under_way()) wait.Pause();
 }
 
 bool TaskQueue::wakes_under_way() {

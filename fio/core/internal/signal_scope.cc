@@ -30,6 +30,7 @@ absl::StatusOr<std::unique_ptr<SignalScope>> SignalScope::Create(
   if (!watch.ok()) return watch.status();
   scope->watch_ = *std::move(watch);
   scope->fds_ = {scope->watch_->fd()};
+  scope->unblocked_.emplace(signals);
   return scope;
 }
 

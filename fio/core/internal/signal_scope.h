@@ -1,4 +1,5 @@
-// What signals mean to a reactor, for as long as this lives.
+// A SignalScope handles the signals that SignalOptions lists, for as long as it
+// lives, and unblocks them in the thread that creates it.
 //
 // Thread safety: none.
 
@@ -8,10 +9,12 @@
 #include <array>
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "fio/core/poller/signal_watch.h"
+#include "fio/core/poller/signals_unblocked.h"
 #include "fio/core/reactor_options.h"
 
 namespace fio::core_internal {
@@ -27,11 +30,12 @@ class SignalScope {
 
   SignalScope(const SignalScope&) = delete;
   SignalScope& operator=(const SignalScope&) = delete;
-  // Puts all dispositions back.
+  // Restores the dispositions and the thread's signal mask. In a forked child
+  // the mask stays as it is.
   ~SignalScope() = default;
 
-  // Readable while Next() has something to tell; none if no signal means
-  // anything.
+  // Readable while Next() has something to tell; empty if SignalOptions lists
+  // no signal.
   absl::Span<const int> fds() const;
   Meaning Next();
 
@@ -41,9 +45,12 @@ class SignalScope {
   const SignalOptions options_;
   std::unique_ptr<SignalWatch> watch_;  // Null if there is no signal.
   std::array<int, 1> fds_ = {};
-  // Never asked: who is watched kills nobody. Unlike SIG_IGN, that ends with
-  // exec(3), and several reactors may do it.
+  // Next() is never called: having a handler is enough, since SIGPIPE then ends
+  // no process. Unlike SIG_IGN, a handler is not inherited by programs that are
+  // exec'd, and several reactors may have one.
   std::unique_ptr<SignalWatch> sigpipe_;
+  // Destroyed before the watches: while a signal is unblocked it has a handler.
+  std::optional<SignalsUnblocked> unblocked_;
 };
 
 }  // namespace fio::core_internal

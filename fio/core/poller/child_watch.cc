@@ -25,6 +25,7 @@
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/signal_watch.h"
+#include "fio/core/poller/signals_unblocked.h"
 
 namespace fio {
 namespace {
@@ -155,6 +156,7 @@ class ChildWatch::BySigChld final : public ChildWatch {
 
   const pid_t owner_ = getpid();
   const std::unique_ptr<SignalWatch> signals_;
+  const SignalsUnblocked unblocked_{{SIGCHLD}};
   std::set<pid_t> children_;
   pid_t next_ = kNobody;  // Where the pass under way goes on.
   bool look_ = false;     // A pass is due without a signal.

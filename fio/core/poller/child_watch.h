@@ -35,8 +35,8 @@ namespace fio {
 enum class ChildMechanism : uint8_t {
   kAuto,   // kPidFd if the kernel has it, or else kSigChld.
   kPidFd,  // A pidfd_open(2) for each child. Linux 5.4 or later.
-  // A SignalWatch of SIGCHLD, which not all threads may block. Each time it
-  // asks for each of its children.
+  // A SignalWatch of SIGCHLD, which is unblocked in the creating thread while
+  // the watch lives. Each signal costs one waitid(2) per child.
   kSigChld,
 };
 

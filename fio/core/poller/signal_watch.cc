@@ -5,7 +5,6 @@
 #include <unistd.h>
 
 #if defined(__linux__)
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #endif
 
@@ -17,7 +16,6 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,8 +23,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "fio/base/spin_wait.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/poller/internal/event_fd.h"
 #include "fio/core/poller/internal/pipe.h"
 
 namespace fio {
@@ -128,7 +128,8 @@ void Unsubscribe(Subscription& removed) {
 // A handler that began before may still be at work on another thread, with the
 // memory and the descriptor that are about to die. It runs a few instructions.
 void AwaitHandlers() {
-  while (g_handlers_running != 0) std::this_thread::yield();
+  SpinWait wait;
+  while (g_handlers_running != 0) wait.Pause();
 }
 
 class HandlerWatch final : public SignalWatch {
@@ -178,8 +179,11 @@ class HandlerWatch final : public SignalWatch {
   std::vector<std::unique_ptr<Subscription>> subscriptions_;
 };
 
+// `write_end` is as in HandlerWatch.
 absl::StatusOr<std::unique_ptr<SignalWatch>> InstallAll(
-    absl::Span<const int> signals, std::unique_ptr<HandlerWatch> watch) {
+    absl::Span<const int> signals, UniqueFd fd, UniqueFd write_end) {
+  auto watch =
+      std::make_unique<HandlerWatch>(std::move(fd), std::move(write_end));
   for (const int signal : signals) {
     absl::Status installed = watch->Install(signal);
     if (!installed.ok()) return installed;  // The destructor undoes the rest.
@@ -191,20 +195,18 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSelfPipe(
     absl::Span<const int> signals) {
   absl::StatusOr<poller_internal::Pipe> pipe = poller_internal::OpenPipe();
   if (!pipe.ok()) return pipe.status();
-  return InstallAll(signals,
-                    std::make_unique<HandlerWatch>(std::move(pipe->read_end),
-                                                   std::move(pipe->write_end)));
+  return InstallAll(signals, std::move(pipe->read_end),
+                    std::move(pipe->write_end));
 }
-
-#if defined(__linux__)
 
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateEventFd(
     absl::Span<const int> signals) {
-  UniqueFd event(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!event) return absl::ErrnoToStatus(errno, "eventfd");
-  return InstallAll(
-      signals, std::make_unique<HandlerWatch>(std::move(event), UniqueFd()));
+  absl::StatusOr<UniqueFd> event = poller_internal::OpenEventFd();
+  if (!event.ok()) return event.status();
+  return InstallAll(signals, *std::move(event), UniqueFd());
 }
+
+#if defined(__linux__)
 
 class SignalFdWatch final : public SignalWatch {
  public:
@@ -264,11 +266,6 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
 
 #else
 
-absl::StatusOr<std::unique_ptr<SignalWatch>> CreateEventFd(
-    absl::Span<const int> /*signals*/) {
-  return absl::UnimplementedError("eventfd: not on this system");
-}
-
 absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
     absl::Span<const int> /*signals*/) {
   return absl::UnimplementedError("signalfd: not on this system");
@@ -306,11 +303,9 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> SignalWatch::Create(
     case SignalMechanism::kAuto:
       break;
   }
-#if defined(__linux__)
-  return CreateEventFd(signals);
-#else
-  return CreateSelfPipe(signals);
-#endif
+  absl::StatusOr<UniqueFd> event = poller_internal::OpenEventFd();
+  return event.ok() ? InstallAll(signals, *std::move(event), UniqueFd())
+                    : CreateSelfPipe(signals);
 }
 
 }  // namespace fio

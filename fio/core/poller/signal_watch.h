@@ -31,7 +31,7 @@ namespace fio {
 
 // How signals become readiness.
 enum class SignalMechanism : uint8_t {
-  kAuto,      // kEventFd on Linux, kSelfPipe elsewhere.
+  kAuto,      // kEventFd where the system grants one, kSelfPipe elsewhere.
   kEventFd,   // A handler that writes to an eventfd(2). Linux only.
   kSelfPipe,  // A handler that writes to a pipe(2).
   // Blocks the signals and reads them by signalfd(2). Linux only. Not the

@@ -10,40 +10,29 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/event.h"
+#include "fio/core/poller/internal/event_fd.h"
 #include "fio/core/poller/internal/pipe.h"
 #include "fio/core/poller/poller.h"
-
-#if defined(__linux__)
-#include <sys/eventfd.h>
-#endif
 
 namespace fio {
 namespace {
 
+using poller_internal::OpenEventFd;
 using poller_internal::OpenPipe;
 using poller_internal::Pipe;
-
-// An eventfd is both ends.
-absl::StatusOr<Pipe> OpenEventFd() {
-#if defined(__linux__)
-  UniqueFd event(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!event) return absl::ErrnoToStatus(errno, "eventfd");
-  return Pipe{.read_end = std::move(event), .write_end = UniqueFd()};
-#else
-  return absl::UnimplementedError("eventfd: this system has none");
-#endif
-}
 
 absl::StatusOr<Pipe> Open(WakerKind kind, const Poller& poller) {
   // libkqueue watches no eventfd.
   const bool avoids_event_fd =
       kind == WakerKind::kAuto && poller.kind() == PollerKind::kKqueue;
   if (kind == WakerKind::kPipe || avoids_event_fd) return OpenPipe();
-  absl::StatusOr<Pipe> event = OpenEventFd();
-  if (event.ok() || kind == WakerKind::kEventFd) return event;
+  absl::StatusOr<UniqueFd> event = OpenEventFd();
+  if (event.ok()) {  // It is both ends.
+    return Pipe{.read_end = *std::move(event), .write_end = UniqueFd()};
+  }
+  if (kind == WakerKind::kEventFd) return event.status();
   return OpenPipe();
 }
 

@@ -11,7 +11,12 @@ namespace fio {
 
 // Raises the soft limit (RLIMIT_NOFILE, see getrlimit(2)) to `wanted`, or to
 // the hard limit if that is less, and returns the soft limit. Never lowers it.
-// Errors: the errno of the system call that failed.
+// A limit that the system does not allow to raise stays as it is; that is
+// logged as a warning.
+//
+// Errors: the errno of getrlimit(2), if the limit cannot be read. glibc reads
+// it by prlimit64(2); where a sandbox refuses that, getrlimit(2) is tried on
+// machines that have it.
 absl::StatusOr<size_t> RaiseDescriptorLimit(size_t wanted);
 
 }  // namespace fio

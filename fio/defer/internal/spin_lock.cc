@@ -1,7 +1,8 @@
 #include "fio/defer/internal/spin_lock.h"
 
 #include <atomic>
-#include <thread>
+
+#include "fio/base/spin_wait.h"
 
 namespace fio::defer_internal {
 namespace {
@@ -21,9 +22,10 @@ void Pause() {
 // Looking again at once would only slow the holder down: its cache line would
 // go to and fro.
 void SpinLock::Wait() {
+  SpinWait wait;
   do {
     for (int i = 0; i < kPauses; ++i) Pause();
-    if (held_.load(std::memory_order_relaxed)) std::this_thread::yield();
+    if (held_.load(std::memory_order_relaxed)) wait.Pause();
   } while (held_.load(std::memory_order_relaxed) ||
            held_.exchange(true, std::memory_order_acquire));
 }

@@ -1,10 +1,15 @@
-// A SpinLock guards what takes a few nanoseconds: to take it costs one atomic
-// exchange and to leave it a store, half of what a mutex costs.
+// A SpinLock protects a few nanoseconds of work. Lock() costs one atomic
+// exchange and Unlock() one store, half of what a mutex costs.
 //
-// Whoever waits spins, then gives its processor away, so that a holder that was
-// preempted gets to go on. A lock may be destroyed by whoever holds it last.
+// A thread that finds the lock held spins for a moment, then gives its
+// processor away, so that a holder that was preempted can go on, and after
+// SpinWait::kYields attempts sleeps for SpinWait::kSleepMicroseconds between
+// two attempts. So a waiter of a higher real-time priority does not keep the
+// holder from running. There is no queue: any waiter may be next.
 //
-// Thread safety: it is what makes others safe.
+// The last thread that holds a lock may destroy it right after Unlock().
+//
+// Thread safety: any thread.
 
 #ifndef FIO_DEFER_INTERNAL_SPIN_LOCK_H_
 #define FIO_DEFER_INTERNAL_SPIN_LOCK_H_
@@ -17,7 +22,8 @@ namespace fio::defer_internal {
 
 class ABSL_LOCKABLE SpinLock {
  public:
-  // A lock that is not `needed`, since one thread alone takes it, is free.
+  // With `needed` false, Lock() does nothing: for a lock that only one thread
+  // ever takes.
   explicit SpinLock(bool needed = true) : needed_(needed) {}
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;

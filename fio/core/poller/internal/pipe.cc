@@ -12,19 +12,35 @@
 
 namespace fio::poller_internal {
 
+namespace {
+
+// By the calls that every system has; between them a fork() and exec() of
+// another thread may leak a descriptor to the program.
+bool OpenInSteps(int fds[2]) {
+  if (pipe(fds) != 0) return false;
+  for (int i = 0; i < 2; ++i) {
+    fcntl(fds[i], F_SETFD, FD_CLOEXEC);
+    fcntl(fds[i], F_SETFL, O_NONBLOCK);
+  }
+  return true;
+}
+
+bool OpenAtOnce(int fds[2]) {
+#if defined(__APPLE__)  // The only one without pipe2().
+  static_cast<void>(fds);
+  return false;
+#else
+  return Sys().pipe2(fds, O_NONBLOCK | O_CLOEXEC) == 0;
+#endif
+}
+
+}  // namespace
+
 absl::StatusOr<Pipe> OpenPipe() {
   int fds[2];
-#if defined(__APPLE__)  // The only one without pipe2().
-  if (pipe(fds) != 0) return absl::ErrnoToStatus(errno, "pipe");
-  for (const int fd : fds) {
-    fcntl(fd, F_SETFD, FD_CLOEXEC);
-    fcntl(fd, F_SETFL, O_NONBLOCK);
+  if (!OpenAtOnce(fds) && !OpenInSteps(fds)) {
+    return absl::ErrnoToStatus(errno, "pipe");
   }
-#else
-  if (Sys().pipe2(fds, O_NONBLOCK | O_CLOEXEC) != 0) {
-    return absl::ErrnoToStatus(errno, "pipe2");
-  }
-#endif
   return Pipe{.read_end = UniqueFd(fds[0]), .write_end = UniqueFd(fds[1])};
 }
 

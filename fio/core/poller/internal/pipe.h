@@ -16,7 +16,8 @@ struct Pipe {
   UniqueFd write_end;
 };
 
-// Errors: the errno of pipe(2).
+// By pipe2(2), or by pipe(2) where that is refused. Errors: the errno of
+// pipe(2).
 absl::StatusOr<Pipe> OpenPipe();
 
 }  // namespace fio::poller_internal

@@ -1,0 +1,20 @@
+// OpenEventFd() opens an eventfd(2) that blocks nobody and that no program
+// started by exec(3) inherits.
+//
+// Thread safety: any thread.
+
+#ifndef FIO_CORE_POLLER_INTERNAL_EVENT_FD_H_
+#define FIO_CORE_POLLER_INTERNAL_EVENT_FD_H_
+
+#include "absl/status/statusor.h"
+#include "fio/base/unique_fd.h"
+
+namespace fio::poller_internal {
+
+// Errors: the errno of eventfd(2), which a sandbox may refuse; kUnimplemented
+// if this system has none. A pipe does then.
+absl::StatusOr<UniqueFd> OpenEventFd();
+
+}  // namespace fio::poller_internal
+
+#endif  // FIO_CORE_POLLER_INTERNAL_EVENT_FD_H_
