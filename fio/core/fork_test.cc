@@ -24,6 +24,7 @@
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/core/process/lifecycle.h"
 #include "fio/core/reactor.h"
+#include "fio/core/reactor_options.h"
 #include "fio/core/test_cluster.h"
 #include "fio/sock/socket_address.h"
 #include "gtest/gtest.h"
@@ -91,6 +92,7 @@ class Hammer {
 TEST(Fork, WhileLocksHeld) {
   TestCluster cluster([](const Trace& trace) {
     Reactor reactor({.workers = 2,
+                     .root_threads = RootThreads::kAllow,
                      .respawn_delay = absl::ZeroDuration(),
                      .max_respawn_delay = absl::ZeroDuration()});
     std::vector<std::unique_ptr<Hammer>> hammers;

@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/time/time.h"
 #include "fio/base/clock.h"
 #include "fio/base/concurrency.h"
@@ -42,6 +43,7 @@
 #include "fio/core/poller/poller.h"
 #include "fio/core/process/descriptor_limit.h"
 #include "fio/core/process/lifecycle.h"
+#include "fio/core/process/other_threads.h"
 #include "fio/core/process/service_manager.h"
 #include "fio/core/process/supervisor.h"
 #include "fio/core/process/worker_end.h"
@@ -89,6 +91,24 @@ absl::Status NoListener(ListenerId id) {
       absl::StrCat("reactor: no listener has id ", static_cast<uint64_t>(id)));
 }
 
+// Set when exit(3) has begun.
+std::atomic<bool> g_process_exits{false};
+
+// For what exit(3) must not destroy, since threads still use it.
+void LeaveForEver(void* object) {
+  static std::vector<void*>* const left = new std::vector<void*>;
+  left->push_back(object);
+}
+
+RootThreads Resolve(RootThreads asked) {
+#ifdef NDEBUG
+  constexpr RootThreads kDefault = RootThreads::kWarn;
+#else
+  constexpr RootThreads kDefault = RootThreads::kRefuse;
+#endif
+  return asked == RootThreads::kDefault ? kDefault : asked;
+}
+
 // How long after the cut-off the root waits for a worker.
 constexpr absl::Duration kKillDelay = absl::Seconds(1);
 
@@ -121,6 +141,8 @@ class Reactor::Impl {
   absl::Status RunEvery(Timer timer);
   void Post(Task task) { main_.Post(std::move(task)); }
 
+  // Any thread.
+  bool is_inside_run() const { return is_inside_run_; }
   const absl::Status& status() const { return status_; }
   const ReactorOptions& options() const { return options_; }
   const Concurrency& concurrency() const { return concurrency_; }
@@ -172,6 +194,7 @@ class Reactor::Impl {
   std::unique_ptr<Resolver> CreateResolver();
   absl::Status CheckPlace(std::string_view call, std::string_view url,
                           bool master_only) const;
+  absl::Status RunToEnd();
   absl::Status Begin();
   absl::Status End(absl::Status status);
 
@@ -183,6 +206,7 @@ class Reactor::Impl {
   // The root of workers.
   absl::Status Supervise();
   absl::Status CreateSupervisor();
+  absl::Status MayFork(int place);
   absl::StatusOr<std::unique_ptr<WorkerEnd>> SuperviseTurns();
   void TellWhenAllReady();
   void EnterChild(int place);
@@ -237,6 +261,11 @@ class Reactor::Impl {
   bool told_ready_ = false;
   bool stop_heard_ = false;
   MonotonicTime cut_off_;
+
+  RootThreads root_threads_ = Resolve(options_.root_threads);
+
+  bool notes_exit_ = false;  // A function for atexit(3) is registered.
+  std::atomic<bool> is_inside_run_{false};
 
   // What other threads and signal handlers ask for.
   std::atomic<bool> may_stop_{false};
@@ -448,6 +477,18 @@ absl::Status Reactor::Impl::Run() {
   if (phase_ != Phase::kIdle) {
     return absl::FailedPreconditionError("reactor: Run() is running already");
   }
+  // Registered after the constructor, so that exit(3) runs it before the
+  // destructor of a static Reactor.
+  if (!std::exchange(notes_exit_, true)) {
+    static_cast<void>(std::atexit([] { g_process_exits = true; }));
+  }
+  is_inside_run_ = true;
+  absl::Status status = RunToEnd();
+  is_inside_run_ = false;
+  return status;
+}
+
+absl::Status Reactor::Impl::RunToEnd() {
   phase_ = Phase::kStarting;
   absl::Status began = Begin();
   if (!began.ok()) return End(std::move(began));
@@ -461,8 +502,8 @@ absl::Status Reactor::Impl::Run() {
 absl::Status Reactor::Impl::Begin() {
   const absl::StatusOr<size_t> limit =
       RaiseDescriptorLimit(options_.max_descriptors);
-  if (!limit.ok()) return limit.status();
-  capacity_ = *limit;
+  if (!limit.ok()) ABSL_LOG(WARNING) << limit.status();
+  capacity_ = limit.value_or(0);
   master_pid_ = getpid();
   cut_off_ = MonotonicTime::InfiniteFuture();
   stop_by_ns_ = cut_off_.nanoseconds();
@@ -495,7 +536,9 @@ absl::Status Reactor::Impl::End(absl::Status status) {
   }
   loops_->Resize(1).IgnoreError();
   resolver_->CancelAll();
-  signals_ = nullptr;
+  // A worker ends in Run(): its signals stay handled, SIGPIPE above all, while
+  // callbacks for kAtExit run and streams are flushed.
+  if (worker_ == nullptr) signals_ = nullptr;
   capacity_ = 0;
   phase_ = Phase::kIdle;
   return status;
@@ -602,6 +645,7 @@ absl::Status Reactor::Impl::CreateSupervisor() {
       .stop_timeout = options_.shutdown_timeout + kKillDelay,
       .cut_off_timeout = kKillDelay,
       .respawn = options_.respawn,
+      .may_fork = [this](int place) { return MayFork(place); },
       .prepare_fork = [this] { loops_->BeforeFork(); },
       .forked_in_root = [this] { loops_->AfterFork(); },
       .entered_child = [this](int place) { EnterChild(place); }};
@@ -610,6 +654,23 @@ absl::Status Reactor::Impl::CreateSupervisor() {
   if (!supervisor.ok()) return supervisor.status();
   supervisor_ = *std::move(supervisor);
   return WatchToWake(supervisor_->fds());
+}
+
+absl::Status Reactor::Impl::MayFork(int place) {
+  if (root_threads_ == RootThreads::kAllow) return absl::OkStatus();
+  const std::vector<std::string> others = FindOtherThreads();
+  if (others.empty()) return absl::OkStatus();
+  const std::string what = absl::StrCat(
+      "fork worker ", place, ": the root has ", others.size(),
+      others.size() == 1 ? " other thread (" : " other threads (",
+      absl::StrJoin(others, ", "),
+      "); start threads in kOnStart, which runs in the workers");
+  if (root_threads_ == RootThreads::kRefuse) {
+    return absl::FailedPreconditionError(what);
+  }
+  ABSL_LOG(WARNING) << what;
+  root_threads_ = RootThreads::kAllow;  // It is said once.
+  return absl::OkStatus();
 }
 
 // Between two turns the supervisor forks, so that a child leaves from here with
@@ -812,7 +873,13 @@ absl::Time Reactor::Impl::last_tick() const {
 Reactor::Reactor(ReactorOptions options)
     : impl_(std::make_unique<Impl>(std::move(options))) {}
 
-Reactor::~Reactor() = default;
+Reactor::~Reactor() {
+  if (!impl_->is_inside_run()) return;
+  ABSL_CHECK(g_process_exits) << "Reactor destroyed inside its own Run()";
+  // A static Reactor, and a callback that calls exit(3): its caller is still
+  // inside of Run(), and so may be other threads.
+  LeaveForEver(impl_.release());
+}
 
 absl::Status Reactor::Run() { return impl_->Run(); }
 void Reactor::Stop(absl::Duration grace) { impl_->Stop(grace); }

@@ -7,14 +7,17 @@
 //   if (!listener.ok()) return fio::ExitWith(listener.status());
 //   return fio::ExitWith(reactor.Run());  // Until SIGINT or SIGTERM.
 //
-// What is set up before Run() is so in every process. Workers are forked by
-// Run() before it has started any thread; they end inside of it by exit(3).
-// Workers that are forked later, since others ended, get a copy of the root as
-// it is then; what the root's loop had at that time (tasks, timers,
-// connections) is dropped in them and goes on in the root.
+// What is set up before Run() is set up in every process. The workers are
+// forked by Run(), and end inside of it by exit(3). A worker that replaces
+// another one is a copy of the root as it is then; the tasks, timers and
+// connections of the root's loop are dropped in the copy and go on in the root.
 //
-// It is an object like any other: several may live in a process. Those that
-// handle signals all hear each.
+// The root of workers has no thread of fio's beside the one that calls Run().
+// The program should start none there either: see RootThreads and
+// docs/processes.md.
+//
+// A process may have several Reactors. A signal is heard by all of them that
+// handle it.
 //
 // Thread safety: any thread where it says so; everything else from the thread
 // that calls Run(), which runs the main loop, and before Run().
@@ -67,7 +70,11 @@ class Reactor {
   explicit Reactor(ReactorOptions options = {});
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
-  // Closes what is open, at once. REQUIRES: Run() is not running.
+  // Closes what is open, at once. REQUIRES: Run() is not running; otherwise the
+  // process is aborted with a message that says so. Exception: a static Reactor
+  // whose Run() is running when the process calls exit(3), in a callback or on
+  // any other thread. It is left as it is, and its threads run until the
+  // process has ended. Workers notice that their root has ended, and stop.
   ~Reactor();
 
   // --- Running ---
@@ -192,13 +199,13 @@ class Reactor {
   // When the main loop last looked for events, in wall time; now, before.
   absl::Time last_tick() const;
   // How many descriptors the process may have open while Run() is running; 0
-  // otherwise.
+  // otherwise, and if a sandbox does not let the process ask.
   size_t capacity() const;
 
  private:
   class Impl;
 
-  const std::unique_ptr<Impl> impl_;
+  std::unique_ptr<Impl> impl_;  // Never replaced.
 };
 
 }  // namespace fio

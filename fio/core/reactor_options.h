@@ -5,6 +5,7 @@
 
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <vector>
 
 #include "absl/time/time.h"
@@ -13,8 +14,11 @@
 namespace fio {
 
 // What signals mean to a reactor while Run() is running. A signal can be in one
-// list; empty lists leave all signals alone. When Run() returns their
-// dispositions are what they were before.
+// list; empty lists leave all signals alone. The listed signals are unblocked
+// in the thread of Run(), also if the program inherited a mask that blocks
+// them; fio's other threads block all signals. When Run() returns, dispositions
+// and mask are what they were before. In a worker, where Run() does not return,
+// they stay until the process has ended.
 struct SignalOptions {
   // Stop gracefully; a second one cuts off what is still open, a third one
   // kills the workers that are left. A worker that gets one of its own stops,
@@ -25,8 +29,28 @@ struct SignalOptions {
   std::vector<int> restart = {SIGUSR1};
 
   // Ignores SIGPIPE, so that what users write to pipes fails with EPIPE. fio's
-  // own writes to sockets raise none.
+  // own writes to sockets raise none. Where Run() returns, SIGPIPE is what it
+  // was before: a program that then prints to a broken pipe, in main() or in a
+  // callback for kAtExit, is ended by the signal unless it ignores it itself.
+  // A worker ignores it to its end.
   bool ignore_sigpipe = true;
+};
+
+// What happens if the root has other threads than the one that runs Run() when
+// it forks a worker. A lock that such a thread holds at that moment (of malloc,
+// of getaddrinfo(3), of a log) stays locked in the worker, which may then hang.
+// docs/processes.md says more.
+enum class RootThreads : uint8_t {
+  // kRefuse if fio is compiled without NDEBUG, otherwise kWarn.
+  kDefault,
+  // The worker is not forked. While not all workers have been started, Run()
+  // ends with kFailedPrecondition; later the error is logged and the fork is
+  // tried again, with the delays of ReactorOptions.
+  kRefuse,
+  // Logged once for each Reactor. The worker is forked.
+  kWarn,
+  // The worker is forked: the caller knows that no thread holds a lock then.
+  kAllow,
 };
 
 struct ReactorOptions {
@@ -40,6 +64,9 @@ struct ReactorOptions {
 
   // Has a single worker forked and watched over as well.
   bool supervise_single_worker = false;
+
+  // See above. A single process, which forks no worker, may have threads.
+  RootThreads root_threads = RootThreads::kDefault;
 
   // How many cores there are; 0 finds out (AvailableCores()).
   int cores = 0;

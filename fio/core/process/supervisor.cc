@@ -327,6 +327,12 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
     lifecycle_.Force(LifecycleEvent::kAfterFork);
     return nullptr;
   }
+  absl::Status may_fork =
+      options_.may_fork ? options_.may_fork(index) : absl::OkStatus();
+  if (!may_fork.ok()) {
+    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    return may_fork;
+  }
   const uint64_t id = ++last_id_;
   if (options_.prepare_fork) options_.prepare_fork();
   const pid_t pid = fork();

@@ -74,6 +74,11 @@ struct SupervisorOptions {
   // False: a crash stops all workers, as by Stop(kGraceful), for debugging.
   bool respawn = true;
 
+  // Called before each fork(2), after the callbacks for kBeforeFork. If it
+  // returns an error, the worker is not forked; that error is treated as one of
+  // fork(2).
+  std::function<absl::Status(int place)> may_fork = nullptr;
+
   // Around each fork(2), as those of pthread_atfork(3): before it, after it in
   // the root, and in the child, before any callback of the lifecycle.
   std::function<void()> prepare_fork = nullptr;
