@@ -1,6 +1,6 @@
-// How many threads and worker processes to run, and of how many cores.
+// How many threads and worker processes to run, and how many cores there are.
 //
-// Thread safety: all of it may be called from any thread.
+// Thread safety: any thread.
 
 #ifndef FIO_BASE_CONCURRENCY_H_
 #define FIO_BASE_CONCURRENCY_H_
@@ -14,8 +14,8 @@
 namespace fio {
 
 struct Concurrency {
-  // Far above what any machine is helped by: a typing error, or a number that
-  // came over from elsewhere, is not to start processes without end.
+  // Upper bounds, far above what is useful, so that a typing error does not
+  // start processes without end.
   static constexpr int kMaxThreads = 1024;
   static constexpr int kMaxWorkers = 1024;
 
@@ -23,19 +23,19 @@ struct Concurrency {
   int workers;  // Processes; 1 is a single process, its own master.
 };
 
-// What `threads` and `workers` ask for on a machine of `cores`, each by itself:
+// The numbers that `threads` and `workers` stand for on a machine of `cores`.
+// Each of the two is read as follows:
 //   n > 0   n.
-//   n < 0   one |n|-th of the cores, rounded down.
-//   0       as many as share the cores with the other: |other| if that is
-//           negative, 1 if it is positive.
-// Both 0 is one worker with a thread for each core, but for one core that is
-// left to the rest of the machine where there are more than three.
+//   n < 0   cores / |n|, rounded down.
+//   0       |other| if the other one is negative, 1 if it is positive.
+// If both are 0: one worker with one thread per core; one core is left to the
+// rest of the machine if there are more than three.
 //
-// Never less than 1 and never more than the maximum above, which is logged when
-// first met. Any int will do; `cores` below 1 count as 1.
+// The results are between 1 and the maximum above; the first number that is cut
+// is logged. Every int is valid; `cores` below 1 counts as 1.
 Concurrency ResolveConcurrency(int threads, int workers, int cores);
 
-// Where AvailableCores() looks; for tests.
+// The sources of AvailableCores(), which a test can replace.
 struct CoreSources {
   int (*sched_getaffinity)(pid_t pid, size_t size,
                            cpu_set_t* out) = ::sched_getaffinity;
@@ -43,12 +43,12 @@ struct CoreSources {
   std::string cgroup_root = "/sys/fs/cgroup";
 };
 
-// How many cores the calling thread, and what it starts, may use: the CPUs of
-// its affinity mask, or fewer if a cgroup it is in, however far up, has a quota
-// of CPU time; a part of a core counts as one. At least 1. What cannot be read
-// or understood limits nothing.
+// How many cores the calling thread, and threads that it starts, may use: the
+// number of CPUs in its affinity mask (sched_getaffinity(2)), or less if its
+// cgroup, or one above it, has a quota of CPU time; a part of a core counts as
+// one. At least 1. A source that cannot be read is ignored.
 //
-// Reads a few small files each time: call it once, at the start.
+// Reads some small files in each call.
 int AvailableCores(const CoreSources& sources = {});
 
 }  // namespace fio

@@ -1,4 +1,4 @@
-// ForkCount() tells a forked child from its parent.
+// ForkCount() is different in a forked child and in its parent.
 //
 // Thread safety: any thread.
 
@@ -14,8 +14,9 @@ extern std::atomic<int> fork_count;
 
 }  // namespace base_internal
 
-// How many calls of fork(2) lie between this process and the one that loaded
-// the program. A child of a bare clone(2) counts as its parent.
+// How many calls of fork(2) are between this process and the process that was
+// started by exec(3). A child that was made by clone(2) directly has the count
+// of its parent.
 inline int ForkCount() {
   return base_internal::fork_count.load(std::memory_order_relaxed);
 }

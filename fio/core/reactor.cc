@@ -660,11 +660,11 @@ absl::Status Reactor::Impl::MayFork(int place) {
   if (root_threads_ == RootThreads::kAllow) return absl::OkStatus();
   const std::vector<std::string> others = FindOtherThreads();
   if (others.empty()) return absl::OkStatus();
-  const std::string what = absl::StrCat(
-      "fork worker ", place, ": the root has ", others.size(),
-      others.size() == 1 ? " other thread (" : " other threads (",
-      absl::StrJoin(others, ", "),
-      "); start threads in kOnStart, which runs in the workers");
+  const std::string what =
+      absl::StrCat("fork worker ", place, ": the root has ", others.size(),
+                   others.size() == 1 ? " other thread (" : " other threads (",
+                   absl::StrJoin(others, ", "),
+                   "); start threads in kOnStart, which runs in the workers");
   if (root_threads_ == RootThreads::kRefuse) {
     return absl::FailedPreconditionError(what);
   }

@@ -1,6 +1,6 @@
-// Offload() runs work on a thread pool and hands its result back as a task of
-// the queue that the caller runs: the way out of a loop's thread for what would
-// block it.
+// Offload() runs work on a thread pool and returns its result as a task of a
+// queue, for example of the loop that called it. Use it for work that would
+// block a loop.
 //
 //   Offload(pool, queue,
 //           [path] { return ReadWholeFile(path); },
@@ -22,7 +22,7 @@
 
 namespace fio {
 
-// What takes tasks: a TaskQueue, a ThreadPool, a Loop.
+// Anything with Post(Task): a TaskQueue, a ThreadPool, a Loop.
 template <typename T>
 concept TaskSink = requires(T& sink, Task task) {
   sink.Post(std::move(task));
@@ -97,21 +97,20 @@ class OffloadTask {
 
 }  // namespace defer_internal
 
-// Calls `work` on a thread of `pool`, then `done` with what it returned, as a
-// task of `reply_to`; each once. `work` and what it owns die on the thread that
-// ran it, `done` on the one that runs `reply_to`.
+// Calls `work` on a thread of `pool`, then `done` with the result, as a task of
+// `reply_to`. Each is called once. `work` is destroyed on the thread that ran
+// it, `done` on the thread that runs `reply_to`.
 //
-// `done` takes an absl::StatusOr<R> if `work` returns R, an absl::Status if it
-// returns nothing; a Status or StatusOr is passed on as it is. It is called all
-// the same, and `work` is not, with
-//   kResourceExhausted   if the pool has as many tasks waiting as its capacity
-//                        allows;
-//   kCancelled           if the pool has stopped, or drops the work when it
-//   does.
-// If `reply_to` refuses the task, being closed, `done` is destroyed without
-// having been called, on whichever thread finds that out.
+// If `work` returns R, `done` takes an absl::StatusOr<R>; if `work` returns
+// void, an absl::Status; a Status or StatusOr is passed on unchanged. `done` is
+// called with an error, and `work` is not called,
+//   - with kResourceExhausted if the pool has as many waiting tasks as its
+//     capacity allows;
+//   - with kCancelled if the pool has stopped, or drops the work when it stops.
+// If `reply_to` is closed, `done` is destroyed without being called, on the
+// thread that posts to `reply_to`.
 //
-// Costs one allocation. `reply_to` outlives the work. Any thread.
+// Costs one allocation. `reply_to` must outlive the work. Any thread.
 template <TaskSink Sink, std::invocable Work, typename Done>
 void Offload(ThreadPool& pool, Sink& reply_to, Work work, Done done) {
   using Call = defer_internal::OffloadCall<Sink, Work, Done>;

@@ -1,25 +1,32 @@
-// A TaskQueue carries tasks from the threads that post them to those that run
-// them, in order: a task starts after every one that was posted before it.
+// A TaskQueue passes tasks from the threads that post them to the threads that
+// run them. Tasks start in the order in which they were posted.
 //
 //   TaskQueue queue;
 //   queue.Post([] { ... });        // Any thread.
 //   while (queue.RunOne()) {}      // Any thread, or several at once.
 //
-// An urgent task overtakes the others, though not for ever: after kUrgentBurst
-// in a row, one that is not urgent has its turn. Urgent tasks keep their order.
+// An urgent task starts before tasks that are not urgent. After kUrgentBurst
+// urgent tasks in a row, one task that is not urgent starts. Among themselves
+// urgent tasks keep their order.
 //
-// Nothing is allocated for a task whose captures fit it (task.h), once the
-// queue has grown to its load; a burst's memory is given back but for 256 KiB.
+// A task whose captures fit into it (task.h) costs no allocation, once the
+// queue has grown to its load. After a burst all memory but 256 KiB is freed.
 //
-// Sleep. A consumer with nothing to do calls PrepareToSleep() and, if told to,
-// sleeps by means of its own. The first post wakes it: the queue calls the
-// waker, once for each sleep and never while no one sleeps.
+// Sleep. A consumer with nothing to do calls PrepareToSleep(). If that returns
+// true, the consumer sleeps in any way it likes, and the next post calls the
+// waker, which must wake it. The waker is called at most once for each
+// PrepareToSleep(), and never while no consumer sleeps.
 //
-// Thread safety: every method from any thread and from tasks, but for what
-// Consumers::kOne reserves for one thread. A queue may die as soon as its last
-// task has run, even if the Post() that brought it has not returned. After a
-// fork the child must not touch its copy, but for one that BeforeFork() has
-// prepared.
+// A post does not block, except for the few nanoseconds that another thread is
+// inside of the queue. If that thread is preempted meanwhile, the post sleeps
+// (see SpinLock), so that a post from a thread of higher real-time priority
+// does not keep it from running.
+//
+// Thread safety: every method from any thread and from tasks, except for those
+// that Consumers::kOne reserves for one thread. A queue may be destroyed as
+// soon as its last task has run, even if the Post() of that task has not
+// returned. After a fork the child must not use its copy, unless BeforeFork()
+// was called.
 
 #ifndef FIO_DEFER_TASK_QUEUE_H_
 #define FIO_DEFER_TASK_QUEUE_H_
@@ -40,24 +47,24 @@
 namespace fio {
 
 struct TaskQueueOptions {
-  // With kOne, a task costs its consumer no atomic operation; RunOne(),
-  // RunPosted(), Perform(), Close() and the sleep are then for one thread at a
-  // time, and a task that runs one of them is part of it.
+  // With kOne a task costs its consumer no atomic read-modify-write. Only one
+  // thread at a time may then call RunOne(), RunPosted(), Perform(), Close(),
+  // PrepareToSleep() and EndSleep(); tasks may call them on that thread.
   enum class Consumers { kOne, kMany };
   Consumers consumers = Consumers::kMany;
 
-  // How many tasks TryPost() lets wait.
+  // TryPost() fails while this many tasks wait.
   size_t capacity = std::numeric_limits<size_t>::max();
 
-  // Wakes a consumer. Runs on the thread that posts, at most once for each
-  // PrepareToSleep() that returned true; may run on several threads at once,
-  // holds no lock, and must not destroy the queue.
+  // Wakes one consumer. Called on the thread that posts, without a lock, at
+  // most once for each PrepareToSleep() that returned true. May be called on
+  // several threads at the same time. Must not destroy the queue.
   MoveOnlyFunction<void()> waker = nullptr;
 };
 
 class TaskQueue {
  public:
-  // What becomes of the tasks that wait when a queue is closed.
+  // What happens to waiting tasks when a queue is closed.
   enum class OnClose { kRun, kDrop };
 
   static constexpr int kUrgentBurst = 16;
@@ -65,18 +72,19 @@ class TaskQueue {
   explicit TaskQueue(TaskQueueOptions options = {});
   TaskQueue(const TaskQueue&) = delete;
   TaskQueue& operator=(const TaskQueue&) = delete;
-  // As Close(kDrop).
+  // As Close(kDrop); then waits for calls of the waker that have not returned.
   ~TaskQueue();
 
-  // Owns `task` until it has run. False, and `task` is destroyed, if it is null
-  // or the queue is closed.
+  // The queue owns `task` until it has run. Returns false, and destroys `task`,
+  // if it is null or the queue is closed.
   bool Post(Task task);
 
-  // As Post(), ahead of what is not urgent.
+  // As Post(), for an urgent task.
   bool PostUrgent(Task task);
 
-  // As Post(), but also false if as many tasks wait as the capacity allows; and
-  // where it is false `task` is left as it was. Other posts have no limit.
+  // As Post(), but also returns false if as many tasks wait as the capacity
+  // allows. When it returns false, `task` is unchanged. Other posts have no
+  // limit.
   [[nodiscard]] bool TryPost(Task&& task);
 
   // How many tasks were ever posted.
@@ -84,40 +92,42 @@ class TaskQueue {
     return inbox_.posted.Get() + urgent_inbox_.posted.Get();
   }
 
-  // Whether a task waits to be run. One that runs does not wait.
+  // Whether a task waits. A task that is running does not count.
   bool HasTasks() const;
 
   // Runs the next task, and returns whether there was one.
   bool RunOne();
 
-  // Runs as many tasks as wait now, and returns how many it ran: what they post
-  // waits for the next call, so every call ends. Asks after each task whether
-  // to go on; if not, the rest waits, too.
+  // Runs as many tasks as wait at the time of the call, and returns how many it
+  // ran. Tasks that these post wait for the next call, so every call ends.
+  // Calls `goes_on` after each task, and returns early if it returns false.
   size_t RunPosted(absl::FunctionRef<bool()> goes_on = [] { return true; });
 
-  // Runs tasks until none waits, what they post included, and returns how many
-  // it ran. A task may call this, too: it then runs what waits behind it.
+  // Runs tasks until none waits, including those that they post, and returns
+  // how many it ran. A task may call this: it then runs the tasks behind it.
   size_t Perform();
 
-  // Refuses tasks from now on. Those that wait are run by whoever runs tasks
-  // (kRun) or are destroyed now, in this thread and in order (kDrop). Wakes
-  // everyone who sleeps. A later call may still drop what waits.
+  // From now on posts return false. Waiting tasks can still be run (kRun), or
+  // are destroyed now, in this thread and in order (kDrop). Wakes all consumers
+  // that sleep. After Close(kRun) a later Close(kDrop) still drops what waits.
   void Close(OnClose on_close);
   bool closed() const { return closed_.load(std::memory_order_acquire); }
 
-  // True: nothing waits, and the waker will be called as soon as that changes;
-  // the caller sleeps now. False: a task waits or the queue is closed.
+  // Returns true if nothing waits: the caller is to sleep now, and the waker
+  // will be called as soon as a task is posted. Returns false if a task waits
+  // or the queue is closed.
   [[nodiscard]] bool PrepareToSleep();
 
-  // Wakes one who sleeps, if any does, as a post would.
+  // Wakes one consumer that sleeps, if there is one, as a post does.
   void Wake();
 
-  // Tells that a sleep ended by other means than the waker, which may yet be
-  // called for it if a post is under way. REQUIRES: one consumer.
+  // Call this when a sleep has ended for another reason than the waker. The
+  // waker may still be called for this sleep, by a post that has begun already.
+  // REQUIRES: there is one consumer.
   void EndSleep();
 
-  // Around a fork(2): in between no other thread is inside the queue. In the
-  // child, whose other threads are gone, it wakes nobody afterwards.
+  // Call these around a fork(2): no other thread is inside of the queue in
+  // between. In the child nobody sleeps afterwards: its other threads are gone.
   enum class Side { kParent, kChild };
   void BeforeFork() ABSL_EXCLUSIVE_LOCK_FUNCTION(take_lock_, post_lock_);
   void AfterFork(Side side) ABSL_UNLOCK_FUNCTION(take_lock_, post_lock_);

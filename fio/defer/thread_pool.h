@@ -1,13 +1,14 @@
-// A ThreadPool runs tasks on threads of its own: work that blocks, or takes
-// long enough to hold up a loop. To get a result back, see offload.h.
+// A ThreadPool runs tasks on threads of its own: work that blocks, or that
+// takes too long for the thread of a loop. To get a result back, see offload.h.
 //
-// Tasks start in the order of posting. An idle thread waits in the kernel until
-// a task comes and costs no processor time; a post wakes one thread, and only
-// if one sleeps.
+// Tasks start in the order in which they were posted. An idle thread waits in
+// the kernel and costs no processor time. A post wakes one thread, if one is
+// idle.
 //
-// Thread safety: every method from any thread, tasks included unless said
-// otherwise. Threads do not survive a fork: in the child every method but the
-// destructor ends the process with a message that names the pool.
+// Thread safety: every method from any thread, and from tasks unless said
+// otherwise. A forked child has no threads: in it every method but the
+// destructor aborts the process with a message that names the pool. In the root
+// of workers do not create a pool: see docs/processes.md.
 
 #ifndef FIO_DEFER_THREAD_POOL_H_
 #define FIO_DEFER_THREAD_POOL_H_
@@ -23,52 +24,53 @@
 namespace fio {
 
 struct ThreadPoolOptions {
-  // How many threads, as in ResolveConcurrency() beside no workers: n > 0 is n,
-  // n < 0 one |n|-th of the cores, 0 each core but one where there are more
-  // than three.
+  // How many threads: n > 0 is n; n < 0 is the number of cores divided by |n|;
+  // 0 is the number of cores, or one less if there are more than three. As
+  // ResolveConcurrency() with `workers` 0.
   int threads = 0;
 
-  // How many cores there are; 0 finds out (AvailableCores()).
+  // How many cores there are; 0 means AvailableCores().
   int cores = 0;
 
-  // Threads are called "name/0", "name/1", ...; Linux shows 15 bytes of it, of
-  // which the number is always one.
+  // Threads are called "name/0", "name/1", and so on. Linux allows 15 bytes: a
+  // longer name is cut before the slash.
   std::string name = "fio";
 
-  // How many tasks TryPost() lets wait.
+  // TryPost() fails while this many tasks wait.
   size_t capacity = std::numeric_limits<size_t>::max();
 
-  // Of each thread's stack; 0 is the system's default.
+  // The size of each thread's stack; 0 is the system's default.
   size_t stack_bytes = 0;
 };
 
 class ThreadPool {
  public:
-  // What becomes of the tasks that wait when a pool stops.
+  // What happens to waiting tasks when a pool stops.
   enum class OnStop { kDrain, kDrop };
 
-  // Starts the threads, with every signal blocked in them, so that signals go
-  // to the threads that expect them. Errors: kInvalidArgument for a stack that
-  // is too small, kUnavailable or kResourceExhausted if a thread cannot be
-  // started; none is left running then.
+  // Starts the threads. All signals are blocked in them, so that signals arrive
+  // on the program's other threads. Errors: kInvalidArgument for a stack that
+  // is too small; kUnavailable, kResourceExhausted or kPermissionDenied if a
+  // thread cannot be started. After an error no thread runs.
   static absl::StatusOr<std::unique_ptr<ThreadPool>> Create(
       const ThreadPoolOptions& options);
 
   ThreadPool(const ThreadPool&) = delete;
   ThreadPool& operator=(const ThreadPool&) = delete;
-  // As Stop(kDrain). In a forked child it leaves the pool's memory as it is.
+  // As Stop(kDrain). In a forked child it does not free the pool's memory.
   ~ThreadPool();
 
-  // As TaskQueue: false if the pool has stopped or `task` is null, and for
-  // TryPost(), which then leaves `task` as it was, also if the queue is full.
+  // As the methods of TaskQueue. They return false if the pool has stopped or
+  // `task` is null. TryPost() also returns false if the queue is full; when it
+  // returns false, `task` is unchanged.
   bool Post(Task task);
   bool PostUrgent(Task task);
   [[nodiscard]] bool TryPost(Task&& task);
 
-  // Refuses tasks from now on, runs those that wait (kDrain) or destroys them
-  // (kDrop), and returns when the threads have ended, which is when the tasks
-  // under way have. Does nothing if the pool has stopped. REQUIRES: not called
-  // from a task of this pool.
+  // From now on posts return false. Runs the waiting tasks (kDrain) or destroys
+  // them (kDrop). Waits until running tasks have returned and all threads have
+  // ended. Does nothing if the pool has stopped. REQUIRES: not called from a
+  // task of this pool; that aborts the process.
   void Stop(OnStop on_stop);
 
   // Whether Stop() has been called.

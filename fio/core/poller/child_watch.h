@@ -1,5 +1,5 @@
-// A ChildWatch tells of child processes that have ended, as readiness of one
-// descriptor: a reaper that dispatches by pid.
+// A ChildWatch reaps child processes, and makes a descriptor readable when one
+// has ended.
 //
 //   auto watch = ChildWatch::Create();
 //   poller->Add((*watch)->fd(), token, Interest::kReadable, Trigger::kLevel);
@@ -7,15 +7,14 @@
 //   ...
 //   while (std::optional<ChildExit> exit = (*watch)->Next()) { ... }
 //
-// It reaps the children that were added to it, each once and when it tells of
-// it, and never asks for just any child. So several watches, and a program that
-// waits for children of its own, share a process and take no status from each
-// other; a child belongs to one of them.
+// It reaps only the children that were added to it, by their pid, each once, in
+// Next(). So a process may have several watches, and may wait for other
+// children by itself. Add each child to one watch only.
 //
-// In a forked child a watch of the parent's tells nothing, and destroying it
-// there changes nothing for the parent.
+// In a forked child an inherited watch reports nothing; destroying it there
+// does not affect the parent.
 //
-// Thread safety: none for one watch, but each may belong to another thread.
+// Thread safety: none. Each watch may belong to another thread.
 
 #ifndef FIO_CORE_POLLER_CHILD_WATCH_H_
 #define FIO_CORE_POLLER_CHILD_WATCH_H_
@@ -31,9 +30,9 @@
 
 namespace fio {
 
-// How to learn that a child has ended.
+// How the watch learns that a child has ended.
 enum class ChildMechanism : uint8_t {
-  kAuto,   // kPidFd if the kernel has it, or else kSigChld.
+  kAuto,   // kPidFd if the kernel grants it, otherwise kSigChld.
   kPidFd,  // A pidfd_open(2) for each child. Linux 5.4 or later.
   // A SignalWatch of SIGCHLD, which is unblocked in the creating thread while
   // the watch lives. Each signal costs one waitid(2) per child.
@@ -42,40 +41,41 @@ enum class ChildMechanism : uint8_t {
 
 struct ChildExit {
   pid_t pid = 0;
-  // As of waitpid(2), for WIFEXITED() and the like. None if the kernel has it
-  // no more: somebody else reaped the child, or SIGCHLD is ignored.
+  // The status as returned by waitpid(2), for WIFEXITED() and other macros.
+  // None if it is lost: other code has reaped the child, or SIGCHLD is ignored.
   std::optional<int> status;
 };
 
 class ChildWatch {
  public:
-  // kSigChld changes the disposition of SIGCHLD, as a SignalWatch does. Errors:
-  // the errno of the system call that failed; kUnimplemented for a mechanism
-  // that this system lacks.
+  // kSigChld changes the disposition of SIGCHLD, as a SignalWatch does; destroy
+  // such a watch on the thread that created it. Errors: the errno of the system
+  // call that failed; kUnimplemented for a mechanism that this system does not
+  // have.
   static absl::StatusOr<std::unique_ptr<ChildWatch>> Create(
       ChildMechanism mechanism = ChildMechanism::kAuto);
 
   ChildWatch(const ChildWatch&) = delete;
   ChildWatch& operator=(const ChildWatch&) = delete;
-  // Reaps nobody.
+  // Does not reap any child.
   virtual ~ChildWatch() = default;
 
-  // Next() will tell of `child`, also if it has ended already. Errors:
-  // kNotFound if it is no child of this process, or reaped; kAlreadyExists if
-  // it is watched here; kFailedPrecondition in a forked child; the errno of the
-  // system call that failed.
+  // Next() will return `child` when it has ended, also if it has ended already.
+  // Errors: kNotFound if it is no child of this process or was reaped;
+  // kAlreadyExists if this watch has it; kFailedPrecondition in a forked child;
+  // the errno of the system call that failed.
   virtual absl::Status Add(pid_t child) = 0;
 
-  // Forgets `child`, which is the caller's to reap from here on. Errors:
-  // kNotFound if it is not watched here, or has been told; kFailedPrecondition
-  // in a forked child.
+  // Stops watching `child`; from here on the caller must reap it. Errors:
+  // kNotFound if this watch does not have it, or Next() has returned it;
+  // kFailedPrecondition in a forked child.
   virtual absl::Status Remove(pid_t child) = 0;
 
-  // Readable while Next() may have something to tell.
+  // Readable while Next() may return a child. Level-triggered.
   int fd() const { return fd_; }
 
-  // A child that has ended, reaped and watched no longer; nothing if there is
-  // no more.
+  // Reaps a child that has ended, stops watching it and returns it. Returns
+  // nothing if there is none.
   virtual std::optional<ChildExit> Next() = 0;
 
  protected:

@@ -611,5 +611,30 @@ TEST(Signals, ReaperDoesNotStealWorkers) {
   }
 }
 
+// A program may have been started with SIGCHLD blocked.
+TEST(ChildWatch, BlockedSigChldIsHeard) {
+  sigset_t chld;
+  sigemptyset(&chld);
+  sigaddset(&chld, SIGCHLD);
+  ASSERT_EQ(pthread_sigmask(SIG_BLOCK, &chld, nullptr), 0);
+  {
+    absl::StatusOr<std::unique_ptr<ChildWatch>> watch =
+        ChildWatch::Create(ChildMechanism::kSigChld);
+    ASSERT_TRUE(watch.ok()) << watch.status();
+    const Child child(5);
+    ASSERT_TRUE((*watch)->Add(child.pid()).ok());
+    child.End();
+    std::optional<ChildExit> exit;
+    while (!exit.has_value()) {
+      AwaitReadable((*watch)->fd());
+      exit = (*watch)->Next();
+    }
+    EXPECT_EQ(exit->pid, child.pid());
+  }
+  sigset_t after;
+  ASSERT_EQ(pthread_sigmask(SIG_UNBLOCK, &chld, &after), 0);
+  EXPECT_EQ(sigismember(&after, SIGCHLD), 1);
+}
+
 }  // namespace
 }  // namespace fio

@@ -1,4 +1,4 @@
-// A Waker ends another thread's Poller::Wait().
+// A Waker lets any thread end the Poller::Wait() of another thread.
 //
 //   absl::StatusOr<Waker> waker = Waker::Create(*poller, kWakerToken);
 //   ...                                          // Any thread:
@@ -6,8 +6,10 @@
 //   ...                                          // The one that waits:
 //   if (event.token() == kWakerToken) { waker->Acknowledge(); queue.PopAll(); }
 //
-// A poller may have many. A waker may outlive the poller; Wake() then does
-// nothing. In a forked child, drop it: its wakes would reach the parent.
+// A poller may have many wakers. A waker may outlive its poller; Wake() then
+// has no effect. In a forked child do not call Wake() on an inherited waker,
+// only destroy it: the descriptor is shared, and the wake would reach the
+// parent.
 //
 // Thread safety: Wake() from any thread and from a signal handler; the rest by
 // the thread that waits.
@@ -27,41 +29,45 @@
 
 namespace fio {
 
-// What carries a wake to the kernel.
+// The kind of descriptor that Wake() writes to.
 enum class WakerKind : uint8_t {
-  kAuto,     // The first of the others that system and poller have.
-  kEventFd,  // eventfd(2): one descriptor; where edges allow, it is never read.
-  kPipe,     // pipe(2): two.
+  kAuto,     // kEventFd if the system grants one and the poller can watch it;
+             // otherwise kPipe.
+  kEventFd,  // eventfd(2): one descriptor. Never read if the poller reports
+             // each edge.
+  kPipe,     // pipe(2): two descriptors.
 };
 
 class Waker {
  public:
-  // Wakes show up in `poller` as events with `token`. Errors: the errno of the
+  // `poller` reports wakes as events with `token`. Errors: the errno of the
   // system call that failed; those of Poller::Add(); kUnimplemented if the
-  // system lacks `kind`.
+  // system does not have `kind`.
   static absl::StatusOr<Waker> Create(Poller& poller, Token token,
                                       WakerKind kind = WakerKind::kAuto);
 
-  // Not while another thread is in Wake().
+  // REQUIRES: no other thread is inside of Wake().
   Waker(Waker&& other) noexcept;
   Waker& operator=(Waker&& other) noexcept;
   ~Waker();
 
-  // The Wait() under way, or else the next one, tells of the token. Until
-  // Acknowledge() all further wakes are one with the first, and cost a load;
-  // the first costs a system call.
+  // The Wait() that is running, or else the next one, returns an event with the
+  // token. The first call after Acknowledge() costs one system call. Further
+  // calls before the next Acknowledge() cause no further event and cost one
+  // load each.
   //
-  // After Acknowledge() the waiting thread sees what the caller published
-  // before Wake(): under a mutex, or in an atomic variable that both sides use
-  // with seq_cst, as is the default. Whoever publishes by a mere release store
-  // puts std::atomic_thread_fence(std::memory_order_seq_cst) after it.
+  // After Acknowledge() the waiting thread sees what the caller wrote before
+  // Wake(), if it was written under a mutex or to an atomic variable that both
+  // sides use with memory_order_seq_cst, the default. After a store with
+  // memory_order_release the caller needs
+  // std::atomic_thread_fence(std::memory_order_seq_cst) before Wake().
   void Wake() {
     if (!pending_.load(std::memory_order_seq_cst)) WakeFirst();
   }
 
-  // Call it when Wait() tells of the token, before looking for what the wake
-  // was about: from here on Wake() wakes again. Without it no further wake is
-  // told.
+  // Call this when Wait() has returned an event with the token, and before
+  // looking for the reason of the wake: from here on Wake() causes an event
+  // again. Without this call there are no further events.
   void Acknowledge();
 
  private:

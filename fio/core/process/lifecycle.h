@@ -1,20 +1,21 @@
-// A Lifecycle holds the callbacks for what happens to a process as a whole: it
-// starts, forks, serves, stops, ends. The reactor fires most of the events;
-// anybody may fire any of them with Force().
+// A Lifecycle holds callbacks for events of a whole process: it starts, forks,
+// serves, stops, ends. The reactor fires most of the events; the program may
+// fire any of them with Force().
 //
 //   lifecycle.Add(LifecycleEvent::kOnStart, &OpenDatabase, &database);
 //   lifecycle.Add(LifecycleEvent::kAtExit, [] { WriteReport(); });
 //
-// The callbacks of an event are a list. Events up to kOnIdle run it from the
-// oldest to the newest, those from kOnUserReverse on from the newest to the
-// oldest. A firing runs the list as it was when it began: what a callback adds,
-// removes or clears counts from the next firing on. No lock is held while
-// callbacks run, so that they may do all of this, and fire as well.
+// Each event has a list of callbacks. For events up to kOnIdle the callback
+// that was added first runs first; from kOnUserReverse on the one that was
+// added last runs first. Force() runs the list as it is when Force() is called:
+// if a callback adds or removes callbacks, that has an effect from the next
+// Force() on. No lock is held while callbacks run, so they may call every
+// method.
 //
 // A forked child has a copy of its parent's lists.
 //
-// Thread safety: any thread. Two threads that fire an event at once run its
-// callbacks at once.
+// Thread safety: any thread. If two threads fire the same event at the same
+// time, its callbacks run on both at the same time.
 
 #ifndef FIO_CORE_PROCESS_LIFECYCLE_H_
 #define FIO_CORE_PROCESS_LIFECYCLE_H_
@@ -26,31 +27,35 @@
 
 namespace fio {
 
-// The root is the process that calls Run(). If there are several workers, it
-// forks them and serves nobody; otherwise it is the one worker itself.
+// The root is the process that calls Run(). With several workers the root forks
+// them and does not serve itself; otherwise the root is the only worker.
 enum class LifecycleEvent : uint8_t {
   kOnInitialize,     // Once, at Initialize().
   kPreStart,         // In the root, before any fork.
   kBeforeFork,       // In the root, before each fork of a worker.
-  kAfterFork,        // After it in both, or in the root if it failed.
+  kAfterFork,        // In both processes after it; in the root if it failed.
   kInChild,          // After kAfterFork, in the worker.
   kInMaster,         // After kAfterFork, in the root; not if the fork failed.
-  kOnStart,          // In each worker, before it serves.
+  kOnStart,          // In each worker, before it serves. Start threads here.
   kOnPubSubConnect,  // By Force() only.
   kOnPubSubError,    // By Force() only.
   kOnUser,           // By Force() only.
-  kOnIdle,           // The last loop that was busy has run out of work.
+  kOnIdle,           // No loop of the process has anything left to do.
   kOnUserReverse,    // By Force() only.
   kOnShutdown,       // The process begins to stop.
-  kOnFinish,         // It has stopped.
+  kOnFinish,         // It has stopped: all connections are closed.
   kOnParentCrash,    // In a worker, once: the root died.
   kOnChildCrash,     // In the root, once for each worker that crashed.
-  // Once, at the end of each process that ends by exit(3) or by returning from
-  // main(), forked ones included; not after _exit(2) or a fatal signal. Runs
-  // also if the Lifecycle was destroyed before. Of several Lifecycles the
-  // newest callback is first. What is added meanwhile runs afterwards.
+  // Once, in each process that ends by exit(3) or by returning from main(),
+  // forked ones included; not after _exit(2) or a fatal signal. The callbacks
+  // run even if the Lifecycle was destroyed before. With several Lifecycles all
+  // callbacks run as one list, the newest first. A callback that is added
+  // during this runs after the others.
+  //
+  // In the root and in a single process this is after Run(), so SIGPIPE is no
+  // longer ignored on behalf of SignalOptions: see there before printing.
   kAtExit,
-  kNever,  // Is not fired, and takes no callbacks.
+  kNever,  // Is never fired, and takes no callbacks.
 };
 
 class Lifecycle {
@@ -66,16 +71,18 @@ class Lifecycle {
   // Destroys all callbacks but those for kAtExit. REQUIRES: no callback runs.
   ~Lifecycle();
 
-  // Adds the pair at the end of the event's list. False, and no change, if the
-  // list has it already, or `function` is null, or the event is kNever.
+  // Adds `function` with `argument` at the end of the event's list. Returns
+  // false, and changes nothing, if the list contains the same pair already, if
+  // `function` is null or if the event is kNever.
   bool Add(LifecycleEvent event, Function function, void* argument = nullptr);
 
-  // Likewise; two callables are never the same. kNone if `callback` is null or
-  // the event is kNever. It is destroyed when it has been removed and runs no
-  // more; if it is for kAtExit, after it has run at the exit.
+  // As above, for a callable. Two callables are never the same. Returns kNone
+  // if `callback` is null or the event is kNever. The Lifecycle owns
+  // `callback`: it is destroyed when it has been removed and no Force() runs it
+  // any more; for kAtExit, after it has run.
   CallbackId Add(LifecycleEvent event, MoveOnlyFunction<void()> callback);
 
-  // False if it is not there.
+  // Returns false if the list does not contain it.
   bool Remove(LifecycleEvent event, Function function,
               void* argument = nullptr);
   bool Remove(CallbackId callback);
@@ -83,14 +90,14 @@ class Lifecycle {
   // Removes all callbacks of `event`.
   void Clear(LifecycleEvent event);
 
-  // Runs all callbacks of `event`, in the calling thread.
+  // Fires `event`: runs all its callbacks, in the calling thread.
   void Force(LifecycleEvent event);
 
-  // Whether `event` has callbacks; one relaxed load.
+  // Whether `event` has callbacks. Costs one relaxed load.
   bool Has(LifecycleEvent event) const;
 
-  // Fires kOnInitialize, the first time that it is called. From then on what is
-  // added for kOnInitialize runs at once as well, inside of Add().
+  // The first call fires kOnInitialize; later calls do nothing. A callback that
+  // is added for kOnInitialize after that runs at once, inside of Add().
   void Initialize();
 
  private:

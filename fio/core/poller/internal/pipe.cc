@@ -3,6 +3,10 @@
 #include <fcntl.h>
 #include <unistd.h>
 
+#if defined(__linux__)
+#include <sys/syscall.h>
+#endif
+
 #include <cerrno>
 
 #include "absl/status/status.h"
@@ -14,10 +18,19 @@ namespace fio::poller_internal {
 
 namespace {
 
-// By the calls that every system has; between them a fork() and exec() of
-// another thread may leak a descriptor to the program.
+// glibc's pipe() may be a pipe2().
+int PlainPipe(int fds[2]) {
+#if defined(SYS_pipe)
+  return static_cast<int>(syscall(SYS_pipe, fds));
+#else
+  return pipe(fds);
+#endif
+}
+
+// A fork() and exec() of another thread in between may leak a descriptor to the
+// program.
 bool OpenInSteps(int fds[2]) {
-  if (pipe(fds) != 0) return false;
+  if (PlainPipe(fds) != 0) return false;
   for (int i = 0; i < 2; ++i) {
     fcntl(fds[i], F_SETFD, FD_CLOEXEC);
     fcntl(fds[i], F_SETFL, O_NONBLOCK);

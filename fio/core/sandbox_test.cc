@@ -1,0 +1,177 @@
+// Starts in a sandbox that refuses system calls: those that fio can do without
+// are no matter, and the others are named.
+
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/log/absl_check.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "fio/core/exit_with.h"
+#include "fio/core/listener.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/reactor.h"
+#include "fio/core/reactor_options.h"
+#include "fio/core/test_cluster.h"
+#include "fio/sock/socket_address.h"
+#include "gmock/gmock.h"
+#include "gtest/gtest.h"
+
+namespace fio {
+namespace {
+
+using core_internal::TestClient;
+using core_internal::TestCluster;
+using core_internal::Trace;
+using ::testing::HasSubstr;
+
+struct Refusal {
+  std::string name;
+  std::vector<long> calls;
+};
+
+// From here on `calls` fail with `error`, in this process and its children.
+void Refuse(const std::vector<long>& calls, int error) {
+  std::vector<sock_filter> program = {
+      BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
+  for (const long call : calls) {
+    program.push_back(
+        BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
+    program.push_back(BPF_STMT(
+        BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<uint32_t>(error)));
+  }
+  program.push_back(BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW));
+  const sock_fprog filter = {.len = static_cast<uint16_t>(program.size()),
+                             .filter = program.data()};
+  ABSL_CHECK_EQ(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+  ABSL_CHECK_EQ(prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &filter), 0);
+}
+
+class Echo final : public Protocol {
+ public:
+  void OnData(Connection& connection) override {
+    connection.Write(connection.Received());
+  }
+};
+
+// A server that can be asked for an echo; its start tells "failed MESSAGE" if
+// it does.
+int Serve(const Trace& trace, const ReactorOptions& options) {
+  Reactor reactor(options);
+  const absl::StatusOr<ListenerId> listener = reactor.Listen(
+      "tcp://127.0.0.1:0", {.on_open = [](Connection& connection) {
+        connection.Attach(std::make_unique<Echo>());
+      }});
+  absl::Status status = listener.status();
+  if (status.ok()) {
+    trace.Tell(
+        absl::StrCat("address ", reactor.ListenAddress(*listener)->ToString()));
+    status = reactor.Run();
+  }
+  if (!status.ok()) trace.Tell(absl::StrCat("failed ", status.message()));
+  return ExitWith(status);
+}
+
+const ReactorOptions kThreads = {
+    .threads = 2, .workers = 1, .linger_timeout = absl::ZeroDuration()};
+const ReactorOptions kWorkers = {
+    .threads = 1, .workers = 2, .linger_timeout = absl::ZeroDuration()};
+
+std::vector<Refusal> Optional() {
+  return {
+      {"prlimit64", {SYS_prlimit64}},
+      {"setrlimit", {SYS_prlimit64, SYS_setrlimit}},
+      {"getrlimit", {SYS_prlimit64, SYS_setrlimit, SYS_getrlimit}},
+      {"eventfd2", {SYS_eventfd2}},
+      {"pipe2", {SYS_pipe2, SYS_eventfd2}},
+      {"epoll_create1", {SYS_epoll_create1}},
+      {"pidfd_open", {SYS_pidfd_open}},
+      {"membarrier", {SYS_membarrier}},
+      {"sched_getaffinity", {SYS_sched_getaffinity}},
+      {"sched_yield", {SYS_sched_yield}},
+      {"ppoll", {SYS_ppoll}},
+      {"prctl", {SYS_prctl}},
+      {"getrandom", {SYS_getrandom}},
+      {"close_range", {SYS_close_range}},
+      {"signalfd4", {SYS_signalfd4}},
+      {"dup3", {SYS_dup3}},
+      {"set_robust_list", {SYS_set_robust_list}},
+      {"rseq", {SYS_rseq}},
+      {"getdents64", {SYS_getdents64}},
+      {"unshare", {SYS_getdents64, SYS_unshare}},
+      {"openat", {SYS_openat}},
+      {"sysinfo", {SYS_sysinfo}},
+      {"uname", {SYS_uname}},
+      {"sendfile", {SYS_sendfile}},
+  };
+}
+
+TEST(Sandbox, EachOptionalCallRefused) {
+  for (const auto& [name, calls] : Optional()) {
+    for (const int error : {EPERM, ENOSYS}) {
+      for (const ReactorOptions* options : {&kThreads, &kWorkers}) {
+        SCOPED_TRACE(absl::StrCat(name, ", errno ", error, ", ",
+                                  options->workers, " workers"));
+        TestCluster cluster([&](const Trace& trace) {
+          Refuse(calls, error);
+          return Serve(trace, *options);
+        });
+        const absl::StatusOr<SocketAddress> address =
+            SocketAddress::Parse(cluster.AwaitValue("address"));
+        if (!address.ok()) continue;  // AwaitValue() has failed the test.
+        TestClient client(*address);
+        client.Send("x");
+        EXPECT_EQ(client.Receive(1), "x");
+        client.Close();
+        cluster.Signal(SIGTERM);
+        EXPECT_EQ(cluster.AwaitEnd(), 0);
+      }
+    }
+  }
+}
+
+TEST(Sandbox, NeededCallsAreNamed) {
+  const struct {
+    std::string call;
+    std::vector<long> refused;
+    const ReactorOptions* options;
+  } kNeeded[] = {
+      {"socket", {SYS_socket}, &kThreads},
+      {"bind", {SYS_bind}, &kThreads},
+      {"listen", {SYS_listen}, &kThreads},
+      {"setsockopt", {SYS_setsockopt}, &kThreads},
+      {"getsockname", {SYS_getsockname}, &kThreads},
+      {"epoll_ctl", {SYS_epoll_ctl}, &kThreads},
+      {"pipe", {SYS_eventfd2, SYS_pipe2, SYS_pipe}, &kThreads},
+      {"sigaction", {SYS_rt_sigaction}, &kThreads},
+      {"pthread_create", {SYS_clone, SYS_clone3}, &kThreads},
+      {"fork", {SYS_clone, SYS_clone3}, &kWorkers},
+      {"socketpair", {SYS_socketpair}, &kWorkers},
+  };
+  for (const auto& [call, refused, options] : kNeeded) {
+    SCOPED_TRACE(call);
+    TestCluster cluster([&](const Trace& trace) {
+      Refuse(refused, EPERM);
+      return Serve(trace, *options);
+    });
+    EXPECT_THAT(cluster.AwaitValue("failed"), HasSubstr(call));
+    EXPECT_EQ(cluster.AwaitEnd(), 1);
+  }
+}
+
+}  // namespace
+}  // namespace fio
