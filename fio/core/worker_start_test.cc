@@ -95,18 +95,16 @@ ReactorOptions RestartsAtOnce(int workers) {
           .worker_min_lifetime = absl::ZeroDuration()};
 }
 
-// Connections that the root tries to make, over and over. Nobody listens there.
+// A connection that the root tries to make, over and over. Nobody listens there.
 void ConnectByName(Reactor& reactor) {
-  for (const std::string_view url :
-       {"tcp://localhost:1", "tcp://localhost:2"}) {
-    const absl::StatusOr<ConnectorId> id = reactor.Connect(
-        url, {.on_open = [](Connection& connection) { connection.Close(); },
-              .reconnect = true,
-              .reconnect_delay = absl::Microseconds(100),
-              .max_reconnect_delay = absl::Microseconds(200),
-              .master_only = true});
-    EXPECT_TRUE(id.ok()) << id.status();
-  }
+  const absl::StatusOr<ConnectorId> id = reactor.Connect(
+      "tcp://localhost:1",
+      {.on_open = [](Connection& connection) { connection.Close(); },
+       .reconnect = true,
+       .reconnect_delay = absl::Milliseconds(1),
+       .max_reconnect_delay = absl::Milliseconds(1),
+       .master_only = true});
+  EXPECT_TRUE(id.ok()) << id.status();
 }
 
 // A name that nobody answers until the root stops.
