@@ -95,7 +95,8 @@ ReactorOptions RestartsAtOnce(int workers) {
           .worker_min_lifetime = absl::ZeroDuration()};
 }
 
-// A connection that the root tries to make, over and over. Nobody listens there.
+// A connection that the root tries to make, over and over. Nobody listens
+// there.
 void ConnectByName(Reactor& reactor) {
   const absl::StatusOr<ConnectorId> id = reactor.Connect(
       "tcp://localhost:1",

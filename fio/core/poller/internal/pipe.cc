@@ -15,7 +15,6 @@
 #include "fio/base/unique_fd.h"
 
 namespace fio::poller_internal {
-
 namespace {
 
 // glibc's pipe() may be a pipe2().
@@ -41,6 +40,7 @@ bool OpenInSteps(int fds[2]) {
 bool OpenAtOnce(int fds[2]) {
 #if defined(__APPLE__)  // The only one without pipe2().
   static_cast<void>(fds);
+  errno = ENOSYS;
   return false;
 #else
   return Sys().pipe2(fds, O_NONBLOCK | O_CLOEXEC) == 0;
@@ -51,8 +51,10 @@ bool OpenAtOnce(int fds[2]) {
 
 absl::StatusOr<Pipe> OpenPipe() {
   int fds[2];
-  if (!OpenAtOnce(fds) && !OpenInSteps(fds)) {
-    return absl::ErrnoToStatus(errno, "pipe");
+  if (!OpenAtOnce(fds)) {
+    const bool refused = errno == ENOSYS || errno == EPERM;
+    if (!refused) return absl::ErrnoToStatus(errno, "pipe2");
+    if (!OpenInSteps(fds)) return absl::ErrnoToStatus(errno, "pipe");
   }
   return Pipe{.read_end = UniqueFd(fds[0]), .write_end = UniqueFd(fds[1])};
 }
