@@ -127,8 +127,9 @@ class Reactor {
   absl::Status PauseListener(ListenerId id);
   absl::Status ResumeListener(ListenerId id);
 
-  // Accepts no more on that listener, in this process; its connections stay.
-  // Errors: kNotFound.
+  // Accepts no more on that listener, in this process; its connections stay. If
+  // no worker shares it, the kernel refuses new clients from then on, also if a
+  // forked child has a copy of the socket. Errors: kNotFound.
   absl::Status CloseListener(ListenerId id);
 
   // --- Connecting ---

@@ -1,8 +1,8 @@
-// A FaultPlan makes system calls fail as they do on a bad day. While one lives,
-// it stands in the table of fio/base/syscalls.h: calls go on to the table that
-// was in force before, the kernel's or a SimulatedNetwork's, but some are cut
-// short, interrupted or refused. What fails is drawn from a seed, or told call
-// by call:
+// A FaultPlan makes system calls fail. While it exists, it replaces the table
+// of fio/base/syscalls.h: it passes each call on to the table that was in force
+// before, the kernel's or a SimulatedNetwork's, but some calls are cut short,
+// interrupted or refused. Which ones is random, from a seed, or ordered call by
+// call:
 //
 //   LoopbackPair pair = LoopbackPair::Tcp();
 //   FaultPlan plan({.seed = 7, .short_write = 0.5, .interrupted = 0.1});
@@ -122,33 +122,34 @@ class FaultPlan {
   };
   static constexpr int kMaxInterrupts = 3;
 
-  // Puts the plan in force, in all threads. REQUIRES: no other plan lives, and
-  // a network that is made later goes first.
+  // Puts the plan in force, in all threads. REQUIRES: no other FaultPlan
+  // exists; a SimulatedNetwork that is created later is destroyed first.
   explicit FaultPlan(const Options& options);
   FaultPlan() : FaultPlan(Options()) {}
   FaultPlan(const FaultPlan&) = delete;
   FaultPlan& operator=(const FaultPlan&) = delete;
-  // Puts the table back in force that was before.
+  // Puts the previous table back in force.
   ~FaultPlan();
 
-  // All that is told of a descriptor below holds until it is closed through the
-  // table, or its number comes back from there as a new one.
+  // The settings of a descriptor below are valid until it is closed through the
+  // table, or until a call of the table returns its number as a new descriptor.
 
-  // Exposes `fd` to the faults that Options make likely, and every socket
-  // accepted from it.
+  // The faults of Options apply to `fd`, and to every socket accepted from it.
   void Target(int fd);
 
-  // After `bytes` more have been written on `fd`, every read and write of it is
-  // ECONNRESET; the write that gets there is cut at that byte, but a sendmmsg()
-  // is sent whole. The peer sees nothing of this. `fd` need not be a target.
+  // After `bytes` more have been written on `fd`, every read and write of it
+  // fails with ECONNRESET. The write that reaches this byte is cut there, but a
+  // sendmmsg() is sent whole. The peer is not affected. `fd` need not be a
+  // target.
   void ResetAt(int fd, uint64_t bytes);
-  // The same, by bytes read. MSG_PEEK reads none.
+  // The same for bytes read. Bytes read with MSG_PEEK do not count.
   void ResetAtRead(int fd, uint64_t bytes);
 
   // The next `count` calls of this kind fail with `error` and do not reach the
-  // kernel, on targets or not. Later orders for a call wait for earlier ones. A
-  // close that fails has closed nonetheless, as on Linux. REQUIRES: `error` is
-  // an errno and `count` is positive.
+  // kernel, whether the descriptor is a target or not. A second order for the
+  // same call begins when the first one is used up. A close that fails has
+  // closed the descriptor nonetheless, as on Linux. REQUIRES: `error` and
+  // `count` are positive.
   void FailNext(Call call, int error, int count = 1);
   // The same for calls on `fd` only. REQUIRES: `call` names one descriptor,
   // which poll and the calls that make a new descriptor do not.
@@ -166,15 +167,14 @@ class FaultPlan {
   // The call that FailNth() has failed; none if it has not come (yet).
   std::optional<Call> nth_failed() const;
 
-  // Lets `poll` answer in the kernel's place, in the thread that called, so
-  // that a test advances a ManualClock instead of waiting. nullptr brings the
-  // kernel back. It may use the plan; it must be safe for threads if several
-  // poll.
+  // Calls `poll` instead of poll(2), on the calling thread, so that a test can
+  // advance a ManualClock instead of waiting. nullptr restores poll(2). `poll`
+  // may use the plan. It must be thread-safe if several threads poll.
   using PollFunction =
       absl::AnyInvocable<int(pollfd* fds, nfds_t count, int timeout_ms)>;
   void OnPoll(PollFunction poll);
 
-  // How many calls were made, those that failed included.
+  // How many calls were made, including those that failed.
   uint64_t calls(Call call) const;
   uint64_t calls() const;
   // How many of them this plan failed or cut short.
@@ -277,8 +277,8 @@ int ForEachCall(
     absl::Span<const int> errors,
     absl::FunctionRef<void(FaultPlan& plan, std::string_view fault)> body);
 
-// How many descriptors this process has open, by /proc/self/fd. What sanitizers
-// and gtest keep open counts too, so compare two of them.
+// How many descriptors this process has open, by /proc/self/fd. Those of
+// sanitizers and gtest count too, so compare two results.
 int CountOpenDescriptors();
 
 }  // namespace fio::testing
