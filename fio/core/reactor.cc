@@ -122,8 +122,9 @@ class Reactor::Impl {
         is_cluster_(concurrency_.workers > 1 ||
                     options_.supervise_single_worker),
         is_worker_(!is_cluster_),
-        status_(CreateLoops()),
-        resolver_(CreateResolver()) {}
+        status_(CreateLoops()) {
+    resolver_ = CreateResolver();
+  }
   Impl(const Impl&) = delete;
   Impl& operator=(const Impl&) = delete;
   ~Impl();
@@ -236,10 +237,11 @@ class Reactor::Impl {
   const int fork_count_ = ForkCount();
 
   Lifecycle lifecycle_;
+  // Before the loops: their connections may own connectors, which use it.
+  std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<LoopGroup> loops_;
   LoopHandle main_;  // Of the main loop.
   absl::Status status_;
-  std::unique_ptr<Resolver> resolver_;
 
   ListenDefaults listen_defaults_;
   ListenSet listeners_;
@@ -286,6 +288,7 @@ class Reactor::Impl {
 // the parent's.
 Reactor::Impl::~Impl() {
   if (fork_count_ != ForkCount()) return;
+  resolver_->CancelAll();  // While its loop lives.
   DropPreset();
   listeners_.Drop();
 }
@@ -920,6 +923,15 @@ absl::Status Reactor::CloseListener(ListenerId id) {
 absl::StatusOr<ConnectorId> Reactor::Connect(std::string_view url,
                                              ConnectorOptions options) {
   return impl_->Connect(url, std::move(options));
+}
+
+absl::StatusOr<std::unique_ptr<Connector>> Reactor::ConnectOn(
+    Loop& loop, std::string_view url, ConnectorOptions options) {
+  if (!impl_->status().ok()) {
+    CallIfAny(options.on_finish);
+    return impl_->status();
+  }
+  return Connector::Create(loop, impl_->resolver(), url, std::move(options));
 }
 
 absl::Status Reactor::CancelConnect(ConnectorId id) {

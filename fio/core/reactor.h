@@ -146,7 +146,22 @@ class Reactor {
   // it is none of its, or has finished.
   absl::Status CancelConnect(ConnectorId id);
 
-  // For Connectors of the user's own. REQUIRES: as they do.
+  // Connects on any loop of this process, for example inside a callback of a
+  // connection, on the loop of that connection:
+  //
+  //   upstream_ = reactor.ConnectOn(connection.loop(), url, {.on_open = ...});
+  //
+  // The caller owns the Connector. Destroying it cancels the attempt; an
+  // established connection stays, since the loop owns that. It is also
+  // cancelled when the loop's Run() ends. `master_only` is not looked at. Call
+  // this on the thread of `loop`, and destroy the Connector there, before the
+  // reactor. Errors: those of the constructor; as Connector::Create().
+  absl::StatusOr<std::unique_ptr<Connector>> ConnectOn(
+      Loop& loop, std::string_view url, ConnectorOptions options);
+
+  // For Connectors of the user's own, on any loop of this process; it dies with
+  // the reactor. In a worker it is another object than in its root: ask anew.
+  // Any thread.
   Resolver& resolver();
 
   // --- Tasks and timers ---

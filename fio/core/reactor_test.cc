@@ -12,6 +12,7 @@
 #include <cstddef>
 #include <cstdlib>
 #include <functional>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -723,6 +724,66 @@ TEST(Reactor, ConnectsBeforeAndWhileRunning) {
     EXPECT_TRUE(reactor.Run().ok());
     EXPECT_EQ(finished, 3);
   }
+}
+
+// Owns the way to its upstream, as the protocol of a proxy does.
+class Front final : public Protocol {
+ public:
+  Front(Reactor& reactor, Connection& connection, std::string_view url,
+        const std::function<void()>& on_open) {
+    absl::StatusOr<std::unique_ptr<Connector>> upstream = reactor.ConnectOn(
+        connection.loop(), url,
+        {.on_open = [&loop = connection.loop(), on_open,
+                     thread = std::this_thread::get_id()](Connection& opened) {
+          EXPECT_EQ(&opened.loop(), &loop);
+          EXPECT_EQ(std::this_thread::get_id(), thread);
+          opened.Close();
+          on_open();
+        }});
+    EXPECT_TRUE(upstream.ok()) << upstream.status();
+    if (upstream.ok()) upstream_ = *std::move(upstream);
+  }
+  void OnData(Connection& connection) override { connection.Received(); }
+
+ private:
+  std::unique_ptr<Connector> upstream_;
+};
+
+TEST(Reactor, ConnectsOnTheLoopOfACallback) {
+  constexpr int kClients = 24;
+  Reactor reactor(Threads(3));
+  const SocketAddress upstream = ListenOn(reactor, {.on_open = &AttachEcho});
+  // One of the two is a name.
+  const std::string urls[] = {
+      absl::StrCat("tcp://", upstream.ToString()),
+      absl::StrCat("tcp4://localhost:", upstream.port())};
+  std::atomic<int> opened = 0;
+  const auto count = [&] {
+    if (++opened == kClients) reactor.Stop(absl::ZeroDuration());
+  };
+  std::atomic<size_t> clients = 0;
+  const SocketAddress address =
+      ListenOn(reactor, {.on_open = [&](Connection& connection) {
+                 const std::string& url = urls[clients++ % std::size(urls)];
+                 connection.Attach(
+                     std::make_unique<Front>(reactor, connection, url, count));
+               }});
+  const std::vector<Socket> sockets = ConnectMany(address, kClients);
+  EXPECT_TRUE(reactor.Run().ok());
+  EXPECT_EQ(opened, kClients);
+}
+
+TEST(Reactor, ConnectOnTellsBadArguments) {
+  Reactor reactor(Threads(1));
+  int finished = 0;
+  const absl::Status bad =
+      reactor
+          .ConnectOn(reactor.loop(), "nonsense://x",
+                     {.on_open = &AttachEcho,
+                      .on_finish = [&finished] { ++finished; }})
+          .status();
+  EXPECT_TRUE(absl::IsInvalidArgument(bad)) << bad;
+  EXPECT_EQ(finished, 1);
 }
 
 TEST(Reactor, ConnectErrorsFinishAtOnce) {
