@@ -12,11 +12,11 @@
 
 #include <cstdint>
 #include <list>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/status/status.h"
 
@@ -72,8 +72,7 @@ class Environment {
     OnClose on_close;
   };
   using Links = std::list<Link>;
-  using Index = absl::flat_hash_map<std::pair<int64_t, std::string_view>,
-                                    Links::iterator>;
+  using Index = std::map<std::pair<int64_t, std::string_view>, Links::iterator>;
 
   // Takes the link out; an empty list if there is none.
   Links Take(Key key);

@@ -1,8 +1,8 @@
 // fio beside its floor and its peers: TCP echo servers on one thread, straight
 // on epoll, on fio, on libuv and on libevent, in one run.
 //
-//   bazel run --config=opt //tests/bench:compare
-//   bazel run --config=opt //tests/bench:compare -- --rounds=9
+//   bazel run -c opt //tests/bench:compare
+//   bazel run -c opt //tests/bench:compare -- --rounds=9
 //
 // Each server is a process of its own on one CPU; this one, on another, is the
 // clients. The servers take turns, round by round, so that what disturbs the
@@ -269,7 +269,7 @@ absl::Status Compare() {
     std::puts("servers and clients are not bound to CPUs of their own\n");
   }
 #ifndef NDEBUG
-  std::puts("fio is not optimized here; measure with --config=opt\n");
+  std::puts("fio is not optimized here; measure with -c opt\n");
 #endif
   std::string ratios;
   for (const Case& of : Cases()) {

@@ -25,12 +25,12 @@
 #include <cstdint>
 #include <memory>
 #include <thread>
+#include <unordered_map>
+#include <unordered_set>
 #include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_map.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/functional/any_invocable.h"
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
@@ -317,7 +317,7 @@ class Loop final : private IdleWheel::Owner {
   IdleWheel idle_;
 
   // Watches have tokens from 2^63 on, connections their ids below.
-  absl::flat_hash_map<Token, std::unique_ptr<WatchedFd>> watches_;
+  std::unordered_map<Token, std::unique_ptr<WatchedFd>> watches_;
   std::vector<std::unique_ptr<WatchedFd>> ended_watches_;
   Token next_watch_;
 
@@ -330,7 +330,7 @@ class Loop final : private IdleWheel::Owner {
   // Those that wait for who has locked their connection.
   std::vector<EndedProtocol> held_up_protocols_;
 
-  absl::flat_hash_map<int, std::unique_ptr<Connection::Extra>> extras_;
+  std::unordered_map<int, std::unique_ptr<Connection::Extra>> extras_;
   Connection nobody_;  // For protocols whose connection is gone.
 
   std::unique_ptr<char[]> receive_memory_;
@@ -345,7 +345,7 @@ class Loop final : private IdleWheel::Owner {
 
   size_t unref_connections_ = 0;
   size_t unref_watches_ = 0;
-  absl::flat_hash_set<TimerId> unref_timers_;  // Some may be gone.
+  std::unordered_set<TimerId> unref_timers_;  // Some may be gone.
 
   Hook on_turn_begin_, on_turn_end_;
   loop_internal::TurnClock turn_clock_;

@@ -87,7 +87,9 @@ absl::StatusOr<ReadyEvents> Poller::Wait(absl::Span<Event> events,
   return ReadyEvents(events.first(*count), &ready_);
 }
 
-// An event without readiness is one that nobody is told of.
+void ReadyEvents::Join() { *first_ = this; }
+
+// An event without readiness is skipped.
 void Poller::Discard(Token token) {
   if (!OnWaitingThread()) return;
   for (ReadyEvents* ready = ready_; ready != nullptr; ready = ready->next_) {

@@ -1,14 +1,15 @@
-// ReadyEvents is what one Poller::Wait() tells: a view of the part of the
+// ReadyEvents is the result of one Poller::Wait(): a view of the part of the
 // caller's span that was filled in.
 //
 //   for (const Event event : *ready) { ... }
 //
-// While it lives, Poller::Remove() takes out of it what it still holds of the
-// token, so that nothing removed is ever told of, even if it was ready in the
-// same turn. Several may live at a time, as when a callback waits itself.
+// While it lives, Poller::Remove() deletes the events of the removed token from
+// it. So a removed token is never reported, even if it became ready in the same
+// Wait(). Several ReadyEvents may exist at the same time, for example when a
+// callback calls Wait() itself.
 //
-// Thread safety: none; it belongs to the thread that called Wait(). It must die
-// before the poller.
+// Thread safety: none. It belongs to the thread that called Wait(), and must be
+// destroyed before the poller.
 
 #ifndef FIO_CORE_POLLER_READY_EVENTS_H_
 #define FIO_CORE_POLLER_READY_EVENTS_H_
@@ -23,7 +24,7 @@ namespace fio {
 
 class ReadyEvents {
  public:
-  // In the order of the span, without what was removed meanwhile.
+  // In the order of the span, without the events that were removed.
   class Iterator {
    public:
     using iterator_category = std::input_iterator_tag;
@@ -78,18 +79,21 @@ class ReadyEvents {
     return Iterator(end, end);
   }
 
-  // How many Wait() told, those removed since included.
+  // How many events Wait() returned, including those removed since.
   size_t size() const { return events_.size(); }
   bool empty() const { return events_.empty(); }
 
  private:
   friend class Poller;
 
-  // Joins the front of the list that begins at `first`.
   ReadyEvents(absl::Span<Event> events, ReadyEvents** first)
       : events_(events), first_(first), next_(*first) {
-    *first = this;
+    Join();
   }
+
+  // Puts this at the front of the list. Not inline: gcc 12 takes the address
+  // that stays in the list for one that dangles (-Wdangling-pointer).
+  void Join();
 
   void Leave() {
     if (first_ == nullptr) return;
