@@ -25,5 +25,15 @@ TEST(ForkCount, GrowsInTheChildOnly) {
   EXPECT_EQ(ForkCount(), before);
 }
 
+TEST(ForkCount, ForksMadeCountsThoseOfThisProcess) {
+  const int before = ForksMade();
+  const pid_t child = fork();
+  if (child == 0) _exit(ForksMade());
+  EXPECT_EQ(ForksMade(), before + 1);
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+}
+
 }  // namespace
 }  // namespace fio

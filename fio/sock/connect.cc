@@ -70,7 +70,9 @@ absl::StatusOr<Socket> StartConnect(const SocketAddress& address,
     builder.Check(ConnectFailed(address));
   }
   if (!builder.status().ok()) return builder.status();
-  return Socket(builder.Release());
+  return Socket(builder.Release(), address.family() == AF_UNIX
+                                       ? Socket::ShortRead::kSaysNothing
+                                       : Socket::ShortRead::kEmpties);
 }
 
 }  // namespace fio

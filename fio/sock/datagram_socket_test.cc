@@ -15,6 +15,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/test_util.h"
@@ -346,9 +347,8 @@ TEST(DatagramSocket, SharingIsOffByDefault) {
   const DatagramSocket first = BindTo("127.0.0.1:0");
   const absl::Status status =
       DatagramSocket::Bind(first.local_address()).status();
-  EXPECT_EQ(status,
-            absl::ErrnoToStatus(EADDRINUSE,
-                                "bind " + first.local_address().ToString()));
+  EXPECT_EQ(status, ErrnoToStatus(EADDRINUSE,
+                                  "bind " + first.local_address().ToString()));
 }
 
 TEST(DatagramSocket, SharesIfBothAsk) {

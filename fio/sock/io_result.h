@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "fio/base/errno_status.h"
 
 namespace fio {
 
@@ -30,7 +31,7 @@ struct [[nodiscard]] IoResult {
 
   // `what` names the call and the object, as in "recv fd 7".
   absl::Status status(std::string_view what) const {
-    return ok() ? absl::OkStatus() : absl::ErrnoToStatus(error, what);
+    return ok() ? absl::OkStatus() : ErrnoToStatus(error, what);
   }
 };
 

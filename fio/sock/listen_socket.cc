@@ -15,6 +15,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/internal/bound_path.h"
@@ -80,7 +81,7 @@ absl::StatusOr<int> SocketOption(int fd, int option, std::string_view name) {
   if (Sys().getsockopt(fd, SOL_SOCKET, option, &value, &size) == 0) {
     return value;
   }
-  return absl::ErrnoToStatus(
+  return ErrnoToStatus(
       errno, absl::StrCat("listen on fd ", fd, ": getsockopt ", name));
 }
 
@@ -105,7 +106,11 @@ absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
   const std::optional<SocketAddress> local =
       sock_internal::FindLocalAddress(builder.fd());
   if (!local.has_value()) return CallFailed("getsockname", address);
-  return ListenSocket(builder.Release(), std::move(path), *local, getpid());
+  ListenSocket socket(builder.Release(), std::move(path), *local, getpid());
+  socket.short_read_ = address.family() == AF_UNIX
+                           ? Socket::ShortRead::kSaysNothing
+                           : Socket::ShortRead::kEmpties;
+  return socket;
 }
 
 absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
@@ -130,13 +135,13 @@ absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
   const int flags = Sys().fcntl(number, F_GETFL);
   if (flags < 0 || Sys().fcntl(number, F_SETFL, flags | O_NONBLOCK) != 0 ||
       Sys().fcntl(number, F_SETFD, FD_CLOEXEC) != 0) {
-    return absl::ErrnoToStatus(
-        errno, absl::StrCat("listen on fd ", number, ": fcntl"));
+    return ErrnoToStatus(errno,
+                         absl::StrCat("listen on fd ", number, ": fcntl"));
   }
   const std::optional<SocketAddress> local =
       sock_internal::FindLocalAddress(number);
   if (!local.has_value()) {
-    return absl::ErrnoToStatus(
+    return ErrnoToStatus(
         errno, absl::StrCat("listen on fd ", number, ": getsockname"));
   }
   return ListenSocket(std::move(fd), BoundPath(), *local, /*owner=*/0);
@@ -154,6 +159,7 @@ ListenSocket& ListenSocket::operator=(ListenSocket&& other) noexcept {
   fd_ = std::move(other.fd_);
   local_address_ = other.local_address_;
   owner_ = other.owner_;
+  short_read_ = other.short_read_;
   return *this;
 }
 
@@ -165,7 +171,7 @@ ListenSocket::Accepted ListenSocket::Accept() {
       Sys().accept4(this->fd(), peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd) return {.error = errno};
   return {
-      .socket = Socket(std::move(fd)),
+      .socket = Socket(std::move(fd), short_read_),
       .peer_address =
           SocketAddress::FromSockaddr(peer, size).value_or(SocketAddress())};
 }

@@ -142,6 +142,7 @@ class ListenSocket {
   sock_internal::BoundPath path_;  // After fd_, so that it is destroyed first.
   SocketAddress local_address_;
   pid_t owner_;
+  Socket::ShortRead short_read_ = Socket::ShortRead::kAsk;  // Of accepted ones.
 };
 
 // Listens on the first of `addresses` on which ListenSocket::Listen() succeeds.

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/io_result.h"
@@ -431,8 +432,7 @@ TEST(Listen, BindErrorFinish) {
   const std::vector<int> open = OpenDescriptors();
   for (const SocketAddress& address : addresses) {
     const absl::Status status = ListenSocket::Listen(address, {}).status();
-    EXPECT_EQ(status,
-              absl::ErrnoToStatus(EADDRINUSE, "bind " + address.ToString()));
+    EXPECT_EQ(status, ErrnoToStatus(EADDRINUSE, "bind " + address.ToString()));
   }
   EXPECT_THAT(ListenError(Address(folder.File("file"))),
               HasSubstr("/file: Address already in use"));

@@ -20,6 +20,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "fio/base/errno_status.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/url.h"
 
@@ -104,7 +105,7 @@ absl::StatusOr<std::vector<SocketAddress>> Resolve(const Url& url) {
 absl::StatusOr<std::string> LocalHostName() {
   char name[HOST_NAME_MAX + 1] = "";
   if (gethostname(name, sizeof(name)) != 0) {
-    return absl::ErrnoToStatus(errno, "gethostname");
+    return ErrnoToStatus(errno, "gethostname");
   }
   addrinfo hints = {};
   hints.ai_socktype = SOCK_STREAM;

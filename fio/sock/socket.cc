@@ -1,5 +1,8 @@
 #include "fio/sock/socket.h"
 
+#include <limits.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
@@ -21,6 +24,8 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/clock.h"
+#include "fio/base/errno_status.h"
+#include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
@@ -56,6 +61,29 @@ int TimeoutMs(absl::Duration left) {
       absl::ToInt64Milliseconds(absl::Ceil(left, absl::Milliseconds(1)));
   return static_cast<int>(
       std::clamp<int64_t>(ms, 0, std::numeric_limits<int>::max()));
+}
+
+bool HoldsBytes(absl::Span<const iovec> pieces) {
+  return std::any_of(pieces.begin(), pieces.end(),
+                     [](const iovec& piece) { return piece.iov_len > 0; });
+}
+
+void ResetAtClose(int fd) {
+  const linger reset = {.l_onoff = 1, .l_linger = 0};
+  Sys().setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+// Resets a connection, for other processes that have a copy of `fd`, too:
+// ResetAtClose() does so only when the last copy is closed.
+void Reset(int fd) {
+  sockaddr nobody = {};
+  nobody.sa_family = AF_UNSPEC;
+  if (Sys().connect(fd, &nobody, sizeof(nobody)) == 0) return;
+  if (errno == EINVAL) {  // A Unix socket, which knows no reset.
+    Sys().shutdown(fd, SHUT_RDWR);
+  } else {
+    ResetAtClose(fd);
+  }
 }
 
 }  // namespace
@@ -95,14 +123,16 @@ class Socket::Busy {
 
  private:
   Socket& socket_;
-  const uint16_t before_;
+  const uint32_t before_;
 };
 
 Socket::Socket(Socket&& other) noexcept
     : fd_(std::move(other.fd_)),
-      flags_(std::exchange(other.flags_, uint16_t{0})),
-      error_(std::exchange(other.error_, uint16_t{0})),
+      flags_(other.flags_),
+      error_(other.error_),
       state_(std::move(other.state_)) {
+  other.flags_ = 0;
+  other.error_ = 0;
   ABSL_DCHECK(!Has(kBusy)) << "a Socket was moved by its own callback";
 }
 
@@ -110,8 +140,10 @@ Socket& Socket::operator=(Socket&& other) noexcept {
   if (this == &other) return *this;
   End();
   fd_ = std::move(other.fd_);
-  flags_ = std::exchange(other.flags_, uint16_t{0});
-  error_ = std::exchange(other.error_, uint16_t{0});
+  flags_ = other.flags_;
+  error_ = other.error_;
+  other.flags_ = 0;
+  other.error_ = 0;
   state_ = std::move(other.state_);
   return *this;
 }
@@ -128,7 +160,7 @@ void Socket::ReleaseIdleState() {
   }
 }
 
-void Socket::AfterCallbacks(uint16_t flags_before) {
+void Socket::AfterCallbacks(uint32_t flags_before) {
   if (state_ != nullptr && !state_->retired.empty()) {
     std::exchange(state_->retired, {}).clear();
   }
@@ -140,7 +172,7 @@ void Socket::AfterCallbacks(uint16_t flags_before) {
 }
 
 absl::Status Socket::ClosedError(const char* call) {
-  return absl::ErrnoToStatus(EBADF, absl::StrCat(call, " on a closed socket"));
+  return ErrnoToStatus(EBADF, absl::StrCat(call, " on a closed socket"));
 }
 
 // --- Connecting ---
@@ -181,7 +213,9 @@ IoResult Socket::Read(absl::Span<char> out) {
 IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
   // What a transport gives says nothing about the kernel, except when it has
   // nothing.
-  if (read.would_block() || (plain && read.bytes < asked)) {
+  const bool at_end = read.ok() && read.bytes == 0;
+  if (read.would_block() || (plain && at_end) ||
+      (plain && read.bytes < asked && ShortReadEmpties())) {
     Set(kDrained);
   } else {
     Clear(kDrained);
@@ -189,7 +223,7 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
   if (read.error == ENOTCONN) return {.error = EAGAIN};
   if (read.failed()) {
     EndLater();
-  } else if (read.ok() && read.bytes == 0) {
+  } else if (at_end) {
     Set(kEnded);
     if (error_ != 0) {
       EndLater();
@@ -200,10 +234,29 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
   return read;
 }
 
+bool Socket::ShortReadEmpties() {
+  if (Has(kShortAsks)) {
+    int protocol = 0;
+    socklen_t size = sizeof(protocol);
+    if (Sys().getsockopt(fd(), SOL_SOCKET, SO_PROTOCOL, &protocol, &size) !=
+        0) {
+      return false;
+    }
+    SetShortRead(protocol == IPPROTO_TCP ? ShortRead::kEmpties
+                                         : ShortRead::kSaysNothing);
+  }
+  return Has(kShortEmpties);
+}
+
 IoResult Socket::Peek() {
-  if (!IsValid()) return {.error = EBADF};
   char byte;
-  const IoResult peek = PlainRead(fd(), absl::MakeSpan(&byte, 1), MSG_PEEK);
+  return Peek(absl::MakeSpan(&byte, 1));
+}
+
+IoResult Socket::Peek(absl::Span<char> out) {
+  if (!IsValid()) return {.error = EBADF};
+  if (out.empty()) return {.error = EAGAIN};
+  const IoResult peek = PlainRead(fd(), out, MSG_PEEK);
   if (peek.ok() && peek.bytes == 0) Set(kEnded);
   if (peek.bytes > 0) Clear(kDrained);
   return peek;
@@ -239,12 +292,16 @@ IoResult Socket::Write(FileRange file) {
 }
 
 IoResult Socket::TryWrite(std::string_view bytes, More more) {
-  if (const int error = WriteError()) return {.error = error};
-  if (Has(kBusy) || pending_calls() > 0) return {.error = EAGAIN};
-  if (bytes.empty()) return {};
   const iovec piece = {.iov_base = const_cast<char*>(bytes.data()),
                        .iov_len = bytes.size()};
-  const absl::Span<const iovec> pieces(&piece, 1);
+  return TryWrite(absl::MakeConstSpan(&piece, 1), more);
+}
+
+IoResult Socket::TryWrite(absl::Span<const iovec> pieces, More more) {
+  if (const int error = WriteError()) return {.error = error};
+  if (Has(kBusy) || pending_calls() > 0) return {.error = EAGAIN};
+  pieces = pieces.first(std::min<size_t>(pieces.size(), IOV_MAX));
+  if (!HoldsBytes(pieces)) return {};
   if (!has_transport()) {
     const IoResult written =
         PlainWrite(fd(), pieces, more == More::kYes ? MSG_MORE : 0);
@@ -265,6 +322,21 @@ uint64_t Socket::pending_bytes() const {
   return state_ == nullptr ? 0 : state_->queue.pending_bytes();
 }
 
+PendingWrites Socket::pending() const {
+  return state_ == nullptr ? PendingWrites() : state_->queue.pending();
+}
+
+absl::Status Socket::SetNoDelay(bool no_delay) {
+  if (!IsValid()) return ClosedError("SetNoDelay");
+  const int value = no_delay ? 1 : 0;
+  if (Sys().setsockopt(fd(), IPPROTO_TCP, TCP_NODELAY, &value, sizeof(value)) !=
+      0) {
+    return ErrnoToStatus(errno,
+                         absl::StrCat("setsockopt TCP_NODELAY fd ", fd()));
+  }
+  return absl::OkStatus();
+}
+
 void Socket::SetWatermarks(const Watermarks& watermarks) {
   if (!IsValid()) return;
   state().watermarks = std::make_unique<Watermarks>(watermarks);
@@ -274,8 +346,7 @@ Watermarks::Level Socket::level() const {
   if (state_ == nullptr || state_->watermarks == nullptr) {
     return Watermarks::Level::kLow;
   }
-  state_->level = state_->watermarks->Judge(pending_bytes(), pending_calls(),
-                                            state_->level);
+  state_->level = state_->watermarks->Judge(pending(), state_->level);
   return state_->level;
 }
 
@@ -295,7 +366,7 @@ bool Socket::wants_write() const {
 IoResult Socket::Flush() {
   if (!IsValid()) return {.error = EBADF};
   if (Has(kBusy)) return {.error = EAGAIN};
-  if (error_ != 0) return {.error = error_};
+  if (error_ != 0) return {.error = static_cast<int>(error_)};
   const Busy busy(*this);
   IoResult flushed = FlushQueue();
   if (flushed.ok()) flushed.error = FlushTransport().error;
@@ -366,7 +437,8 @@ IoResult Socket::EndWriting() {
 IoResult Socket::ReadToClose() {
   if (Has(kEnded)) return {};
   if (Has(kLingers)) AwaitPeersClose();
-  if (Has(kDrained) && !Has(kLingering)) return {};
+  // Without an owner nobody has told of urgent data.
+  if (Has(kDrained) && Has(kHeld) && !Has(kLingering)) return {};
   char sink[kSinkBytes];
   for (int i = 0; i < kSinkReads; ++i) {
     const IoResult read = PlainRead(fd(), absl::MakeSpan(sink));
@@ -390,7 +462,7 @@ void Socket::AwaitPeersClose() {
 
 // The stream has a hole, so the peer must not take its end for a good one.
 void Socket::WriteFailed(int error) {
-  error_ = static_cast<uint16_t>(error);
+  error_ = static_cast<uint32_t>(error);
   Set(kAborted);
   Clear(kHeldBack);
   if (state_ != nullptr) state_->queue.Clear();
@@ -459,6 +531,9 @@ void Socket::End() {
   const std::unique_ptr<State, DeleteState> state = std::move(state_);
   UniqueFd fd = std::move(fd_);
   const bool aborted = Has(kAborted);
+  // Otherwise it is only dropped, and a copy in another process may go on.
+  const bool ends_copies = Has(kOver) && !Has(kForsaken);
+  const bool must_tell_end = !Has(kFinSent | kLingering) && ForksMade() > 0;
   flags_ = 0;
   error_ = 0;
   if (state != nullptr) {
@@ -467,8 +542,9 @@ void Socket::End() {
     state->retired.clear();
   }
   if (fd && aborted) {
-    const linger reset = {.l_onoff = 1, .l_linger = 0};
-    Sys().setsockopt(fd.get(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    ends_copies ? Reset(fd.get()) : ResetAtClose(fd.get());
+  } else if (fd && ends_copies && must_tell_end) {
+    Sys().shutdown(fd.get(), SHUT_RDWR);
   }
   fd.Reset();
   if (state != nullptr && state->environment != nullptr) {
@@ -488,7 +564,7 @@ void Socket::Discard() {
 void Socket::Forget() { static_cast<void>(fd_.Release()); }
 
 void Socket::Forsake() {
-  Set(kOver);
+  Set(kOver | kForsaken);
   Clear(kAborted);
 }
 

@@ -34,6 +34,8 @@
 #ifndef FIO_SOCK_SOCKET_H_
 #define FIO_SOCK_SOCKET_H_
 
+#include <sys/uio.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -60,12 +62,26 @@ class Socket {
  public:
   // Holds no socket: every call answers EBADF.
   Socket() = default;
-  // Takes a stream socket that is non-blocking already.
-  explicit Socket(UniqueFd fd) : fd_(std::move(fd)) {}
+  // What a read(2) that returns fewer bytes than were asked for says of the
+  // kernel's buffer.
+  enum class ShortRead : uint8_t {
+    kAsk,          // Unknown: the kernel is asked once, at the first short read
+                   // (SO_PROTOCOL): it is kEmpties for TCP.
+    kEmpties,      // Nothing is left: TCP without urgent data (tcp(7)).
+    kSaysNothing,  // Bytes may be left: a Unix socket stops reading behind
+                   // passed descriptors, at another sender's credentials and
+                   // at out-of-band data (unix(7)).
+  };
+  // Takes a connected stream socket that is non-blocking already.
+  explicit Socket(UniqueFd fd, ShortRead short_read = ShortRead::kAsk)
+      : fd_(std::move(fd)) {
+    SetShortRead(short_read);
+  }
   Socket(Socket&& other) noexcept;
   Socket& operator=(Socket&& other) noexcept;
-  // Closes at once, without waiting for what is queued; the kernel goes on
-  // delivering what it took.
+  // Closes the descriptor at once and drops what is queued. The kernel goes on
+  // delivering what it took. Unlike Close(), this does not end a connection of
+  // which another process has a copy (fork(2)).
   ~Socket() { End(); }
 
   // Negative once closed.
@@ -100,6 +116,15 @@ class Socket {
   // `bytes` is then 1, 0 or, with the error, 0. Past the transport.
   IoResult Peek();
 
+  // Copies up to `out.size()` bytes that wait, without taking them (MSG_PEEK of
+  // recv(2)). Past the transport. Results as of Read(), but no error closes.
+  IoResult Peek(absl::Span<char> out);
+
+  // From now on only EAGAIN says that the kernel has nothing left to read. For
+  // an owner that learns of urgent data (POLLPRI of poll(2)): a recv(2) stops
+  // short at it, though more bytes may follow.
+  void DistrustShortReads() { SetShortRead(ShortRead::kSaysNothing); }
+
   // The error that has met the connection and that no call has told yet, or 0
   // (SO_ERROR of socket(7)). It is told once.
   int TakeError();
@@ -125,6 +150,9 @@ class Socket {
   // send(2)).
   enum class More : bool { kNo, kYes };
   IoResult TryWrite(std::string_view bytes, More more = More::kNo);
+  // The same for several pieces, by one system call: of writev(2)'s kind, so at
+  // most IOV_MAX (1024) of them are looked at.
+  IoResult TryWrite(absl::Span<const iovec> pieces, More more = More::kNo);
 
   // Offers what is queued to the kernel, and then does what waits for that:
   // ShutdownWrite(), Close(). No error if all is done; EAGAIN if something is
@@ -140,6 +168,7 @@ class Socket {
   // Calls of Write() of which a byte is queued, and all bytes that are.
   size_t pending_calls() const;
   uint64_t pending_bytes() const;
+  PendingWrites pending() const;
 
   // From now on writes past a limit abort, and level() tells when to pause.
   void SetWatermarks(const Watermarks& watermarks);
@@ -154,6 +183,11 @@ class Socket {
   bool wants_read() const;
   bool wants_write() const;
 
+  // Whether small writes leave at once, without Nagle's delay (TCP_NODELAY of
+  // tcp(7)). Sockets of ListenSocket and StartConnect() do so from the start.
+  // Errors: the errno of setsockopt(2); EBADF if closed.
+  absl::Status SetNoDelay(bool no_delay);
+
   // --- Ending ---
 
   // Ends our stream (FIN) when what is queued has left, and goes on reading;
@@ -164,6 +198,13 @@ class Socket {
   IoResult ShutdownRead();
 
   // See above. Does at once what can be done at once. Again, it does nothing.
+  //
+  // The peer is told even if a forked child has a copy of the descriptor, which
+  // would keep the connection open after close(2): the end by shutdown(2), if
+  // this process has called fork(2) since it began; a reset by connect(2) to
+  // AF_UNSPEC, on TCP. On a Unix socket Abort() ends the stream, as there is no
+  // reset. A copy in a child that was made without fork(3) handlers, as by a
+  // bare clone(2), delays the end of Close() until it is closed, too.
   void Close();
   void Abort();
 
@@ -217,8 +258,10 @@ class Socket {
   // number cannot come back while the owner's books still have it.
   void HoldDescriptor(bool hold) { hold ? Set(kHeld) : Clear(kHeld); }
   bool is_over() const { return Has(kOver); }
-  // The last Read(), or Flush() that waits for the peer to close, has left
-  // nothing behind: what comes now makes the descriptor readable anew.
+  // The last Read(), or the last Flush() that waits for the peer to close, has
+  // left nothing in the kernel: the next bytes make the descriptor readable
+  // anew. With HoldDescriptor() it relies on the owner for urgent data; see
+  // DistrustShortReads().
   bool is_drained() const { return Has(kDrained); }
   // A callback runs, in which TryWrite() and Flush() are always EAGAIN.
   bool in_callback() const { return Has(kBusy); }
@@ -226,12 +269,12 @@ class Socket {
   void Discard();
   // The descriptor is another's by now: forgets it, without closing it.
   void Forget();
-  // The connection is another process's, which has forked this one: ending it
-  // here only closes this copy of the descriptor, and resets nothing.
+  // The connection belongs to the process that forked this one: ending it here
+  // only closes this copy of the descriptor, and the peer notices nothing.
   void Forsake();
 
  private:
-  enum Flag : uint16_t {
+  enum Flag : uint32_t {
     kHeld = 1 << 0,
     kHalfOpen = 1 << 1,
     kEnded = 1 << 2,          // The peer's stream, read to its end.
@@ -240,12 +283,15 @@ class Socket {
     kAborted = 1 << 5,        // Abort() was called.
     kShutdownWrite = 1 << 6,  // ShutdownWrite() was called.
     kFinSent = 1 << 7,
-    kFarewell = 1 << 8,    // BeforeClose() was called.
-    kHeldBack = 1 << 9,    // The transport has something to flush.
-    kLingering = 1 << 10,  // Waiting for the peer to close first.
-    kOver = 1 << 11,       // To be torn down, or being so.
-    kBusy = 1 << 12,       // Inside a call that may run callbacks.
-    kLingers = 1 << 13,    // LingerAtClose() was called.
+    kFarewell = 1 << 8,       // BeforeClose() was called.
+    kHeldBack = 1 << 9,       // The transport has something to flush.
+    kLingering = 1 << 10,     // Waiting for the peer to close first.
+    kOver = 1 << 11,          // To be torn down, or being so.
+    kBusy = 1 << 12,          // Inside a call that may run callbacks.
+    kLingers = 1 << 13,       // LingerAtClose() was called.
+    kForsaken = 1 << 14,      // Forsake() was called.
+    kShortAsks = 1 << 15,     // ShortRead::kAsk,
+    kShortEmpties = 1 << 16,  // and kEmpties.
   };
   class Busy;
   struct State;
@@ -254,8 +300,13 @@ class Socket {
   };
 
   bool Has(unsigned flags) const { return (flags_ & flags) != 0; }
-  void Set(unsigned flags) { flags_ |= static_cast<uint16_t>(flags); }
-  void Clear(unsigned flags) { flags_ &= static_cast<uint16_t>(~flags); }
+  void Set(unsigned flags) { flags_ |= flags; }
+  void Clear(unsigned flags) { flags_ &= ~flags; }
+  void SetShortRead(ShortRead what) {
+    Clear(kShortAsks | kShortEmpties);
+    if (what == ShortRead::kAsk) Set(kShortAsks);
+    if (what == ShortRead::kEmpties) Set(kShortEmpties);
+  }
   bool IsValid() const { return fd_ && !Has(kOver); }
   int WriteError() const {
     if (!IsValid()) return EBADF;
@@ -268,6 +319,7 @@ class Socket {
   template <typename Bytes>
   IoResult Queue(Bytes bytes, uint64_t size);
   IoResult Account(const IoResult& read, size_t asked, bool plain);
+  bool ShortReadEmpties();
   IoResult FlushQueue();
   IoResult FlushTransport();
   IoResult EndWriting();
@@ -277,12 +329,12 @@ class Socket {
   void WriteFailed(int error);
   void EndLater();
   void End();
-  void AfterCallbacks(uint16_t flags_before);
+  void AfterCallbacks(uint32_t flags_before);
   void ReleaseIdleState();
 
   UniqueFd fd_;
-  uint16_t flags_ = 0;
-  uint16_t error_ = 0;  // Of writing.
+  uint32_t flags_ : 20 = 0;
+  uint32_t error_ : 12 = 0;  // Of writing.
   // What an idle socket does not need.
   std::unique_ptr<State, DeleteState> state_;
 };

@@ -21,6 +21,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
+#include "fio/base/errno_status.h"
 
 namespace fio {
 namespace {
@@ -33,8 +34,7 @@ std::string Quoted(std::string_view text) {
 }
 
 absl::Status TooLong(std::string_view what, std::string_view name) {
-  return absl::ErrnoToStatus(ENAMETOOLONG,
-                             absl::StrCat(what, " ", Quoted(name)));
+  return ErrnoToStatus(ENAMETOOLONG, absl::StrCat(what, " ", Quoted(name)));
 }
 
 absl::Status NoAddress(std::string_view text) {

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <sys/types.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -21,6 +22,7 @@
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
+#include "fio/sock/watermarks.h"
 #include "fio/testing/fault_plan.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/memory_file.h"
@@ -389,7 +391,9 @@ TEST_F(File, TruncatedWhileSending) {
   ForEachBackend([&](LoopbackPair& pair) {
     UniqueFd file = MemoryFile(contents);
     const int fd = file.get();
-    EXPECT_TRUE(pair.near.Write(*FileRange::Own(std::move(file))).ok());
+    FileRange range = *FileRange::Own(std::move(file));
+    range.set_if_truncated(FileRange::IfTruncated::kSendWhatIsThere);
+    EXPECT_TRUE(pair.near.Write(std::move(range)).ok());
     EXPECT_TRUE(pair.near.Write("next").ok());
     EXPECT_TRUE(pair.near.Flush().would_block());
     const uint64_t sent = contents.size() + 4 - pair.near.pending_bytes();
@@ -406,7 +410,9 @@ TEST_F(File, GoneBeforeItsTurn) {
   ForEachBackend([](LoopbackPair& pair) {
     const UniqueFd file = MemoryFile("gone");
     EXPECT_TRUE(pair.near.Write("before ").ok());
-    EXPECT_TRUE(pair.near.Write(*FileRange::Borrow(file.get())).ok());
+    FileRange range = *FileRange::Borrow(file.get());
+    range.set_if_truncated(FileRange::IfTruncated::kSendWhatIsThere);
+    EXPECT_TRUE(pair.near.Write(std::move(range)).ok());
     EXPECT_TRUE(pair.near.Write("after").ok());
     ASSERT_EQ(ftruncate(file.get(), 0), 0);
     EXPECT_EQ(All(pair), "before after");
@@ -451,6 +457,86 @@ TEST_F(File, OneDescriptorServesManyPeersAndKeepsItsPosition) {
   }
   for (LoopbackPair& pair : pairs) EXPECT_TRUE(All(pair) == contents);
   EXPECT_EQ(lseek(file.get(), 0, SEEK_CUR), 17);
+}
+
+// What follows the file must not be taken for its missing bytes.
+TEST(Socket, TruncatedFileFails) {
+  constexpr int64_t kSize = 16 << 20;
+  for (const bool with_transport : {false, true}) {
+    SCOPED_TRACE(with_transport ? "pread" : "sendfile");
+    LoopbackPair pair = LoopbackPair::Tcp();
+    if (with_transport) {
+      ASSERT_TRUE(pair.near.SetTransport(std::make_unique<Transport>()).ok());
+    }
+    const std::string contents = Pattern(kSize);
+    const UniqueFd file = MemoryFile(contents);
+    EXPECT_TRUE(pair.near.Write(*FileRange::Borrow(file.get())).ok());
+    EXPECT_TRUE(pair.near.Write("what follows").ok());
+    EXPECT_TRUE(pair.near.Flush().would_block());
+    const uint64_t sent = kSize + 12 - pair.near.pending_bytes();
+    ASSERT_LT(sent, kSize);
+    ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(sent + 1000)), 0);
+    std::string received;
+    IoResult flushed;
+    do {
+      received += ReadAvailable(pair.far);
+      flushed = pair.near.Flush();
+    } while (flushed.would_block());
+    EXPECT_EQ(flushed.error, EIO);
+    EXPECT_FALSE(pair.near.is_open());
+    EXPECT_EQ(pair.near.Write("more").error, EBADF);
+    received += ReadAvailable(pair.far);
+    EXPECT_EQ(contents.compare(0, received.size(), received), 0);
+    EXPECT_LE(received.size(), sent + 1000);
+  }
+}
+
+// The limits are of memory, and a file takes none.
+TEST(Socket, FileLargerThanTheLimit) {
+  constexpr uint64_t kLimit = uint64_t{256} << 20;  // LoopOptions' default.
+  constexpr uint64_t kSize = uint64_t{300} << 20;
+  const UniqueFd file = MemoryFile("");
+  ASSERT_EQ(ftruncate(file.get(), kSize), 0);  // A hole: no memory.
+  LoopbackPair pair = LoopbackPair::Unix();
+  pair.near.SetWatermarks({.limit_bytes = kLimit});
+  EXPECT_EQ(pair.near.Write(*FileRange::Borrow(file.get())).bytes, kSize);
+  EXPECT_EQ(pair.near.Write("the end").bytes, 7u);
+  EXPECT_EQ(pair.near.pending().memory_bytes, 7u);
+  EXPECT_EQ(pair.near.level(), Watermarks::Level::kHigh);
+  uint64_t received = 0;
+  std::string last;
+  const auto take = [&] {
+    last = ReadAvailable(pair.far);
+    received += last.size();
+  };
+  while (pair.near.Flush().would_block()) take();
+  take();
+  EXPECT_EQ(received, kSize + 7);
+  EXPECT_TRUE(last.ends_with("the end"));
+  EXPECT_EQ(pair.near.pending().bytes, 0u);
+  // Bytes in memory count as before, whatever lies beside them.
+  EXPECT_EQ(pair.near.Write(*FileRange::Borrow(file.get())).bytes, kSize);
+  EXPECT_TRUE(pair.near.Write(std::string(1 << 20, 'x')).ok());
+  pair.near.SetWatermarks({.limit_bytes = 1 << 20});
+  EXPECT_EQ(pair.near.Write("x").error, ENOBUFS);
+}
+
+TEST(Write, TryWriteTakesPieces) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  std::string head = "head ";
+  std::string body = "body";
+  const iovec pieces[] = {
+      {head.data(), head.size()}, {nullptr, 0}, {body.data(), body.size()}};
+  {
+    FaultPlan plan;
+    EXPECT_EQ(pair.near.TryWrite(pieces).bytes, 9u);
+    EXPECT_EQ(plan.calls(), 1u);
+    EXPECT_TRUE(pair.near.TryWrite(absl::Span<const iovec>()).ok());
+    EXPECT_EQ(plan.calls(), 1u);
+  }
+  EXPECT_EQ(ReadAvailable(pair.far), "head body");
+  EXPECT_TRUE(pair.near.Write("queued").ok());
+  EXPECT_TRUE(pair.near.TryWrite(pieces).would_block());
 }
 
 // A stream with a hole must not look complete.

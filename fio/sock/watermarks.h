@@ -1,6 +1,9 @@
-// Watermarks say how much may wait to be written before something is done about
-// it: above the high mark whoever produces it pauses, and goes on when half of
-// that has left; past the limit the peer is given up.
+// Watermarks bound what waits to be written to one peer. Above the high mark
+// whoever produces it should pause, until half of that has left. Above a limit
+// the connection is aborted.
+//
+// The limits bound memory, so bytes of files do not count for them: a file of
+// any size can be sent. The high mark counts all bytes, those of files too.
 //
 // Thread safety: a value.
 
@@ -13,25 +16,33 @@
 
 namespace fio {
 
+// What waits to be written.
+struct PendingWrites {
+  size_t calls = 0;           // Calls of Write() of which a byte waits.
+  uint64_t bytes = 0;         // All bytes.
+  uint64_t memory_bytes = 0;  // Those of them that are not in a file.
+};
+
 struct Watermarks {
   enum class Level : uint8_t {
     kLow,   // Go on.
     kHigh,  // Pause.
-    kOver,  // Give up.
+    kOver,  // Abort.
   };
 
   uint64_t high_bytes = uint64_t{1} << 20;
+  // In memory, that is without those of files.
   uint64_t limit_bytes = std::numeric_limits<uint64_t>::max();
   size_t limit_calls = std::numeric_limits<size_t>::max();
 
-  // `before` is the level until now: it is high until half has left.
-  Level Judge(uint64_t pending_bytes, size_t pending_calls,
-              Level before) const {
-    if (pending_bytes > limit_bytes || pending_calls > limit_calls) {
+  // The level of `pending`. `before` is the level until now: from kHigh it goes
+  // back to kLow only when half of high_bytes has left.
+  Level Judge(const PendingWrites& pending, Level before) const {
+    if (pending.memory_bytes > limit_bytes || pending.calls > limit_calls) {
       return Level::kOver;
     }
     const uint64_t mark = before == Level::kLow ? high_bytes : high_bytes / 2;
-    return pending_bytes > mark ? Level::kHigh : Level::kLow;
+    return pending.bytes > mark ? Level::kHigh : Level::kLow;
   }
 };
 

@@ -241,6 +241,7 @@ void WriteQueue::Append(absl::Cord bytes) {
 void WriteQueue::Append(FileRange file) {
   if (file.length() == 0) return;
   bytes_ += file.length();
+  file_bytes_ += file.length();
   ++calls_;
   Link(new FileNode(std::move(file)));
 }
@@ -294,8 +295,8 @@ IoResult WriteQueue::FlushFile(FileNode& node, int fd) {
     if (sent.error == EPIPE) blocker.Raised();
     node.copied = sent.error == EINVAL || sent.error == ENOSYS;
     if (!node.copied) {
-      const bool at_end = sent.ok() && sent.bytes == 0;
-      Forget(at_end ? node.rest.length() : sent.bytes);
+      if (sent.ok() && sent.bytes == 0) return FileEnded(node);
+      Forget(sent.bytes);
       return sent;
     }
   }
@@ -312,14 +313,20 @@ IoResult WriteQueue::FlushFile(FileNode& node, Writer write) {
                        static_cast<off_t>(node.rest.offset()));
   });
   if (!read.ok()) return read;
-  if (read.bytes == 0) {
-    Forget(node.rest.length());
-    return {};
-  }
+  if (read.bytes == 0) return FileEnded(node);
   const iovec piece = {.iov_base = buffer, .iov_len = read.bytes};
   const IoResult written = write(absl::MakeConstSpan(&piece, 1));
   Forget(written.bytes);
   return written;
+}
+
+// The file has nothing where the range has bytes left.
+IoResult WriteQueue::FileEnded(FileNode& node) {
+  if (node.rest.if_truncated() == FileRange::IfTruncated::kFail) {
+    return {.error = EIO};
+  }
+  Forget(node.rest.length());
+  return {};
 }
 
 void WriteQueue::Forget(uint64_t bytes) {
@@ -332,6 +339,7 @@ void WriteQueue::Forget(uint64_t bytes) {
     const Node::Forgotten forgotten = head_->Forget(bytes);
     bytes -= forgotten.bytes;
     calls_ -= forgotten.calls;
+    if (head_->file() != nullptr) file_bytes_ -= forgotten.bytes;
     if (head_->size() == 0) gone.Link(Unlink());
   }
 }
@@ -342,6 +350,7 @@ void WriteQueue::Clear() {
   open_ = nullptr;
   calls_ = 0;
   bytes_ = 0;
+  file_bytes_ = 0;
   while (node != nullptr) {
     Node* next = node->next;
     delete node;
@@ -375,6 +384,7 @@ void WriteQueue::Swap(WriteQueue& other) noexcept {
   std::swap(open_, other.open_);
   std::swap(calls_, other.calls_);
   std::swap(bytes_, other.bytes_);
+  std::swap(file_bytes_, other.file_bytes_);
 }
 
 }  // namespace fio

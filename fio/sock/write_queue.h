@@ -29,6 +29,7 @@
 #include "absl/types/span.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/watermarks.h"
 
 namespace fio {
 
@@ -49,18 +50,22 @@ class WriteQueue {
   void Append(std::string_view bytes);
   // Shares: what absl::MakeCordFromExternal() wrapped lives until it has left.
   void Append(absl::Cord bytes);
-  // What the file no longer has when its turn comes is left out.
+  // Truncated files: see FileRange::IfTruncated.
   void Append(FileRange file);
 
   bool empty() const { return head_ == nullptr; }
   // Calls of which a byte is left.
   size_t pending_calls() const { return calls_; }
   uint64_t pending_bytes() const { return bytes_; }
+  PendingWrites pending() const {
+    return {
+        .calls = calls_, .bytes = bytes_, .memory_bytes = bytes_ - file_bytes_};
+  }
 
   // Offers the head of the queue to the stream socket `fd` and forgets what it
   // took, by one system call: send(2), sendmsg(2) of at most IOV_MAX pieces, or
   // sendfile(2). Never raises SIGPIPE. An error of reading a file is an error
-  // like another. REQUIRES: not empty.
+  // like another; EIO if the file was truncated. REQUIRES: not empty.
   IoResult Flush(int fd);
 
   // The same through `write`, which is called at most once, and not at all if
@@ -86,6 +91,7 @@ class WriteQueue {
   size_t Gather(absl::Span<iovec> pieces) const;
   IoResult FlushFile(FileNode& node, int fd);
   IoResult FlushFile(FileNode& node, Writer write);
+  IoResult FileEnded(FileNode& node);
   void Forget(uint64_t bytes);
 
   Node* head_ = nullptr;
@@ -93,6 +99,7 @@ class WriteQueue {
   Block* open_ = nullptr;  // The tail, if it is a block.
   size_t calls_ = 0;
   uint64_t bytes_ = 0;
+  uint64_t file_bytes_ = 0;  // Of these, those in files.
 };
 
 }  // namespace fio

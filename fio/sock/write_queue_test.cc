@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/file_range.h"
@@ -275,6 +276,25 @@ TEST(FileRange, HoldsWhatTheFileHas) {
   EXPECT_EQ(length(3, 2), 2u);
   EXPECT_EQ(length(3, 1'000), 7u);
   EXPECT_EQ(length(9, UINT64_MAX), 1u);
+}
+
+TEST(FileRange, MustBeReadable) {
+  const UniqueFd file = MemoryFile("contents");
+  const std::string path = absl::StrCat("/proc/self/fd/", file.get());
+  for (const int flags : {O_WRONLY, O_PATH, O_WRONLY | O_APPEND}) {
+    UniqueFd fd(open(path.c_str(), flags | O_CLOEXEC));
+    ASSERT_TRUE(fd);
+    const int number = fd.get();
+    const absl::Status borrowed = FileRange::Borrow(number).status();
+    EXPECT_EQ(borrowed, absl::InvalidArgumentError(absl::StrCat(
+                            "fd ", number, " is not open for reading")));
+    EXPECT_EQ(FileRange::Own(std::move(fd)).status(), borrowed);
+    EXPECT_LT(fcntl(number, F_GETFD), 0);
+  }
+  for (const int flags : {O_RDONLY, O_RDWR}) {
+    const UniqueFd fd(open(path.c_str(), flags | O_CLOEXEC));
+    EXPECT_TRUE(FileRange::Borrow(fd.get()).ok());
+  }
 }
 
 TEST(FileRange, RefusesWhatHoldsNothingAndClosesWhatItOwns) {

@@ -238,6 +238,8 @@ struct SimulatedNetwork::Table {
             found = link.TakeError();
           } else if (IsOption(level, name, SOL_SOCKET, SO_TYPE)) {
             found = SOCK_STREAM;
+          } else if (IsOption(level, name, SOL_SOCKET, SO_PROTOCOL)) {
+            found = IPPROTO_TCP;
           } else if (IsOption(level, name, SOL_SOCKET, SO_RCVLOWAT)) {
             found = 1;
           }

@@ -173,6 +173,7 @@ void Connection::OnReadiness(Readiness readiness) {
   const bool hung_up =
       readiness.read_closed() || readiness.write_closed() || readiness.error();
   if (hung_up) Set(kHungUp);
+  if (readiness.priority()) socket_.DistrustShortReads();
   if (readiness.readable()) {
     Set(kReadable);
     loop_->DeliverLater(*this);
@@ -445,8 +446,7 @@ const Watermarks& Connection::watermarks() const {
 }
 
 Watermarks::Level Connection::LevelAfter(Watermarks::Level before) const {
-  return watermarks().Judge(socket_.pending_bytes(), socket_.pending_calls(),
-                            before);
+  return watermarks().Judge(socket_.pending(), before);
 }
 
 void Connection::SetWatermarks(const Watermarks& watermarks) {

@@ -649,9 +649,10 @@ absl::StatusOr<ConnectionId> Loop::OpenConnection(
         absl::StrCat("adopt fd ", fd, ": no memory for a connection"));
   }
   const ConnectionId id(fd, entry->generation);
-  absl::Status added =
-      poller_->Add(fd, id.value(), Interest::kReadable | Interest::kWritable,
-                   Trigger::kEdge);
+  absl::Status added = poller_->Add(
+      fd, id.value(),
+      Interest::kReadable | Interest::kWritable | Interest::kPriority,
+      Trigger::kEdge);
   if (!added.ok()) {
     connections_.Free(fd);
     return added;

@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "fio/base/errno_status.h"
 #include "fio/sock/socket_address.h"
 
 namespace fio::sock_internal {
@@ -15,8 +16,7 @@ namespace fio::sock_internal {
 // errno as a Status: "bind 127.0.0.1:80: Permission denied".
 inline absl::Status CallFailed(std::string_view call,
                                const SocketAddress& address) {
-  return absl::ErrnoToStatus(errno,
-                             absl::StrCat(call, " ", address.ToString()));
+  return ErrnoToStatus(errno, absl::StrCat(call, " ", address.ToString()));
 }
 
 }  // namespace fio::sock_internal
