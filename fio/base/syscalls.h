@@ -16,6 +16,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/ioctl.h>
 #include <sys/sendfile.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
@@ -45,6 +46,11 @@ inline int PidfdOpen(pid_t process, unsigned flags) {
 #endif
 }
 
+inline int IntIoctl(int fd,
+                    unsigned long request,  // NOLINT(google-runtime-int)
+                    int* value) {
+  return ::ioctl(fd, request, value);
+}
 }  // namespace base_internal
 
 // Each behaves as its namesake in section 2 of the manual, errno included.
@@ -65,6 +71,9 @@ struct Syscalls {
                     socklen_t size) = ::setsockopt;
   int (*getsockopt)(int fd, int level, int name, void* value,
                     socklen_t* size) = ::getsockopt;
+  // For requests whose argument is an int.
+  int (*ioctl)(int fd, unsigned long request,  // NOLINT(google-runtime-int)
+               int* value) = base_internal::IntIoctl;
   int (*shutdown)(int fd, int how) = ::shutdown;
   ssize_t (*recv)(int fd, void* out, size_t size, int flags) = ::recv;
   ssize_t (*send)(int fd, const void* bytes, size_t size, int flags) = ::send;

@@ -1,6 +1,7 @@
 #include "fio/sock/socket.h"
 
 #include <limits.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -263,6 +264,12 @@ IoResult Socket::Peek(absl::Span<char> out) {
 }
 
 // --- Writing ---
+
+size_t Socket::unacknowledged_bytes() const {
+  int bytes = 0;
+  if (!IsValid() || Sys().ioctl(fd(), SIOCOUTQ, &bytes) != 0) return 0;
+  return static_cast<size_t>(std::max(bytes, 0));
+}
 
 template <typename Bytes>
 IoResult Socket::Queue(Bytes bytes, uint64_t size) {

@@ -165,6 +165,11 @@ class Socket {
   // of memory, or until `deadline`: ETIMEDOUT. Blocks, by poll(2).
   IoResult FlushUntil(const Clock& clock, MonotonicTime deadline);
 
+  // How much of what the kernel has taken the peer has not acknowledged, by
+  // ioctl(2): in bytes (tcp(7), SIOCOUTQ), or, of a Unix socket, the memory of
+  // what the peer has not read. 0 if the kernel does not know.
+  size_t unacknowledged_bytes() const;
+
   // Calls of Write() of which a byte is queued, and all bytes that are.
   size_t pending_calls() const;
   uint64_t pending_bytes() const;

@@ -53,8 +53,9 @@ const Syscalls& CountingTable() {
   static const Syscalls table =
       Count<&S::socket, &S::bind, &S::listen, &S::connect, &S::accept4,
             &S::getsockname, &S::getpeername, &S::setsockopt, &S::getsockopt,
-            &S::shutdown, &S::recv, &S::send, &S::sendmsg, &S::recvmmsg,
-            &S::sendmmsg, &S::pread, &S::sendfile, &S::poll, &S::close>();
+            &S::ioctl, &S::shutdown, &S::recv, &S::send, &S::sendmsg,
+            &S::recvmmsg, &S::sendmmsg, &S::pread, &S::sendfile, &S::poll,
+            &S::close>();
   return table;
 }
 

@@ -364,6 +364,7 @@ struct FaultPlan::Table {
       .getpeername = Pass<Call::kGetpeername, &Syscalls::getpeername>,
       .setsockopt = Pass<Call::kSetsockopt, &Syscalls::setsockopt>,
       .getsockopt = Pass<Call::kGetsockopt, &Syscalls::getsockopt>,
+      .ioctl = Pass<Call::kIoctl, &Syscalls::ioctl>,
       .shutdown = Pass<Call::kShutdown, &Syscalls::shutdown>,
       .recv = Recv,
       .send = Send,

@@ -67,6 +67,7 @@ class FaultPlan {
     kGetpeername,
     kSetsockopt,
     kGetsockopt,
+    kIoctl,
     kShutdown,
     kRecv,
     kSend,

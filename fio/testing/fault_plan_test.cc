@@ -1,6 +1,7 @@
 #include "fio/testing/fault_plan.h"
 
 #include <fcntl.h>
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/epoll.h>
@@ -228,6 +229,8 @@ ssize_t FaultPlanTest::Make(Call call) {
     case Call::kGetsockopt:
       return OrErrno(
           sys.getsockopt(near_, SOL_SOCKET, SO_ERROR, &value, &value_size));
+    case Call::kIoctl:
+      return OrErrno(sys.ioctl(near_, SIOCOUTQ, &value));
     case Call::kShutdown:
       return OrErrno(sys.shutdown(listener_.fd(), SHUT_WR));
     case Call::kRecv:

@@ -1,5 +1,6 @@
 #include "fio/testing/simulated_network.h"
 
+#include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -92,8 +93,8 @@ std::string_view Peer::received() const {
   return connection_ == nullptr ? "" : connection_->received();
 }
 
-std::string Peer::TakeReceived() {
-  return connection_ == nullptr ? "" : connection_->TakeReceived();
+std::string Peer::TakeReceived(size_t limit) {
+  return connection_ == nullptr ? "" : connection_->TakeReceived(limit);
 }
 
 uint64_t Peer::received_bytes() const {
@@ -248,6 +249,18 @@ struct SimulatedNetwork::Table {
         level, name, value, size);
   }
 
+  // NOLINTNEXTLINE(google-runtime-int)
+  static int Ioctl(int fd, unsigned long request, int* value) {
+    return Call<&Syscalls::ioctl>(
+        fd,
+        [&](SimulatedNetwork&, Link& link) {
+          if (request != SIOCOUTQ) return -EINVAL;
+          *value = static_cast<int>(link.untaken());
+          return 0;
+        },
+        request, value);
+  }
+
   // Some tell pollers anew of a socket that is ready, as on Linux.
   static int Setsockopt(int fd, int level, int name, const void* value,
                         socklen_t size) {
@@ -278,6 +291,7 @@ struct SimulatedNetwork::Table {
     table.getpeername = Getpeername;
     table.setsockopt = Setsockopt;
     table.getsockopt = Getsockopt;
+    table.ioctl = Ioctl;
     table.shutdown = Shutdown;
     table.recv = Recv;
     table.send = Send;

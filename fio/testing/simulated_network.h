@@ -19,8 +19,8 @@
 //
 // Its descriptors are numbers from kFirstFd on, the lowest free one first. They
 // know recv, send, sendmsg, sendfile, poll (which never waits), shutdown,
-// close, getsockname, getpeername, getsockopt and setsockopt. An idle
-// connection takes less than 200 bytes.
+// close, getsockname, getpeername, getsockopt, setsockopt and ioctl (SIOCOUTQ:
+// what the peer has not taken). An idle connection takes less than 200 bytes.
 //
 // The same seed and the same calls in the same order do the same.
 //
@@ -73,7 +73,8 @@ class Peer {
 
   // What has arrived and was not taken yet; good until more arrives.
   std::string_view received() const;
-  std::string TakeReceived();
+  // The first `limit` bytes of that, or all.
+  std::string TakeReceived(size_t limit = ~size_t{0});
   // All that ever arrived.
   uint64_t received_bytes() const;
   // False: what arrives is counted and forgotten.

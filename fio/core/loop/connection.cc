@@ -365,10 +365,7 @@ void Connection::SendCorked(std::string_view bytes) {
       WriteFailed(sent.error);
       return;
     }
-    if (sent.bytes > 0) {
-      Touch();
-      loop_->counters_.bytes_written.Add(sent.bytes);
-    }
+    CountWritten(sent.bytes);
     bytes.remove_prefix(sent.bytes);
     if (bytes.empty()) {
       TellReady();
@@ -420,10 +417,7 @@ IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
     return socket_.TryWrite(bytes, more);
   }
   const IoResult written = socket_.TryWrite(bytes, more);
-  if (written.bytes > 0) {
-    Touch();
-    loop_->counters_.bytes_written.Add(written.bytes);
-  }
+  CountWritten(written.bytes);
   if (written.failed()) {
     WriteFailed(written.error);
   } else if (written.out_of_memory()) {
@@ -435,6 +429,14 @@ IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
     loop_->MarkDrained(*this, Interest::kWritable);
   }
   return written;
+}
+
+// The kernel has taken them.
+void Connection::CountWritten(size_t bytes) {
+  if (bytes == 0) return;
+  Touch();
+  Set(kUnacknowledged);
+  loop_->counters_.bytes_written.Add(bytes);
 }
 
 const Watermarks& Connection::watermarks() const {
@@ -547,10 +549,7 @@ void Connection::TellReady() {
 bool Connection::FlushSocket() {
   if (!Has(kWritable) || socket_.is_over()) return true;
   const IoResult flushed = socket_.Flush();
-  if (flushed.bytes > 0) {
-    Touch();
-    loop_->counters_.bytes_written.Add(flushed.bytes);
-  }
+  CountWritten(flushed.bytes);
   if (flushed.would_block() && socket_.wants_write()) {
     Clear(kWritable);
     loop_->MarkDrained(*this, Interest::kWritable);
@@ -568,10 +567,7 @@ bool Connection::Flush() {
   Uncork();
   if (socket_.wants_write()) {
     const IoResult flushed = socket_.Flush();
-    if (flushed.bytes > 0) {
-      Touch();
-      loop_->counters_.bytes_written.Add(flushed.bytes);
-    }
+    CountWritten(flushed.bytes);
     if (flushed.failed()) WriteFailed(flushed.error);
     loop_->FlushLater(*this);
   }
@@ -618,7 +614,7 @@ void Connection::SetTimeout(absl::Duration timeout) {
 
 void Connection::SetDeadline(absl::Duration span) {
   if (!IsServed()) return;
-  Clear(kDeadlineDue);
+  if (Has(kHasExtra)) extra().deadline_due = false;
   if (span == absl::InfiniteDuration()) {
     Clear(kHasDeadline);  // The wheel finds out by itself.
     return;
@@ -649,7 +645,9 @@ MonotonicTime Connection::IdleDeadline() const {
     idle = last_active_ + loop_->options().attach_timeout;
   } else if (timeout_ms_ != 0 &&
              protocol_.load(std::memory_order_relaxed) != nullptr) {
-    idle = last_active_ + timeout();
+    const MonotonicTime half = last_active_ + timeout() / 2;
+    const bool asks = Has(kUnacknowledged) && !KnowsUnacknowledged();
+    idle = asks || loop_->now() < half ? half : last_active_ + timeout();
   }
   return Has(kHasDeadline) ? std::min(idle, FindExtra()->deadline) : idle;
 }
@@ -673,10 +671,11 @@ MonotonicTime Connection::CheckIdle() {
         << "fd " << socket_.fd() << ": closed, since no protocol was attached "
         << "within " << loop_->options().attach_timeout;
     Abort();
+  } else if (!IsIdle()) {
+    return IdleDeadline();
   } else {
-    // As if active at such a time that the next one is due when it shall be;
-    // real activity overrides that.
-    last_active_ = loop_->now() + (kTimeoutRepeats - timeout());
+    // As if active at such a time that the next one is due when it shall be.
+    SetIdleSince(loop_->now() + (kTimeoutRepeats - timeout()));
     TellTimeout();
     if (!IsServed()) return MonotonicTime::InfiniteFuture();
     const MonotonicTime next = IdleDeadline();
@@ -686,6 +685,40 @@ MonotonicTime Connection::CheckIdle() {
                : std::min(next, loop_->now() + this->timeout());
   }
   return MonotonicTime::InfiniteFuture();
+}
+
+// Whether the timeout is due, unless the peer has acknowledged bytes meanwhile.
+// Only the kernel knows of that, and only if it is asked: a full buffer becomes
+// writable when much of it has left. So it is asked when half of the timeout is
+// over, and again at its end.
+bool Connection::IsIdle() {
+  const bool due = last_active_ + timeout() <= loop_->now();
+  if (!Has(kUnacknowledged)) return due;
+  const size_t unacknowledged = socket_.unacknowledged_bytes();
+  if (unacknowledged == 0 && socket_.pending_calls() == 0) {
+    Clear(kUnacknowledged);
+    return due;
+  }
+  const bool known = KnowsUnacknowledged();
+  const size_t before = std::exchange(extra().unacknowledged, unacknowledged);
+  if (known && unacknowledged < before) {
+    // Unlike the time of any activity of this turn.
+    SetIdleSince(loop_->now() + absl::Nanoseconds(1));
+    return false;
+  }
+  extra().idle_since = last_active_;
+  return due;
+}
+
+// Whether the kernel was asked since the connection was active.
+bool Connection::KnowsUnacknowledged() const {
+  return Has(kHasExtra) && FindExtra()->idle_since == last_active_;
+}
+
+// Real activity overrides that.
+void Connection::SetIdleSince(MonotonicTime time) {
+  last_active_ = time;
+  if (Has(kHasExtra)) extra().idle_since = time;
 }
 
 void Connection::TellTimeout() {
@@ -699,16 +732,21 @@ void Connection::TellTimeout() {
   }
 }
 
+bool Connection::IsDeadlineDue() const {
+  return Has(kHasExtra) && FindExtra()->deadline_due;
+}
+
 void Connection::TellDeadline() {
-  Clear(kHasDeadline | kDeadlineDue);
+  Clear(kHasDeadline);
   if (!IsServed()) return;
+  extra().deadline_due = false;
   if (protocol() == nullptr) {
     Abort();
   } else if (!Tell(CallbackLock::kWrite, [this](Protocol& protocol) {
                loop_->counters_.deadlines.Add(1);
                protocol.OnDeadline(*this);
              })) {
-    Set(kDeadlineDue);
+    extra().deadline_due = true;
   }
 }
 

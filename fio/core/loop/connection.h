@@ -149,7 +149,10 @@ class alignas(64) Connection {
 
   // How long nothing may be read or written before OnTimeout(): rounded up to
   // 1 ms, at once counting from now. Zero, infinite and anything above 49 days
-  // mean never, as for a new connection.
+  // mean never, as for a new connection. A peer that acknowledges what was
+  // sent to it is not idle, though nothing is read or written meanwhile: the
+  // kernel is asked (Socket::unacknowledged_bytes()) after half of the timeout
+  // and at its end, and if the amount has fallen, the timeout starts anew.
   void SetTimeout(absl::Duration timeout);
   absl::Duration timeout() const { return absl::Milliseconds(timeout_ms_); }
 
@@ -265,8 +268,9 @@ class alignas(64) Connection {
     kLingers = 1 << 29,        // or, while the loop stops, for the peer's.
     kCorked = 1 << 26,         // The loop has bytes of it to send first.
     kHasCode = 1 << 25,        // error_ is Close()'s code.
-    kHasDeadline = 1 << 30,    // By SetDeadline(),
-    kDeadlineDue = 1u << 31,   // or OnDeadline() is due.
+    kHasDeadline = 1 << 30,    // By SetDeadline().
+    // The kernel has taken bytes since it was last seen without any.
+    kUnacknowledged = 1u << 31,
   };
 
   // What few connections have; the loop keeps it.
@@ -314,6 +318,7 @@ class alignas(64) Connection {
   void SendCorked(std::string_view bytes);
   template <typename Bytes>
   bool Queue(Bytes bytes, bool any);
+  void CountWritten(size_t bytes);
   const Watermarks& watermarks() const;
   Watermarks::Level LevelAfter(Watermarks::Level before) const;
   Connection* partner() const;
@@ -325,7 +330,11 @@ class alignas(64) Connection {
   bool FlushSocket();
   void TellReady();
 
+  bool IsIdle();
+  bool KnowsUnacknowledged() const;
+  void SetIdleSince(MonotonicTime time);
   void TellTimeout();
+  bool IsDeadlineDue() const;
   void TellDeadline();
   void ArmIdle();
   MonotonicTime IdleDeadline() const;

@@ -551,7 +551,7 @@ void Loop::OnUnlocked(ConnectionId id) {
   }
   RunWaitingTasks(id);
   if (connection->Has(Connection::kTimeoutDue)) connection->TellTimeout();
-  if (connection->Has(Connection::kDeadlineDue)) connection->TellDeadline();
+  if (connection->IsDeadlineDue()) connection->TellDeadline();
   if (connection->Has(Connection::kShutdownDue)) connection->Shutdown();
   DeliverLater(*connection);
   FlushLater(*connection);

@@ -254,10 +254,11 @@ void SimulatedConnection::SetAutoRead(bool on) {
   Unblock();
 }
 
-std::string SimulatedConnection::TakeReceived() {
-  std::string taken(received_);
-  received_.Clear();
-  untaken_ = 0;
+std::string SimulatedConnection::TakeReceived(size_t limit) {
+  const size_t size = std::min(limit, received_.size());
+  std::string taken(received_.Subcord(0, size));
+  received_.RemovePrefix(size);
+  untaken_ -= std::min(untaken_, limit);
   Unblock();
   return taken;
 }

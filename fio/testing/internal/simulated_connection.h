@@ -69,6 +69,8 @@ class SimulatedConnection {
   // How many bytes Send() takes now, 0 if it would fail.
   size_t Room() const;
   ssize_t Send(std::string_view bytes);
+  // How much of what was sent the peer has not taken.
+  size_t untaken() const;
   // For a call that was cut short for want of room.
   void WantRoom();
   int Shutdown(int how);
@@ -103,7 +105,7 @@ class SimulatedConnection {
   void SetAutoRead(bool on);
   void KeepReceived(bool on) { on ? Clear(kForgets) : Set(kForgets); }
   std::string_view received() { return received_.Flatten(); }
-  std::string TakeReceived();
+  std::string TakeReceived(size_t limit);
   uint64_t received_bytes() const { return received_bytes_; }
   bool saw_end() const { return Has(kSawEnd); }
   bool saw_reset() const { return Has(kSawReset); }
@@ -134,7 +136,6 @@ class SimulatedConnection {
   void Set(unsigned flags) { flags_ |= static_cast<uint16_t>(flags); }
   void Clear(unsigned flags) { flags_ &= static_cast<uint16_t>(~flags); }
 
-  size_t untaken() const;
   void Changed(uint32_t anew = 0);
   void ArriveSoon();
   void TakeReset();

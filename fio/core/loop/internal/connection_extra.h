@@ -3,6 +3,7 @@
 #ifndef FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 #define FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 
+#include <cstddef>
 #include <deque>
 #include <optional>
 #include <vector>
@@ -22,7 +23,12 @@ struct Connection::Extra {
   std::optional<Watermarks> watermarks;
   ConnectionId partner;  // See LinkWith().
   ConnectionGroup* group = nullptr;
-  MonotonicTime deadline;  // See SetDeadline(); of use with kHasDeadline.
+  // What the peer had not acknowledged when the kernel was asked, and for which
+  // time of the last activity that was.
+  size_t unacknowledged = 0;
+  MonotonicTime idle_since = MonotonicTime::InfinitePast();
+  MonotonicTime deadline;     // See SetDeadline(); of use with kHasDeadline.
+  bool deadline_due = false;  // OnDeadline() waits for the protocol's lock.
   MoveOnlyFunction<void(Socket)> release;    // Who gets the socket.
   std::deque<ConnectionTask> waiting_tasks;  // For the protocol's lock.
   std::vector<OnGone> gone;                  // Who is told of the end.
