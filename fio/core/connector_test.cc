@@ -604,13 +604,17 @@ TEST(Connect, RefusedOnEveryPoller) {
     client.ExpectTold(0, 1, 1);
     EXPECT_THAT(client.failed[0].message(), HasSubstr("Connection refused"));
     EXPECT_EQ(client.loop().connection_count(), 0u);
-    // Likewise for who does it by hand, and looks late.
+    // Likewise for who does it by hand, and looks when the error was taken.
     absl::StatusOr<Socket> socket = StartConnect(server.address());
     ASSERT_TRUE(socket.ok()) << socket.status();
     int looks = 0;
     IoResult outcome = {.error = EAGAIN};
     const absl::StatusOr<WatchId> watch = client.loop().Watch(
         socket->fd(), Interest::kWritable, Trigger::kLevel, [&](Readiness) {
+          // The kernel tells the error once, and libkqueue asks for it.
+          int error = 0;
+          socklen_t size = sizeof(error);
+          getsockopt(socket->fd(), SOL_SOCKET, SO_ERROR, &error, &size);
           if (++looks > 1 && outcome.would_block()) {
             socket->HoldDescriptor(true);
             outcome = socket->FinishConnect();
