@@ -42,7 +42,8 @@ int Clamped(int64_t count, int most) {
 // Empty if there is no such file. Reads of files, unlike those of sockets, are
 // not interrupted by signals.
 std::string ReadFile(const std::string& path) {
-  const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd file =
+      UniqueFd::Created(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
   if (!file) return text;
   char part[4096];

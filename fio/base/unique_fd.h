@@ -13,9 +13,21 @@ namespace fio {
 class UniqueFd {
  public:
   UniqueFd() = default;
-  // Takes ownership of `fd`; any negative number means none. 0 is a descriptor
+  // Takes ownership of `fd`. Any negative number means none; 0 is a descriptor
   // like every other.
   explicit UniqueFd(int fd) : fd_(fd) {}
+
+  // Takes ownership of `fd`, which the caller has just created, for a purpose
+  // of its own: never a standard stream. If its number is 0, 1 or 2 (a program
+  // that was started with closed standard streams) it is moved to another
+  // number, closed on exec(3), and every standard stream that is closed becomes
+  // /dev/null, where there is one. So nothing that is printed reaches a socket.
+  // A negative `fd` is none, and errno is kept. No system call otherwise. None,
+  // with errno of fcntl(2), if there is no other number; `fd` is then closed.
+  static UniqueFd Created(int fd) {
+    return UniqueFd(fd < 0 || fd > kLastStandardStream ? fd : Move(fd));
+  }
+
   UniqueFd(UniqueFd&& other) noexcept : fd_(other.Release()) {}
   UniqueFd& operator=(UniqueFd&& other) noexcept {
     Reset(other.Release());
@@ -35,6 +47,10 @@ class UniqueFd {
   void Reset(int fd = -1);
 
  private:
+  static constexpr int kLastStandardStream = 2;  // STDERR_FILENO
+
+  static int Move(int fd);
+
   int fd_ = -1;
 };
 

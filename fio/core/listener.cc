@@ -354,7 +354,8 @@ void Listener::Remember(ConnectionId id) {
 
 // Any descriptor does; this one is in the table of system calls.
 void Listener::OpenReserve() {
-  reserve_ = UniqueFd(Sys().socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  reserve_ =
+      UniqueFd::Created(Sys().socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
 }
 
 // --- Trying again later ---

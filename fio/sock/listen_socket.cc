@@ -167,7 +167,7 @@ ListenSocket::Accepted ListenSocket::Accept() {
   sockaddr_storage storage;
   socklen_t size = sizeof(storage);
   auto* peer = reinterpret_cast<sockaddr*>(&storage);
-  UniqueFd fd(
+  UniqueFd fd = UniqueFd::Created(
       Sys().accept4(this->fd(), peer, &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!fd) return {.error = errno};
   return {

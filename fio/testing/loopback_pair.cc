@@ -41,7 +41,8 @@ LoopbackPair LoopbackPair::Tcp() {
   absl::StatusOr<ListenSocket> listener =
       ListenSocket::Listen(*SocketAddress::FromIp("127.0.0.1", 0), {});
   ABSL_CHECK_OK(listener.status());
-  UniqueFd far(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd far =
+      UniqueFd::Created(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   const int on = 1;
   ABSL_CHECK_EQ(
       setsockopt(far.get(), IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)), 0);
@@ -59,7 +60,8 @@ LoopbackPair LoopbackPair::Unix() {
   ABSL_CHECK_EQ(
       socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds),
       0);
-  return Pair(Socket(UniqueFd(fds[0])), Socket(UniqueFd(fds[1])));
+  return Pair(Socket(UniqueFd::Created(fds[0])),
+              Socket(UniqueFd::Created(fds[1])));
 }
 
 std::string ReadAvailable(Socket& socket) {

@@ -12,7 +12,7 @@
 namespace fio::testing {
 
 UniqueFd MemoryFile(std::string_view contents) {
-  UniqueFd fd(memfd_create("fio", MFD_CLOEXEC));
+  UniqueFd fd = UniqueFd::Created(memfd_create("fio", MFD_CLOEXEC));
   ABSL_CHECK(fd) << "memfd_create";
   while (!contents.empty()) {
     const ssize_t n = write(fd.get(), contents.data(), contents.size());

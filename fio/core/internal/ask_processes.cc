@@ -25,6 +25,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "fio/base/fork_count.h"
+#include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/internal/answer_frame.h"
 #include "fio/core/internal/name_table.h"
@@ -118,18 +119,15 @@ struct SocketPair {
   UniqueFd child;
 };
 
-// That of the child is none of the standard streams, which it replaces.
+// Neither is a standard stream, which the child replaces.
 absl::StatusOr<SocketPair> OpenSocketPair() {
   int ends[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
+  if (Sys().socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
     return absl::ErrnoToStatus(errno, "socketpair");
   }
-  SocketPair pair = {.parent = UniqueFd(ends[0]), .child = UniqueFd(ends[1])};
-  if (pair.child.get() <= STDERR_FILENO) {
-    pair.child.Reset(
-        fcntl(pair.child.get(), F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
-    if (!pair.child) return absl::ErrnoToStatus(errno, "fcntl F_DUPFD_CLOEXEC");
-  }
+  SocketPair pair = {.parent = UniqueFd::Created(ends[0]),
+                     .child = UniqueFd::Created(ends[1])};
+  if (!pair.parent || !pair.child) return absl::ErrnoToStatus(errno, "fcntl");
   return pair;
 }
 

@@ -25,7 +25,8 @@ namespace fio::core_internal {
 namespace {
 
 std::string ReadSmallFile(const char* path) {
-  const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
+  const UniqueFd file =
+      UniqueFd::Created(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   struct stat about = {};
   if (!file || fstat(file.get(), &about) != 0 || !S_ISREG(about.st_mode) ||
       static_cast<size_t>(about.st_size) > kMaxHostsFile) {

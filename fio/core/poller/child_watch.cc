@@ -167,7 +167,7 @@ class ChildWatch::BySigChld final : public ChildWatch {
 namespace {
 
 UniqueFd OpenPidFd(pid_t process) {
-  return UniqueFd(Sys().pidfd_open(process, 0));
+  return UniqueFd::Created(Sys().pidfd_open(process, 0));
 }
 
 std::optional<ChildExit> ReapByPidFd(const UniqueFd& pidfd, pid_t child) {
@@ -194,7 +194,7 @@ class ChildWatch::ByPidFd final : public ChildWatch {
   static absl::StatusOr<std::unique_ptr<ChildWatch>> Create() {
     absl::Status checked = CheckPidFd();
     if (!checked.ok()) return checked;
-    UniqueFd epoll(Sys().epoll_create1(EPOLL_CLOEXEC));
+    UniqueFd epoll = UniqueFd::Created(Sys().epoll_create1(EPOLL_CLOEXEC));
     if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
     return std::make_unique<ByPidFd>(std::move(epoll));
   }

@@ -116,7 +116,7 @@ class EpollPoller final : public Poller {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Poller>> CreateEpollPoller(const Clock& clock) {
-  UniqueFd epoll(Sys().epoll_create1(EPOLL_CLOEXEC));
+  UniqueFd epoll = UniqueFd::Created(Sys().epoll_create1(EPOLL_CLOEXEC));
   if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
   return std::make_unique<EpollPoller>(clock, std::move(epoll));
 }

@@ -259,7 +259,8 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
       return absl::ErrnoToStatus(EINVAL, absl::StrCat("signalfd ", signal));
     }
   }
-  UniqueFd fd(Sys().signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
+  UniqueFd fd =
+      UniqueFd::Created(Sys().signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd) return absl::ErrnoToStatus(errno, "signalfd");
   return std::make_unique<SignalFdWatch>(std::move(fd), set);
 }

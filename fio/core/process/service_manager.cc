@@ -122,7 +122,8 @@ absl::Status NotifyServiceManager(std::string_view state,
   }
   absl::StatusOr<UnixAddress> address = NotifyAddress(name);
   if (!address.ok()) return address.status();
-  const UniqueFd socket(Sys().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
+  const UniqueFd socket =
+      UniqueFd::Created(Sys().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) {
     return absl::ErrnoToStatus(errno, absl::StrCat("socket for ", name));
   }

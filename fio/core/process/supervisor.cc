@@ -44,7 +44,8 @@ absl::StatusOr<SocketPair> OpenSocketPair(absl::string_view purpose) {
   if (Sys().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return absl::ErrnoToStatus(errno, absl::StrCat("socketpair ", purpose));
   }
-  return SocketPair{.root = UniqueFd(ends[0]), .worker = UniqueFd(ends[1])};
+  return SocketPair{.root = UniqueFd::Created(ends[0]),
+                    .worker = UniqueFd::Created(ends[1])};
 }
 
 absl::Status Check(const SupervisorOptions& options) {

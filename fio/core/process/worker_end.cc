@@ -17,7 +17,7 @@ namespace fio {
 namespace {
 
 UniqueFd OpenPidFd(pid_t process) {
-  return UniqueFd(Sys().pidfd_open(process, 0));
+  return UniqueFd::Created(Sys().pidfd_open(process, 0));
 }
 
 bool IsReadable(int fd) {

@@ -42,7 +42,7 @@ bool SameFile(const struct stat& a, const struct stat& b) {
 // A stream socket would join the queue of a live server; this one gets
 // EPROTOTYPE from it, also while it is bound and not listening yet.
 bool AnybodyBoundTo(const SocketAddress& address) {
-  const UniqueFd probe(
+  const UniqueFd probe = UniqueFd::Created(
       Sys().socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
   return !probe ||
          Sys().connect(probe.get(), address.data(), address.size()) == 0 ||

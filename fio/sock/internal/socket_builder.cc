@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
 #include "fio/sock/internal/bound_path.h"
 #include "fio/sock/internal/call_failed.h"
 #include "fio/sock/keep_alive.h"
@@ -59,8 +60,8 @@ int WholeSeconds(absl::Duration span) {
 
 SocketBuilder::SocketBuilder(const SocketAddress& address, int type)
     : address_(address),
-      fd_(Sys().socket(address.family(), type | SOCK_NONBLOCK | SOCK_CLOEXEC,
-                       0)) {
+      fd_(UniqueFd::Created(Sys().socket(
+          address.family(), type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0))) {
   if (!fd_) status_ = CallFailed("socket", address_);
 }
 

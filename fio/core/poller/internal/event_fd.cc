@@ -15,7 +15,8 @@ namespace fio::poller_internal {
 
 absl::StatusOr<UniqueFd> OpenEventFd() {
 #if defined(__linux__)
-  UniqueFd event(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  UniqueFd event =
+      UniqueFd::Created(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!event) return absl::ErrnoToStatus(errno, "eventfd");
   return event;
 #else

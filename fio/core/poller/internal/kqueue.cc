@@ -21,7 +21,7 @@
 namespace fio::poller_internal {
 
 absl::StatusOr<std::unique_ptr<Kqueue>> Kqueue::Open() {
-  UniqueFd queue(kqueue());
+  UniqueFd queue = UniqueFd::Created(kqueue());
   if (!queue) return absl::ErrnoToStatus(errno, "kqueue");
   fcntl(queue.get(), F_SETFD, FD_CLOEXEC);
   return std::make_unique<Kqueue>(std::move(queue));

@@ -127,7 +127,8 @@ intptr_t Libkqueue::MakeForWriter(Event change) {
   const bool adds = change.flags & EV_ADD;
   if (!adds && !writer) return ENOENT;
   const int original = static_cast<int>(change.ident);
-  if (adds) writer = UniqueFd(fcntl(original, F_DUPFD_CLOEXEC, 0));
+  if (adds)
+    writer = UniqueFd(fcntl(original, F_DUPFD_CLOEXEC, STDERR_FILENO + 1));
   if (!writer) return errno;
   change.ident = static_cast<uintptr_t>(writer.get());
   if (change.ident >= originals_.size()) originals_.resize(change.ident + 1);

@@ -56,7 +56,8 @@ absl::StatusOr<Pipe> OpenPipe() {
     if (!refused) return absl::ErrnoToStatus(errno, "pipe2");
     if (!OpenInSteps(fds)) return absl::ErrnoToStatus(errno, "pipe");
   }
-  return Pipe{.read_end = UniqueFd(fds[0]), .write_end = UniqueFd(fds[1])};
+  return Pipe{.read_end = UniqueFd::Created(fds[0]),
+              .write_end = UniqueFd::Created(fds[1])};
 }
 
 }  // namespace fio::poller_internal
