@@ -1,18 +1,23 @@
 #include "fio/sock/datagram_socket.h"
 
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
+#include <cstring>
 #include <limits>
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/internal/bound_path.h"
@@ -28,6 +33,108 @@ using sock_internal::BoundPath;
 using sock_internal::CallFailed;
 using sock_internal::SocketBuilder;
 
+constexpr sock_internal::SocketOption kReceiveDestination = {
+    IPPROTO_IP, IP_PKTINFO, "IP_PKTINFO"};
+constexpr sock_internal::SocketOption kReceiveDestination6 = {
+    IPPROTO_IPV6, IPV6_RECVPKTINFO, "IPV6_RECVPKTINFO"};
+constexpr sock_internal::SocketOption kReceiveTos = {IPPROTO_IP, IP_RECVTOS,
+                                                     "IP_RECVTOS"};
+constexpr sock_internal::SocketOption kReceiveTrafficClass = {
+    IPPROTO_IPV6, IPV6_RECVTCLASS, "IPV6_RECVTCLASS"};
+
+// For the ancillary data of one datagram: a destination, and ECN in the form of
+// either family.
+struct Control {
+  static constexpr size_t kBytes =
+      CMSG_SPACE(sizeof(in6_pktinfo)) + 2 * CMSG_SPACE(sizeof(int));
+  alignas(cmsghdr) char bytes[kBytes];
+};
+
+template <typename Info>
+Info Contents(const cmsghdr* header) {
+  Info info;
+  std::memcpy(&info, CMSG_DATA(header), sizeof(info));
+  return info;
+}
+
+SocketAddress AddressOf(const in_addr& ip) {
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr = ip;
+  return SocketAddress::FromSockaddr(
+             reinterpret_cast<const sockaddr*>(&address), sizeof(address))
+      .value_or(SocketAddress());
+}
+
+SocketAddress AddressOf(const in6_addr& ip, unsigned interface_index) {
+  sockaddr_in6 address = {};
+  address.sin6_family = AF_INET6;
+  address.sin6_addr = ip;
+  if (IN6_IS_ADDR_LINKLOCAL(&ip)) address.sin6_scope_id = interface_index;
+  return SocketAddress::FromSockaddr(
+             reinterpret_cast<const sockaddr*>(&address), sizeof(address))
+      .value_or(SocketAddress());
+}
+
+bool Is(const cmsghdr* header, int level, int type) {
+  return header->cmsg_level == level && header->cmsg_type == type;
+}
+
+void ReadControl(msghdr& message, IncomingDatagram& datagram) {
+  datagram.to = SocketAddress();
+  datagram.interface_index = 0;
+  datagram.ecn = Ecn::kNotEct;
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (Is(header, IPPROTO_IP, IP_PKTINFO)) {
+      const auto info = Contents<in_pktinfo>(header);
+      datagram.interface_index = static_cast<unsigned>(info.ipi_ifindex);
+      datagram.to = AddressOf(info.ipi_addr);
+    } else if (Is(header, IPPROTO_IPV6, IPV6_PKTINFO)) {
+      const auto info = Contents<in6_pktinfo>(header);
+      datagram.interface_index = info.ipi6_ifindex;
+      datagram.to = AddressOf(info.ipi6_addr, info.ipi6_ifindex);
+    } else if (Is(header, IPPROTO_IP, IP_TOS)) {
+      datagram.ecn = static_cast<Ecn>(Contents<uint8_t>(header) & 3);
+    } else if (Is(header, IPPROTO_IPV6, IPV6_TCLASS)) {
+      datagram.ecn = static_cast<Ecn>(Contents<int>(header) & 3);
+    }
+  }
+}
+
+template <typename Info>
+void WriteControl(msghdr& message, Control& control, int level, int type,
+                  const Info& info) {
+  std::memset(control.bytes, 0, sizeof(control.bytes));
+  message.msg_control = control.bytes;
+  message.msg_controllen = CMSG_SPACE(sizeof(info));
+  cmsghdr* const header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = level;
+  header->cmsg_type = type;
+  header->cmsg_len = CMSG_LEN(sizeof(info));
+  std::memcpy(CMSG_DATA(header), &info, sizeof(info));
+}
+
+// False if that is no IP address.
+bool WriteSource(msghdr& message, Control& control, const SocketAddress& from) {
+  if (from.family() == AF_INET) {
+    in_pktinfo info = {};
+    info.ipi_spec_dst =
+        reinterpret_cast<const sockaddr_in*>(from.data())->sin_addr;
+    WriteControl(message, control, IPPROTO_IP, IP_PKTINFO, info);
+    return true;
+  }
+  if (from.family() == AF_INET6) {
+    const auto* address = reinterpret_cast<const sockaddr_in6*>(from.data());
+    in6_pktinfo info = {};
+    info.ipi6_addr = address->sin6_addr;
+    info.ipi6_ifindex = address->sin6_scope_id;
+    WriteControl(message, control, IPPROTO_IPV6, IPV6_PKTINFO, info);
+    return true;
+  }
+  return false;
+}
+
 // What is wrong with `options`, or null.
 const char* Objection(const SocketAddress& address,
                       const DatagramOptions& options) {
@@ -39,6 +146,10 @@ const char* Objection(const SocketAddress& address,
   }
   if (options.v6_only && family != AF_INET6) return "v6_only is for IPv6";
   if (options.broadcast && family != AF_INET) return "broadcast is for IPv4";
+  if (family == AF_UNIX && options.receive_destination) {
+    return "receive_destination is for UDP";
+  }
+  if (family == AF_UNIX && options.receive_ecn) return "receive_ecn is for UDP";
   if (options.receive_buffer_bytes > kMaxBuffer ||
       options.send_buffer_bytes > kMaxBuffer) {
     return "a buffer has more than 2 GiB";
@@ -52,6 +163,16 @@ void SetOptions(SocketBuilder& builder, int family,
   if (options.reuse_port) builder.Set(sock_internal::kReusePort, 1);
   if (family == AF_INET6) builder.Set(sock_internal::kV6Only, options.v6_only);
   if (options.broadcast) builder.Set(sock_internal::kBroadcast, 1);
+  // An IPv6 socket that takes IPv4 datagrams, too, tells of both.
+  const bool takes_ipv4 = family == AF_INET || !options.v6_only;
+  if (options.receive_destination) {
+    builder.Set(family == AF_INET6 ? kReceiveDestination6 : kReceiveDestination,
+                1);
+  }
+  if (options.receive_ecn && family == AF_INET6) {
+    builder.Set(kReceiveTrafficClass, 1);
+  }
+  if (options.receive_ecn && takes_ipv4) builder.Set(kReceiveTos, 1);
   if (options.receive_buffer_bytes != 0) {
     builder.Set(sock_internal::kReceiveBuffer,
                 static_cast<int>(options.receive_buffer_bytes));
@@ -108,7 +229,8 @@ absl::StatusOr<DatagramSocket> DatagramSocket::Bind(
   if (!builder.ok()) return builder.status();
   BoundPath path = builder->Bind(address);
   if (!builder->status().ok()) return builder->status();
-  return DatagramSocket(builder->Release(), std::move(path));
+  return DatagramSocket(builder->Release(), std::move(path), address.family(),
+                        options.receive_destination || options.receive_ecn);
 }
 
 absl::StatusOr<DatagramSocket> DatagramSocket::Open(
@@ -117,15 +239,22 @@ absl::StatusOr<DatagramSocket> DatagramSocket::Open(
   if (!address.ok()) return address.status();
   absl::StatusOr<SocketBuilder> builder = Build(*address, options);
   if (!builder.ok()) return builder.status();
-  return DatagramSocket(builder->Release(), {});
+  return DatagramSocket(builder->Release(), {}, family,
+                        options.receive_destination || options.receive_ecn);
 }
 
-DatagramSocket::DatagramSocket(UniqueFd fd, BoundPath path)
-    : fd_(std::move(fd)), path_(std::move(path)) {}
+DatagramSocket::DatagramSocket(UniqueFd fd, BoundPath path, int family,
+                               bool receives_control)
+    : fd_(std::move(fd)),
+      path_(std::move(path)),
+      family_(family),
+      receives_control_(receives_control) {}
 
 DatagramSocket& DatagramSocket::operator=(DatagramSocket&& other) noexcept {
   path_ = std::move(other.path_);  // Removes the old one before it closes.
   fd_ = std::move(other.fd_);
+  family_ = other.family_;
+  receives_control_ = other.receives_control_;
   connected_ = other.connected_;
   return *this;
 }
@@ -144,7 +273,9 @@ BatchResult DatagramSocket::SendBatch(
     absl::Span<const OutgoingDatagram> datagrams) {
   mmsghdr messages[kMaxBatch];
   iovec pieces[kMaxBatch];
+  Control controls[kMaxBatch];
   unsigned count = 0;
+  int error = EISCONN;
   for (const OutgoingDatagram& datagram :
        datagrams.first(std::min(datagrams.size(), kMaxBatch))) {
     if (connected_ && datagram.to != nullptr) break;
@@ -158,21 +289,36 @@ BatchResult DatagramSocket::SendBatch(
       header.msg_name = const_cast<sockaddr*>(datagram.to->data());
       header.msg_namelen = datagram.to->size();
     }
+    if (datagram.from != nullptr &&
+        !WriteSource(header, controls[count], *datagram.from)) {
+      error = EINVAL;
+      break;
+    }
     ++count;
   }
   // Linux would send it all the same, past the peer.
-  if (count == 0) return {.error = datagrams.empty() ? 0 : EISCONN};
+  if (count == 0) return {.error = datagrams.empty() ? 0 : error};
   return Retry(
       [&] { return Sys().sendmmsg(fd(), messages, count, MSG_NOSIGNAL); });
 }
 
 BatchResult DatagramSocket::ReceiveBatch(
     absl::Span<IncomingDatagram> datagrams) {
+  return Receive(datagrams, 0);
+}
+
+BatchResult DatagramSocket::Peek(IncomingDatagram& datagram) {
+  return Receive({&datagram, 1}, MSG_PEEK);
+}
+
+BatchResult DatagramSocket::Receive(absl::Span<IncomingDatagram> datagrams,
+                                    int flags) {
   datagrams = datagrams.first(std::min(datagrams.size(), kMaxBatch));
   if (datagrams.empty()) return {};
   mmsghdr messages[kMaxBatch];
   iovec pieces[kMaxBatch];
   sockaddr_storage names[kMaxBatch];
+  Control controls[kMaxBatch];
   for (size_t i = 0; i < datagrams.size(); ++i) {
     pieces[i] = {datagrams[i].buffer.data(), datagrams[i].buffer.size()};
     msghdr& header = messages[i].msg_hdr;
@@ -181,13 +327,18 @@ BatchResult DatagramSocket::ReceiveBatch(
     header.msg_iovlen = 1;
     header.msg_name = &names[i];
     header.msg_namelen = sizeof(names[i]);
+    if (!receives_control_) continue;
+    header.msg_control = controls[i].bytes;
+    header.msg_controllen = sizeof(controls[i].bytes);
   }
   const BatchResult result = Retry([&] {
     return Sys().recvmmsg(fd(), messages,
-                          static_cast<unsigned>(datagrams.size()), 0, nullptr);
+                          static_cast<unsigned>(datagrams.size()), flags,
+                          nullptr);
   });
   for (size_t i = 0; i < result.count; ++i) {
-    const msghdr& header = messages[i].msg_hdr;
+    msghdr& header = messages[i].msg_hdr;
+    if (receives_control_) ReadControl(header, datagrams[i]);
     datagrams[i].bytes = messages[i].msg_len;
     datagrams[i].truncated = (header.msg_flags & MSG_TRUNC) != 0;
     datagrams[i].from = header.msg_namelen == 0
@@ -198,6 +349,100 @@ BatchResult DatagramSocket::ReceiveBatch(
                                   .value_or(SocketAddress());
   }
   return result;
+}
+
+absl::StatusOr<UniqueFd> DatagramSocket::WaitForRoomAt(
+    const SocketAddress& address) {
+  const char* objection = address.family() != AF_UNIX
+                              ? "it is no Unix socket"
+                              : sock_internal::CannotConnectTo(address);
+  if (objection != nullptr) return BadOption("connect", address, objection);
+  SocketBuilder builder(address, SOCK_DGRAM);
+  if (builder.status().ok() &&
+      Sys().connect(builder.fd(), address.data(), address.size()) != 0) {
+    builder.Check(CallFailed("connect", address));
+  }
+  if (!builder.status().ok()) return builder.status();
+  return builder.Release();
+}
+
+// --- Options ---
+
+absl::Status DatagramSocket::SetMembership(int option, int source_option,
+                                           const SocketAddress& group,
+                                           unsigned interface_index,
+                                           const SocketAddress* source) {
+  const int level = group.family() == AF_INET6 ? IPPROTO_IPV6 : IPPROTO_IP;
+  group_source_req request = {};
+  group_req request_of_any = {};
+  request.gsr_interface = request_of_any.gr_interface = interface_index;
+  std::memcpy(&request.gsr_group, group.data(), group.size());
+  std::memcpy(&request_of_any.gr_group, group.data(), group.size());
+  int result;
+  if (source == nullptr) {
+    result = Sys().setsockopt(fd(), level, option, &request_of_any,
+                              sizeof(request_of_any));
+  } else {
+    std::memcpy(&request.gsr_source, source->data(), source->size());
+    result =
+        Sys().setsockopt(fd(), level, source_option, &request, sizeof(request));
+  }
+  return result == 0 ? absl::OkStatus()
+                     : CallFailed("setsockopt of multicast group", group);
+}
+
+absl::Status DatagramSocket::JoinMulticast(const SocketAddress& group,
+                                           unsigned interface_index,
+                                           const SocketAddress* source) {
+  return SetMembership(MCAST_JOIN_GROUP, MCAST_JOIN_SOURCE_GROUP, group,
+                       interface_index, source);
+}
+
+absl::Status DatagramSocket::LeaveMulticast(const SocketAddress& group,
+                                            unsigned interface_index,
+                                            const SocketAddress* source) {
+  return SetMembership(MCAST_LEAVE_GROUP, MCAST_LEAVE_SOURCE_GROUP, group,
+                       interface_index, source);
+}
+
+absl::Status DatagramSocket::SetOption(int ipv4_option, int ipv6_option,
+                                       int value, std::string_view name) {
+  const bool ipv6 = family_ == AF_INET6;
+  if (Sys().setsockopt(fd(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
+                       ipv6 ? ipv6_option : ipv4_option, &value,
+                       sizeof(value)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoToStatus(errno, absl::StrCat("setsockopt ", name, " fd ", fd()));
+}
+
+absl::Status DatagramSocket::SetMulticastInterface(unsigned interface_index) {
+  if (family_ == AF_INET6) {
+    return SetOption(0, IPV6_MULTICAST_IF, static_cast<int>(interface_index),
+                     "IPV6_MULTICAST_IF");
+  }
+  ip_mreqn request = {};
+  request.imr_ifindex = static_cast<int>(interface_index);
+  if (Sys().setsockopt(fd(), IPPROTO_IP, IP_MULTICAST_IF, &request,
+                       sizeof(request)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoToStatus(errno,
+                       absl::StrCat("setsockopt IP_MULTICAST_IF fd ", fd()));
+}
+
+absl::Status DatagramSocket::SetMulticastLoop(bool loop) {
+  return SetOption(IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, loop ? 1 : 0,
+                   "MULTICAST_LOOP");
+}
+
+absl::Status DatagramSocket::SetMulticastHops(int hops) {
+  return SetOption(IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, hops,
+                   "MULTICAST_HOPS");
+}
+
+absl::Status DatagramSocket::SetHops(int hops) {
+  return SetOption(IP_TTL, IPV6_UNICAST_HOPS, hops, "HOPS");
 }
 
 SocketAddress DatagramSocket::local_address() const {

@@ -1,11 +1,18 @@
 // A DatagramSocket owns one non-blocking datagram socket, UDP or Unix. It moves
-// datagrams in batches, each by a single system call and without allocating,
-// and knows no event loop.
+// datagrams in batches, each batch by one system call and without allocation.
+// It does not use an event loop.
 //
-// It is unconnected at first: it receives from everybody, and each datagram
-// names where it goes. After Connect() it has one peer, sends to that alone and
-// receives from that alone. A datagram that arrives is whole and unaltered, if
-// it does arrive; an empty one is a datagram like the others.
+// At first it is unconnected: it receives from every sender, and each outgoing
+// datagram names its destination. After Connect() it has one peer: it sends to
+// that peer only and receives from that peer only. A datagram that arrives is
+// complete and unaltered. It may not arrive, unless it is a Unix socket's. An
+// empty datagram is an ordinary datagram.
+//
+// Waiting for room. After EAGAIN of SendBatch() on a UDP socket, or on a
+// connected Unix socket, wait until fd() is writable. On an unconnected Unix
+// socket do not: EAGAIN says that the queue of one receiver is full, while
+// poll(2) goes on to say that the sender is writable, so that waiting for it
+// never waits. Wait for a socket of WaitForRoomAt() instead.
 //
 // Thread safety: none, but one thread may receive while another sends.
 
@@ -14,6 +21,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <string_view>
 
 #include "absl/status/status.h"
@@ -43,12 +51,23 @@ struct DatagramOptions {
   // these to net.core.rmem_max and wmem_max; see socket(7).
   size_t receive_buffer_bytes = 0;
   size_t send_buffer_bytes = 0;
+  // UDP: fill IncomingDatagram::to and interface_index (IP_PKTINFO of ip(7),
+  // IPV6_RECVPKTINFO of ipv6(7)).
+  bool receive_destination = false;
+  // UDP: fill IncomingDatagram::ecn (IP_RECVTOS, IPV6_RECVTCLASS).
+  bool receive_ecn = false;
 };
 
-// Both are only looked at during the call.
+// Explicit congestion notification; RFC 3168, section 5.
+enum class Ecn : uint8_t { kNotEct = 0, kEct1 = 1, kEct0 = 2, kCe = 3 };
+
+// All of it is only read during the call.
 struct OutgoingDatagram {
   std::string_view bytes;
   const SocketAddress* to = nullptr;  // Null if the socket is connected.
+  // UDP: the local IP address to send from, as of IncomingDatagram::to; its
+  // port is ignored. Null lets the system choose.
+  const SocketAddress* from = nullptr;
 };
 
 struct IncomingDatagram {
@@ -57,6 +76,13 @@ struct IncomingDatagram {
   SocketAddress from = {};  // No address if the sender has none.
   size_t bytes = 0;         // In the buffer.
   bool truncated = false;   // The buffer was too small; the rest is lost.
+
+  // With DatagramOptions::receive_destination: the local address that the
+  // sender asked, without a port, and the index of the interface that received
+  // it. An answer is sent from `to`.
+  SocketAddress to = {};
+  unsigned interface_index = 0;
+  Ecn ecn = Ecn::kNotEct;  // With DatagramOptions::receive_ecn.
 };
 
 // How many datagrams went, and if none, why.
@@ -105,6 +131,38 @@ class DatagramSocket {
   // that what was sent found nobody there.
   BatchResult ReceiveBatch(absl::Span<IncomingDatagram> datagrams);
 
+  // As ReceiveBatch() of one datagram, which stays where it is (MSG_PEEK).
+  BatchResult Peek(IncomingDatagram& datagram);
+
+  // For an unconnected Unix socket whose SendBatch() to `address` gave EAGAIN:
+  // a descriptor that becomes writable (POLLOUT, EPOLLOUT) when the receiver's
+  // queue has room again. Send again then, and close the descriptor. It is
+  // connected to the receiver and not to be used for anything else. Errors:
+  // kInvalidArgument if `address` is no Unix socket with a name; otherwise the
+  // errno of socket(2) or connect(2), with the address in the message.
+  static absl::StatusOr<UniqueFd> WaitForRoomAt(const SocketAddress& address);
+
+  // UDP: receives what is sent to the multicast group `group` (its port is
+  // ignored), at the interface of that index (0: the system chooses); only from
+  // `source`, unless it is null. Leave with the same arguments. Errors: the
+  // errno of setsockopt(2) (MCAST_JOIN_GROUP and others of ip(7)).
+  absl::Status JoinMulticast(const SocketAddress& group,
+                             unsigned interface_index = 0,
+                             const SocketAddress* source = nullptr);
+  absl::Status LeaveMulticast(const SocketAddress& group,
+                              unsigned interface_index = 0,
+                              const SocketAddress* source = nullptr);
+
+  // UDP: the interface by which multicast leaves, by its index; 0: the system
+  // chooses. Whether this machine receives it, too; the default is that it
+  // does. Errors of these and the next: the errno of setsockopt(2).
+  absl::Status SetMulticastInterface(unsigned interface_index);
+  absl::Status SetMulticastLoop(bool loop);
+  // How many routers a datagram may pass: multicast, whose default is 1, and
+  // all others (TTL; hop limit in IPv6). 1 to 255.
+  absl::Status SetMulticastHops(int hops);
+  absl::Status SetHops(int hops);
+
   int fd() const { return fd_.get(); }
 
   // By getsockname(2) and getpeername(2); no address if there is none.
@@ -112,10 +170,21 @@ class DatagramSocket {
   SocketAddress peer_address() const;
 
  private:
-  DatagramSocket(UniqueFd fd, sock_internal::BoundPath path);
+  DatagramSocket(UniqueFd fd, sock_internal::BoundPath path, int family,
+                 bool receives_control);
+
+  BatchResult Receive(absl::Span<IncomingDatagram> datagrams, int flags);
+  absl::Status SetMembership(int option, int source_option,
+                             const SocketAddress& group,
+                             unsigned interface_index,
+                             const SocketAddress* source);
+  absl::Status SetOption(int ipv4_option, int ipv6_option, int value,
+                         std::string_view name);
 
   UniqueFd fd_;
   sock_internal::BoundPath path_;  // After fd_, so that it dies first.
+  int family_;
+  bool receives_control_;
   bool connected_ = false;
 };
 

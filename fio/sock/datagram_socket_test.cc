@@ -1,6 +1,8 @@
 #include "fio/sock/datagram_socket.h"
 
+#include <net/if.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@
 #include "absl/types/span.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/test_util.h"
 #include "gmock/gmock.h"
@@ -73,6 +76,121 @@ Received Receive(DatagramSocket& socket, size_t room = 100) {
   IncomingDatagram datagram = {.buffer = absl::MakeSpan(buffer)};
   EXPECT_EQ(socket.ReceiveBatch({&datagram, 1}).count, 1u);
   return {buffer.substr(0, datagram.bytes), datagram.from, datagram.truncated};
+}
+
+// --- Addresses and markings ---
+
+// Bound to all addresses; asked 127.0.0.2, it answers from 127.0.0.2.
+TEST(DatagramSocket, AnswersFromTheAskedAddress) {
+  for (const char* all : {"0.0.0.0:0", "[::]:0"}) {
+    SCOPED_TRACE(all);
+    DatagramSocket server =
+        BindTo(all, {.receive_destination = true, .receive_ecn = true});
+    const SocketAddress asked =
+        Address(absl::StrCat("127.0.0.2:", server.local_address().port()));
+    DatagramSocket client = BindTo("127.0.0.1:0");
+    const int ect0 = 2;
+    ASSERT_EQ(setsockopt(client.fd(), IPPROTO_IP, IP_TOS, &ect0, sizeof(ect0)),
+              0);
+    EXPECT_EQ(Send(client, "who?", &asked).count, 1u);
+    testing::WaitReadable(server.fd());
+    std::string buffer(100, '\0');
+    IncomingDatagram question = {.buffer = absl::MakeSpan(buffer)};
+    EXPECT_EQ(server.Peek(question).count, 1u);
+    EXPECT_EQ(question.bytes, 4u);
+    question.bytes = 0;
+    ASSERT_EQ(server.ReceiveBatch({&question, 1}).count, 1u);
+    EXPECT_EQ(question.bytes, 4u);
+    EXPECT_EQ(question.to, Address("127.0.0.2:0"));
+    EXPECT_GT(question.interface_index, 0u);
+    EXPECT_EQ(question.ecn, Ecn::kEct0);
+    const OutgoingDatagram answer = {
+        .bytes = "I", .to = &question.from, .from = &question.to};
+    EXPECT_EQ(server.SendBatch({&answer, 1}).count, 1u);
+    EXPECT_EQ(Receive(client).from, asked);
+    EXPECT_TRUE(server.ReceiveBatch({&question, 1}).would_block());
+  }
+}
+
+TEST(DatagramSocket, AnswersFromTheAskedIpv6Address) {
+  DatagramSocket server = BindTo("[::]:0", {.receive_destination = true});
+  const SocketAddress asked =
+      Address(absl::StrCat("[::1]:", server.local_address().port()));
+  DatagramSocket client = BindTo("[::1]:0");
+  EXPECT_EQ(Send(client, "who?", &asked).count, 1u);
+  testing::WaitReadable(server.fd());
+  std::string buffer(100, '\0');
+  IncomingDatagram question = {.buffer = absl::MakeSpan(buffer)};
+  ASSERT_EQ(server.ReceiveBatch({&question, 1}).count, 1u);
+  EXPECT_EQ(question.to, Address("[::1]:0"));
+  const OutgoingDatagram answer = {
+      .bytes = "I", .to = &question.from, .from = &question.to};
+  EXPECT_EQ(server.SendBatch({&answer, 1}).count, 1u);
+  EXPECT_EQ(Receive(client).from, asked);
+}
+
+TEST(DatagramSocket, ASourceIsAnIpAddress) {
+  DatagramSocket socket = BindTo("127.0.0.1:0");
+  const SocketAddress to = socket.local_address();
+  const SocketAddress none;
+  const OutgoingDatagram datagram = {.bytes = "x", .to = &to, .from = &none};
+  EXPECT_EQ(socket.SendBatch({&datagram, 1}).error, EINVAL);
+}
+
+TEST(DatagramSocket, JoinsAndLeavesMulticast) {
+  DatagramSocket receiver = BindTo("0.0.0.0:0");
+  const unsigned loopback = if_nametoindex("lo");
+  const SocketAddress group =
+      Address(absl::StrCat("239.1.2.3:", receiver.local_address().port()));
+  ASSERT_TRUE(receiver.JoinMulticast(group, loopback).ok());
+  EXPECT_FALSE(receiver.JoinMulticast(group, loopback).ok());
+  DatagramSocket sender = BindTo("127.0.0.1:0");
+  EXPECT_TRUE(sender.SetMulticastInterface(loopback).ok());
+  EXPECT_TRUE(sender.SetMulticastLoop(true).ok());
+  EXPECT_TRUE(sender.SetMulticastHops(3).ok());
+  EXPECT_TRUE(sender.SetHops(7).ok());
+  EXPECT_EQ(IntOption(sender.fd(), IPPROTO_IP, IP_TTL), 7);
+  EXPECT_EQ(IntOption(sender.fd(), IPPROTO_IP, IP_MULTICAST_TTL), 3);
+  EXPECT_FALSE(sender.SetHops(1000).ok());
+  EXPECT_EQ(Send(sender, "to all", &group).count, 1u);
+  EXPECT_EQ(Receive(receiver).bytes, "to all");
+  EXPECT_TRUE(receiver.LeaveMulticast(group, loopback).ok());
+  EXPECT_FALSE(receiver.LeaveMulticast(group, loopback).ok());
+}
+
+// --- A full receiver ---
+
+TEST(DatagramSocket, FullUnixQueueDoesNotSpin) {
+  DatagramSocket receiver = BindTo("unix:");
+  const SocketAddress to = receiver.local_address();
+  DatagramSocket sender = OpenOf(AF_UNIX);
+  while (Send(sender, "x", &to).ok()) continue;
+  EXPECT_TRUE(Send(sender, "x", &to).would_block());
+  const absl::StatusOr<UniqueFd> room = DatagramSocket::WaitForRoomAt(to);
+  ASSERT_TRUE(room.ok()) << room.status();
+  pollfd writable = {.fd = room->get(), .events = POLLOUT, .revents = 0};
+  EXPECT_EQ(poll(&writable, 1, 0), 0) << "it would spin";
+  // Until there is room, by however many are taken.
+  do {
+    EXPECT_EQ(Receive(receiver).bytes, "x");
+  } while (poll(&writable, 1, 0) == 0);
+  EXPECT_TRUE(Send(sender, "x", &to).ok());
+  // A connected socket waits by itself.
+  ASSERT_TRUE(sender.Connect(to).ok());
+  while (Send(sender, "x").ok()) continue;
+  writable.fd = sender.fd();
+  EXPECT_EQ(poll(&writable, 1, 0), 0);
+}
+
+TEST(DatagramSocket, WaitForRoomIsForUnixSockets) {
+  for (const SocketAddress& address :
+       {Address("127.0.0.1:1"), Address("unix:"), SocketAddress()}) {
+    EXPECT_EQ(DatagramSocket::WaitForRoomAt(address).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(
+      DatagramSocket::WaitForRoomAt(Address("@fio_nobody")).status().code(),
+      absl::StatusCode::kUnavailable);
 }
 
 // --- Sending and receiving ---
