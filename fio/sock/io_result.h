@@ -11,6 +11,7 @@
 #include <string_view>
 
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "fio/base/errno_status.h"
 
 namespace fio {
@@ -28,6 +29,14 @@ struct [[nodiscard]] IoResult {
   bool out_of_memory() const { return error == ENOBUFS || error == ENOMEM; }
   // Neither of these: it will not get better.
   bool failed() const { return !ok() && !would_block() && !out_of_memory(); }
+
+  // For logging: "12 bytes", or "ECONNRESET after 12 bytes".
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const IoResult& result) {
+    if (!result.ok())
+      sink.Append(absl::StrCat(ErrnoName(result.error), " after "));
+    sink.Append(absl::StrCat(result.bytes, " bytes"));
+  }
 
   // `what` names the call and the object, as in "recv fd 7".
   absl::Status status(std::string_view what) const {

@@ -324,5 +324,18 @@ TEST(Listen, UrlMatrix) {
       "File name too long"));
 }
 
+TEST(Text, OfAddressesUrlsAndResults) {
+  EXPECT_EQ(absl::StrCat(*SocketAddress::Parse("127.0.0.1:3000")),
+            "127.0.0.1:3000");
+  EXPECT_EQ(absl::StrCat(*SocketAddress::Parse("[::1]:80")), "[::1]:80");
+  EXPECT_EQ(absl::StrCat(*SocketAddress::Parse("/run/x.sock")), "/run/x.sock");
+  EXPECT_EQ(absl::StrCat(SocketAddress()), "");
+  EXPECT_EQ(absl::StrCat(*Url::Parse("tcp://127.0.0.1:3000")),
+            "tcp://127.0.0.1:3000");
+  EXPECT_EQ(absl::StrCat(IoResult{.bytes = 12}), "12 bytes");
+  EXPECT_EQ(absl::StrCat(IoResult{.bytes = 12, .error = ECONNRESET}),
+            "ECONNRESET after 12 bytes");
+}
+
 }  // namespace
 }  // namespace fio

@@ -74,6 +74,13 @@ class SocketAddress {
   // See the top.
   std::string ToString() const;
 
+  // As ToString(), for absl::StrCat(), absl::StrFormat("%v") and logging. An
+  // address does not know whether it is TCP's or UDP's, so it has no scheme.
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const SocketAddress& address) {
+    sink.Append(address.ToString());
+  }
+
   // For system calls; valid as long as this object.
   const sockaddr* data() const { return &storage_.base; }
   socklen_t size() const { return size_; }

@@ -74,6 +74,12 @@ class Url {
   // What Parse() takes and gives back as an equal Url.
   std::string ToString() const;
 
+  // As ToString(), for absl::StrCat(), absl::StrFormat("%v") and logging.
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const Url& url) {
+    sink.Append(url.ToString());
+  }
+
   friend bool operator==(const Url&, const Url&) = default;
 
  private:
