@@ -46,7 +46,7 @@
 #include "fio/core/process/lifecycle.h"
 #include "fio/core/reactor_options.h"
 #include "fio/core/resolver.h"
-#include "fio/core/timer/timer_wheel.h"
+#include "fio/core/timer/repeated_callback.h"
 #include "fio/defer/task.h"
 #include "fio/sock/socket_address.h"
 
@@ -60,7 +60,7 @@ class Reactor {
  public:
   // A repeated timer, as TimerWheel::Repeated. Copied into each process.
   struct Timer {
-    std::function<TimerWheel::Next()> callback;
+    RepeatedCallback<std::function<TimerNext()>> callback;
     absl::Duration interval;
     int64_t repetitions = -1;  // n > 0 n times, 0 once, n < 0 without end.
     std::function<void()> on_finish = nullptr;

@@ -32,6 +32,7 @@
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
+#include "fio/core/timer/repeated_callback.h"
 #include "fio/core/timer/timer.h"
 
 namespace fio {
@@ -48,14 +49,14 @@ class TimerWheel {
   using Callback = MoveOnlyFunction<void()>;
 
   // What a repeated timer's callback wants.
-  enum class Next { kContinue, kStop };
+  using Next = TimerNext;
 
   struct Repeated {
     // Runs once per interval, on a grid: a late run does not move those that
     // follow, and intervals that passed without one, since the owner came late,
     // are made up for by a single run. May do what a Callback may, and cancel
-    // or re-arm its own timer.
-    MoveOnlyFunction<Next()> callback;
+    // or re-arm its own timer. One that returns nothing goes on.
+    RepeatedCallback<MoveOnlyFunction<Next()>> callback;
 
     // Positive. Less than a tick is as much as a tick.
     absl::Duration interval;

@@ -1056,5 +1056,38 @@ TEST(TimerWheel, MatchesASortedListFromTheBeginningOfTime) {
       /*postpone=*/false);
 }
 
+// A callback that returns nothing goes on, whatever it is made of.
+TEST(TimerWheel, ARepeatedCallbackMayReturnNothing) {
+  TimerWheel wheel{MonotonicTime()};
+  static int runs;
+  runs = 0;
+  const absl::Duration interval = absl::Milliseconds(1);
+  EXPECT_NE(wheel.ArmEvery({.callback = [] { ++runs; }, .interval = interval}),
+            TimerId::kNone);
+  EXPECT_NE(wheel.ArmEvery({.callback = std::function<void()>([] { ++runs; }),
+                            .interval = interval}),
+            TimerId::kNone);
+  EXPECT_NE(wheel.ArmEvery(
+                {.callback = [n = std::make_unique<int>(1)] { runs += *n; },
+                 .interval = interval}),
+            TimerId::kNone);
+  for (int i = 1; i <= 3; ++i) {
+    wheel.Advance(wheel.now() + interval);
+    EXPECT_EQ(runs, 3 * i);
+  }
+  // Null ones of either kind are refused.
+  void (*const no_function)() = nullptr;
+  EXPECT_EQ(wheel.ArmEvery({.callback = no_function, .interval = interval}),
+            TimerId::kNone);
+  EXPECT_EQ(wheel.ArmEvery(
+                {.callback = std::function<void()>(), .interval = interval}),
+            TimerId::kNone);
+  EXPECT_EQ(wheel.ArmEvery({.callback = std::function<TimerWheel::Next()>(),
+                            .interval = interval}),
+            TimerId::kNone);
+  EXPECT_EQ(wheel.ArmEvery({.callback = nullptr, .interval = interval}),
+            TimerId::kNone);
+}
+
 }  // namespace
 }  // namespace fio
