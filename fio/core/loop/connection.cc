@@ -391,7 +391,7 @@ size_t Connection::pending_calls() const {
 
 template <typename Bytes>
 bool Connection::Queue(Bytes bytes, bool any) {
-  if (!is_open()) return false;
+  if (!can_write()) return false;
   if (!any) return true;
   Uncork();
   if (socket_.pending_calls() == 0) Touch();

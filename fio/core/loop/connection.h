@@ -63,6 +63,10 @@ class alignas(64) Connection {
     return !Has(kDead) && error_ == 0 && !socket_.is_closing();
   }
 
+  // Whether Write() takes bytes: the connection is open, and ShutdownWrite()
+  // was not called.
+  bool can_write() const { return is_open() && socket_.is_open(); }
+
   // --- Protocol ---
 
   // Null if it has none.
@@ -113,13 +117,13 @@ class alignas(64) Connection {
 
   // --- Writing ---
 
-  // Queues bytes behind those written before: all of them or, if the
-  // connection is not open, none. They leave at the end of the turn, in one
+  // Queues bytes behind those written before: all of them, or none if
+  // can_write() is false. They leave at the end of the turn, in one
   // system call if the kernel has room, else when it has. Neither blocks nor
   // fails for want of room; above the high watermark the connection, or the one
   // that it is linked with, stops reading until half of that has left, and past
-  // the limit it is aborted. Returns is_open(). Cords are shared and, as files,
-  // released when they have left or are dropped.
+  // the limit it is aborted. Returns whether the bytes were queued. Cords are
+  // shared and, as files, released when they have left or are dropped.
   bool Write(std::string_view bytes);
   bool Write(absl::Cord bytes);
   bool Write(FileRange file);
@@ -193,8 +197,9 @@ class alignas(64) Connection {
   // reset.
   void Abort();
 
-  // Ends our stream when what is queued has left; reading goes on. Writes fail
-  // from here on.
+  // Ends our stream when what is queued has left; reading goes on. From
+  // here on can_write() is false, while is_open() stays true: Write() queues
+  // nothing and returns false, TryWrite() gives EPIPE.
   void ShutdownWrite();
   // Drops what the peer sends from now on.
   void ShutdownRead();

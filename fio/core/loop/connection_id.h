@@ -8,6 +8,9 @@
 #define FIO_CORE_LOOP_CONNECTION_ID_H_
 
 #include <cstdint>
+#include <utility>
+
+#include "absl/strings/str_format.h"
 
 namespace fio {
 
@@ -37,6 +40,21 @@ class ConnectionId {
   constexpr uint64_t value() const { return value_; }
 
   friend constexpr bool operator==(ConnectionId, ConnectionId) = default;
+
+  template <typename H>
+  friend H AbslHashValue(H state, ConnectionId id) {
+    return H::combine(std::move(state), id.value_);
+  }
+  // For logs: "fd 7 (connection 12)", the latter being the generation, or "no
+  // connection".
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, ConnectionId id) {
+    if (id.generation() == 0) {
+      sink.Append("no connection");
+    } else {
+      absl::Format(&sink, "fd %d (connection %d)", id.fd(), id.generation());
+    }
+  }
 
  private:
   uint64_t value_ = 0;

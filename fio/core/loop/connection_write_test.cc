@@ -14,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/strings/str_cat.h"
@@ -282,6 +283,22 @@ TEST_F(ConnectionWrite, ShutdownWriteRightAfterAWriteLosesNothing) {
   Turn(2);
   EXPECT_EQ(record_.data, "still there?");
   EXPECT_EQ(ReadAvailable(pair_.far), "");
+}
+
+TEST_F(ConnectionWrite, AfterShutdownWriteEachKindOfWriteIsRefused) {
+  Connection& connection = Adopt(pair_, record_);
+  EXPECT_TRUE(connection.can_write());
+  EXPECT_TRUE(connection.Write(""));
+  connection.ShutdownWrite();
+  EXPECT_TRUE(connection.is_open());
+  EXPECT_FALSE(connection.can_write());
+  EXPECT_FALSE(connection.Write("late"));
+  EXPECT_FALSE(connection.Write(absl::Cord("late")));
+  EXPECT_FALSE(connection.Write(""));
+  EXPECT_EQ(connection.pending_bytes(), 0u);
+  EXPECT_EQ(ReadToEnd(pair_.far), "");
+  connection.Close();
+  EXPECT_FALSE(connection.can_write());
 }
 
 TEST_F(ConnectionWrite, WhatWasWrittenPassesATransportThatComesLater) {
@@ -783,6 +800,40 @@ TEST(ConnectionLink, ANewLinkEndsTheOneBefore) {
   peers[1].Send(", again");
   world.RunUntilIdle();
   EXPECT_EQ(records[1].data, "hello") << "it is full, and alone";
+}
+
+// --- For logs and maps ---
+
+TEST(ConnectionIdText, NamesDescriptorAndGeneration) {
+  EXPECT_EQ(absl::StrCat(ConnectionId(7, 12)), "fd 7 (connection 12)");
+  EXPECT_EQ(absl::StrCat(ConnectionId()), "no connection");
+}
+
+TEST(ConnectionIdHash, IsAKeyOfAMap) {
+  absl::flat_hash_map<ConnectionId, int> map;
+  map[ConnectionId(7, 12)] = 1;
+  map[ConnectionId(7, 13)] = 2;
+  EXPECT_EQ(map.at(ConnectionId(7, 12)), 1);
+  EXPECT_EQ(map.at(ConnectionId(7, 13)), 2);
+  EXPECT_FALSE(map.contains(ConnectionId(8, 12)));
+}
+
+TEST(CloseReasonText, SaysWhoEndedItAndHow) {
+  using Origin = CloseReason::Origin;
+  EXPECT_EQ(absl::StrCat(CloseReason()), "closed here");
+  EXPECT_EQ(absl::StrCat(CloseReason{.code = 3}), "closed here, code 3");
+  EXPECT_EQ(absl::StrCat(CloseReason{.origin = Origin::kPeer}),
+            "ended by the peer");
+  EXPECT_EQ(
+      absl::StrCat(CloseReason{.origin = Origin::kError, .error = ECONNRESET}),
+      "failed: ECONNRESET (Connection reset by peer)");
+  EXPECT_EQ(
+      absl::StrCat(CloseReason{.origin = Origin::kError, .error = 100'000}),
+      "failed: errno 100000");
+  EXPECT_EQ(absl::StrCat(CloseReason{.origin = Origin::kReplaced}),
+            "protocol replaced");
+  EXPECT_EQ(absl::StrCat(CloseReason{.origin = Origin::kReleased}),
+            "socket released");
 }
 
 }  // namespace

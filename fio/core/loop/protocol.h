@@ -42,6 +42,14 @@ struct CloseReason {
   int error = 0;
   // What Close() was given.
   uint16_t code = 0;
+
+  // For logs, as "closed here, code 3", "ended by the peer" or "failed:
+  // ECONNRESET (Connection reset by peer)".
+  std::string ToString() const;
+  template <typename Sink>
+  friend void AbslStringify(Sink& sink, const CloseReason& reason) {
+    sink.Append(reason.ToString());
+  }
 };
 
 class Protocol {
