@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <memory>
 #include <optional>
+#include <thread>
 #include <utility>
 
 #include "absl/functional/function_ref.h"
@@ -80,6 +81,13 @@ void World::RunUntilIdle() {
     Turn();
     ++turns;
   } while (!IsIdle());
+}
+
+void World::RunUntil(absl::FunctionRef<bool()> condition) {
+  while (!condition()) {
+    Turn();
+    if (IsIdle()) std::this_thread::yield();
+  }
 }
 
 // A loop that has more to do, or a task, asks its poller not to wait.

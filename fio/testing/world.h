@@ -18,9 +18,9 @@
 // calls short, refuse them, reset and tear messages apart, each by its
 // likelihood. A million connections fit into a world.
 //
-// Run the loop by the world only: Loop::Run() would spin. The world does not
-// wait for other threads, as of a ThreadPool; their posts run in the turn that
-// finds them.
+// Run the loop by the world only: Loop::Run() would spin. Only RunUntil() waits
+// for other threads, as of a ThreadPool; otherwise their posts run in the turn
+// that finds them.
 //
 // A FaultPlan that is made while a world lives stands on top of its network,
 // and must go before the world.
@@ -99,6 +99,12 @@ class World {
   // ready, in flight or posted, and no timer is due. A loop that has stopped
   // and has no connections left is idle, too.
   void RunUntilIdle();
+
+  // Turns until `condition` is true, which is asked between turns, and lets
+  // other threads run meanwhile: for the answer of a ThreadPool's task, as of
+  // Offload(), which comes as a task of the loop. The world's time stands
+  // still. REQUIRES: the condition becomes true, or this does not return.
+  void RunUntil(absl::FunctionRef<bool()> condition);
 
   // Lets time pass, from deadline to deadline of the loop: each timer runs at
   // its time, with all that follows from it. REQUIRES: `span` is finite and not

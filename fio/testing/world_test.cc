@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <latch>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -401,6 +402,27 @@ TEST(WorldDeathTest, SpinningIsFound) {
         world.RunUntilIdle();
       },
       "goes on without end");
+}
+
+// What another thread posts is waited for, however late it comes.
+TEST(World, RunUntilWaitsForAnotherThread) {
+  World world;
+  const MonotonicTime before = world.clock().Now();
+  std::latch may_post(1);
+  bool answered = false;
+  std::thread other([&world, &may_post, &answered] {
+    may_post.wait();
+    world.loop().Post([&answered] { answered = true; });
+  });
+  int asked = 0;
+  world.RunUntil([&] {
+    if (++asked == 10) may_post.count_down();
+    return answered;
+  });
+  other.join();
+  EXPECT_TRUE(answered);
+  EXPECT_GT(asked, 10);
+  EXPECT_EQ(world.clock().Now(), before);
 }
 
 }  // namespace
