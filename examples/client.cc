@@ -1,4 +1,4 @@
-// A client as nc(1): sends what it reads from stdin to a server, and prints
+// A client like nc(1): sends what it reads from stdin to a server, and prints
 // what the server sends.
 //
 //   bazel run -c opt //examples:client -- --url=tcp://127.0.0.1:3000
@@ -23,13 +23,12 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "examples/command_line.h"
 #include "fio/fio.h"
 
 ABSL_FLAG(std::string, url, "tcp://127.0.0.1:3000", "the server, tcp or unix");
@@ -175,11 +174,7 @@ class Pipe final : public fio::Protocol {
   fio::WatchId stdout_ = fio::WatchId::kNone;
 };
 
-absl::Status Run(const std::vector<char*>& arguments) {
-  if (arguments.size() > 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected argument '", arguments[1], "'"));
-  }
+absl::Status Run() {
   Session session;
   const absl::StatusOr<fio::ConnectorId> connector = session.reactor.Connect(
       session.url,
@@ -202,6 +197,7 @@ absl::Status Run(const std::vector<char*>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("A client as nc(1); see --helpfull.");
-  return fio::ExitWith(Run(absl::ParseCommandLine(argc, argv)));
+  const absl::Status flags =
+      examples::ParseCommandLine("A client like nc(1).", argc, argv);
+  return fio::ExitWith(flags.ok() ? Run() : flags);
 }

@@ -3,32 +3,28 @@
 //   bazel run -c opt //examples:echo -- --url=tcp://127.0.0.1:3000
 //   nc 127.0.0.1 3000
 //
-// A client that is silent for --timeout is asked whether it is there; one that
-// says "bye" is let go. SIGINT or SIGTERM ends the server; with --workers=2 or
-// more, SIGUSR1 replaces the workers.
+// A client that is silent for --timeout is asked whether it is there. A client
+// that says "bye" is disconnected. SIGINT or SIGTERM ends the server. With
+// --workers=2 or more, SIGUSR1 replaces the workers.
 
-#include <cstdio>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/match.h"
-#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "examples/command_line.h"
 #include "fio/fio.h"
 
-ABSL_FLAG(std::string, url, "tcp://0.0.0.0:3000",
+ABSL_FLAG(std::string, url, "tcp://127.0.0.1:3000",
           "where to listen, tcp or unix; port 0 picks a free one");
 ABSL_FLAG(int, threads, 1, "event loops, each on a thread of its own");
 ABSL_FLAG(int, workers, 1, "processes that serve");
-ABSL_FLAG(absl::Duration, timeout, absl::Seconds(5),
-          "how long a client may be silent; 0 for ever");
+ABSL_FLAG(examples::TimeSpan, timeout, {absl::Seconds(5)},
+          "how long a client may be silent, as in 5s; 0 for ever");
 
 namespace {
 
@@ -53,12 +49,8 @@ class Echo final : public fio::Protocol {
   }
 };
 
-absl::Status Serve(const std::vector<char*>& arguments) {
-  if (arguments.size() > 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected argument '", arguments[1], "'"));
-  }
-  const absl::Duration timeout = absl::GetFlag(FLAGS_timeout);
+absl::Status Serve() {
+  const absl::Duration timeout = absl::GetFlag(FLAGS_timeout).value;
   if (timeout < absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--timeout is negative");
   }
@@ -75,10 +67,7 @@ absl::Status Serve(const std::vector<char*>& arguments) {
 
   // Once, before there are workers, and when signals are taken care of.
   reactor.lifecycle().Add(fio::LifecycleEvent::kPreStart, [&] {
-    const fio::SocketAddress address = *reactor.ListenAddress(*listener);
-    std::printf("listening on %s%s\n", address.ip().empty() ? "" : "tcp://",
-                address.ToString().c_str());
-    std::fflush(stdout);
+    examples::PrintListening("tcp", *reactor.ListenAddress(*listener));
   });
   return reactor.Run();
 }
@@ -86,6 +75,7 @@ absl::Status Serve(const std::vector<char*>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("An echo server; see --helpfull.");
-  return fio::ExitWith(Serve(absl::ParseCommandLine(argc, argv)));
+  const absl::Status flags =
+      examples::ParseCommandLine("An echo server.", argc, argv);
+  return fio::ExitWith(flags.ok() ? Serve() : flags);
 }

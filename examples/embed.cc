@@ -24,18 +24,17 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "examples/command_line.h"
 #include "fio/fio.h"
 
-ABSL_FLAG(std::string, url, "tcp://0.0.0.0:3000",
+ABSL_FLAG(std::string, url, "tcp://127.0.0.1:3000",
           "where to listen, tcp or unix; port 0 picks a free one");
-ABSL_FLAG(absl::Duration, report, absl::Seconds(10),
-          "how often to print how many clients there are");
+ABSL_FLAG(examples::TimeSpan, report, {absl::Seconds(10)},
+          "how often to print how many clients there are, as in 10s");
 
 namespace {
 
@@ -132,12 +131,8 @@ absl::Status RunForeign(const Foreign& foreign, fio::Loop& loop,
   return absl::OkStatus();
 }
 
-absl::Status Serve(const std::vector<char*>& arguments) {
-  if (arguments.size() > 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected argument '", arguments[1], "'"));
-  }
-  const absl::Duration report = absl::GetFlag(FLAGS_report);
+absl::Status Serve() {
+  const absl::Duration report = absl::GetFlag(FLAGS_report).value;
   if (report <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("--report is not positive");
   }
@@ -167,16 +162,17 @@ absl::Status Serve(const std::vector<char*>& arguments) {
                      .interval = report,
                      .repetitions = -1});
 
-  const fio::SocketAddress& address = (*listener)->local_address();
-  std::printf("listening on %s%s\n", address.ip().empty() ? "" : "tcp://",
-              address.ToString().c_str());
-  std::fflush(stdout);
+  examples::PrintListening("tcp", (*listener)->local_address());
   return RunForeign(*foreign, **loop, **listener);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::SetProgramUsageMessage("A loop inside of another; see --helpfull.");
-  return fio::ExitWith(Serve(absl::ParseCommandLine(argc, argv)));
+  // The server goes on when nobody reads what it prints. A fio::Reactor would
+  // do this by itself.
+  std::signal(SIGPIPE, SIG_IGN);
+  const absl::Status flags = examples::ParseCommandLine(
+      "An echo server: a fio::Loop inside another event loop.", argc, argv);
+  return fio::ExitWith(flags.ok() ? Serve() : flags);
 }

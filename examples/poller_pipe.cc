@@ -3,6 +3,7 @@
 //
 //   bazel run //examples:poller_pipe          # the best poller of this machine
 //   bazel run //examples:poller_pipe -- poll  # or this one
+//   bazel run //examples:poller_pipe -- --help
 
 #include <unistd.h>
 
@@ -38,7 +39,7 @@ absl::StatusOr<fio::PollerKind> KindNamed(std::string_view name) {
     if (fio::PollerKindName(kind) == name) return kind;
   }
   return absl::InvalidArgumentError(
-      absl::StrCat("no poller is called '", name, "'"));
+      absl::StrCat("no poller is called '", name, "'; see --help"));
 }
 
 // Prints what the pipe holds. An edge is told once: read until the end or until
@@ -90,7 +91,12 @@ absl::Status Run(std::string_view kind_name) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const absl::Status status = Run(argc > 1 ? argv[1] : "auto");
+  const std::string_view argument = argc > 1 ? argv[1] : "auto";
+  if (argument == "--help" || argument == "-h") {
+    std::printf("Usage: poller_pipe [auto|epoll|kqueue|poll]\n");
+    return 0;
+  }
+  const absl::Status status = Run(argument);
   if (status.ok()) return 0;
   std::fprintf(stderr, "%s\n", status.ToString().c_str());
   return 1;

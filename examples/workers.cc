@@ -10,6 +10,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <memory>
 #include <string>
@@ -17,16 +18,14 @@
 #include <vector>
 
 #include "absl/flags/flag.h"
-#include "absl/flags/parse.h"
-#include "absl/flags/usage.h"
-#include "absl/log/initialize.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "examples/command_line.h"
 #include "fio/fio.h"
 
-ABSL_FLAG(std::string, url, "tcp://0.0.0.0:3000",
+ABSL_FLAG(std::string, url, "tcp://127.0.0.1:3000",
           "where to listen, tcp or unix; port 0 picks a free one");
 ABSL_FLAG(int, threads, 1, "event loops of each worker");
 ABSL_FLAG(int, workers, 2, "processes that serve");
@@ -81,11 +80,7 @@ class Echo final : public fio::Protocol {
   }
 };
 
-absl::Status Serve(const std::vector<char*>& arguments) {
-  if (arguments.size() > 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("unexpected argument '", arguments[1], "'"));
-  }
+absl::Status Serve() {
   fio::Reactor reactor({.threads = absl::GetFlag(FLAGS_threads),
                         .workers = absl::GetFlag(FLAGS_workers)});
   const absl::StatusOr<fio::ListenerId> listener = reactor.Listen(
@@ -97,9 +92,7 @@ absl::Status Serve(const std::vector<char*>& arguments) {
   PrintEvents(reactor.lifecycle());
   // After "PreStart": callbacks run in the order in which they were added.
   reactor.lifecycle().Add(fio::LifecycleEvent::kPreStart, [&] {
-    const fio::SocketAddress address = *reactor.ListenAddress(*listener);
-    Print(absl::StrCat("listening on ", address.ip().empty() ? "" : "tcp://",
-                       address.ToString()));
+    examples::PrintListening("tcp", *reactor.ListenAddress(*listener));
   });
   return reactor.Run();
 }
@@ -107,7 +100,10 @@ absl::Status Serve(const std::vector<char*>& arguments) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  absl::InitializeLog();  // Crashes are logged.
-  absl::SetProgramUsageMessage("Shows a cluster at work; see --helpfull.");
-  return fio::ExitWith(Serve(absl::ParseCommandLine(argc, argv)));
+  // Run() does so, too, but only until it returns: "AtExit" is printed later,
+  // and if nobody reads stdout any more, that must not change the exit code.
+  std::signal(SIGPIPE, SIG_IGN);
+  const absl::Status flags = examples::ParseCommandLine(
+      "Prints what happens to the processes of a cluster.", argc, argv);
+  return fio::ExitWith(flags.ok() ? Serve() : flags);
 }

@@ -196,7 +196,8 @@ TEST(ClientExample, AUnixSocket) {
   const std::string url = absl::StrCat("unix://", folder, "/socket");
   Subprocess server({"examples/echo", "--url=" + url});
   EXPECT_EQ(server.ReadLine(),
-            absl::StrCat("listening on ", folder, "/socket"));
+            absl::StrCat("listening on ", folder, "/socket (process ",
+                         server.pid(), ")"));
   Client client(url, File("hello\n"));
   EXPECT_EQ(client.process().ReadStdout(), "hello\n");
   EXPECT_EQ(client.process().Wait(), 0);

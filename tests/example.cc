@@ -3,6 +3,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/socket.h"
@@ -34,13 +36,15 @@ std::vector<std::string> Arguments(std::vector<std::string> first,
 
 }  // namespace
 
-SocketAddress ListeningAddress(std::string_view line) {
+SocketAddress ListeningAddress(std::string_view line, pid_t pid) {
   std::string_view port = line;
   uint32_t number = 0;
-  EXPECT_TRUE(absl::ConsumePrefix(&port, "listening on ") &&
-              (absl::ConsumePrefix(&port, "tcp://127.0.0.1:") ||
-               absl::ConsumePrefix(&port, "http://127.0.0.1:")) &&
-              absl::SimpleAtoi(port, &number))
+  EXPECT_TRUE(
+      absl::ConsumePrefix(&port, "listening on ") &&
+      (absl::ConsumePrefix(&port, "tcp://127.0.0.1:") ||
+       absl::ConsumePrefix(&port, "http://127.0.0.1:")) &&
+      absl::ConsumeSuffix(&port, absl::StrCat(" (process ", pid, ")")) &&
+      absl::SimpleAtoi(port, &number))
       << line;
   return *SocketAddress::FromIp("127.0.0.1", static_cast<uint16_t>(number));
 }
@@ -57,7 +61,7 @@ Socket ConnectTo(const SocketAddress& address) {
 Server::Server(const std::string& program,
                const std::vector<std::string>& flags)
     : process_(Arguments({program, "--url=tcp://127.0.0.1:0"}, flags)),
-      address_(ListeningAddress(process_.ReadLine())) {}
+      address_(ListeningAddress(process_.ReadLine(), process_.pid())) {}
 
 void Send(Socket& socket, std::string_view bytes) {
   ASSERT_EQ(socket.TryWrite(bytes).bytes, bytes.size());

@@ -4,6 +4,8 @@
 #ifndef FIO_TESTS_EXAMPLE_H_
 #define FIO_TESTS_EXAMPLE_H_
 
+#include <sys/types.h>
+
 #include <string>
 #include <string_view>
 #include <vector>
@@ -14,8 +16,10 @@
 
 namespace fio::testing {
 
-// Where a server listens that says "listening on SCHEME://127.0.0.1:PORT".
-SocketAddress ListeningAddress(std::string_view line);
+// Where a server listens that says so in `line`, as
+// "listening on SCHEME://127.0.0.1:PORT (process PID)". REQUIRES: it is the
+// process `pid`.
+SocketAddress ListeningAddress(std::string_view line, pid_t pid);
 
 // A client that waits in its calls.
 Socket ConnectTo(const SocketAddress& address);

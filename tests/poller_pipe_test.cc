@@ -20,6 +20,16 @@ TEST(PollerPipe, TellsOfTheMessage) {
   }
 }
 
+TEST(PollerPipe, HelpNamesThePollers) {
+  for (const char* help : {"--help", "-h"}) {
+    Subprocess program({"examples/poller_pipe", help});
+    EXPECT_EQ(program.ReadLine(),
+              "Usage: poller_pipe [auto|epoll|kqueue|poll]");
+    EXPECT_EQ(program.Wait(), 0);
+    EXPECT_EQ(program.ReadStderr(), "");
+  }
+}
+
 TEST(PollerPipe, AnUnknownPollerIsAnError) {
   Subprocess program({"examples/poller_pipe", "select"});
   EXPECT_EQ(program.Wait(), 1);

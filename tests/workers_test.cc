@@ -104,7 +104,7 @@ class Cluster {
     if (absl::StartsWith(line, "listening on ")) {
       EXPECT_THAT(root_events_, ElementsAre("OnInitialize", "PreStart"));
       EXPECT_EQ(address_.port(), 0) << "said once";
-      address_ = ListeningAddress(line);
+      address_ = ListeningAddress(line, root());
       return true;
     }
     const std::vector<std::string> words = absl::StrSplit(line, ' ');
