@@ -17,6 +17,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/internal/address_order.h"
@@ -443,7 +444,9 @@ void Connector::Impl::OnTimeout() {
 void Connector::Impl::FailWithErrors() {
   std::string message;
   for (const absl::Status& error : errors_) {
-    absl::StrAppend(&message, message.empty() ? "" : "; ", error.message());
+    std::string_view what = error.message();
+    absl::ConsumePrefix(&what, "connect ");  // Fail() says so once, for all.
+    absl::StrAppend(&message, message.empty() ? "" : "; ", what);
   }
   Fail(absl::Status(errors_.front().code(), message));
 }

@@ -120,6 +120,9 @@ std::string_view Url::SetPath(std::string_view text) {
 std::string_view Url::SetHostAndPort(std::string_view text) {
   if (default_port().has_value()) absl::ConsumeSuffix(&text, "/");
   const bool bracketed = text.starts_with('[');
+  if (!bracketed && std::count(text.begin(), text.end(), ':') > 1) {
+    return "an IPv6 address goes in brackets, as in tcp://[::1]:3000";
+  }
   const size_t host_end = bracketed ? text.find(']') : text.find(':');
   if (bracketed && host_end == std::string_view::npos) {
     return "'[' without ']'";

@@ -151,6 +151,13 @@ TEST(Url, RefusesWhatItCannotMean) {
   EXPECT_FALSE(Url::Parse("unix:///run/\nx").ok());
 }
 
+TEST(Url, AnIpv6AddressWithoutBracketsIsToldOfThem) {
+  for (const char* text : {"tcp://::1:3000", "tcp://::1", "tcp6://::"}) {
+    EXPECT_THAT(Url::Parse(text).status().message(),
+                HasSubstr("in brackets, as in tcp://[::1]:3000"));
+  }
+}
+
 TEST(Url, ErrorsStayShortAndPrintable) {
   for (const char* start : {"", "tcp://", "unix://"}) {
     const absl::Status status =
