@@ -7,8 +7,12 @@
 
 namespace fio {
 
-// The exit code that says the same as `status`: 0, or 1 with the message in one
-// line on stderr.
+// Returns the exit code for `status`: 0 if it is ok, else 1, after printing its
+// message as one line on stderr.
+//
+// Ignores SIGPIPE from then on: if nobody reads the output any more, what this
+// function and callbacks for LifecycleEvent::kAtExit print does not change the
+// exit code. Call it at the end of main().
 int ExitWith(const absl::Status& status);
 
 }  // namespace fio
