@@ -81,6 +81,9 @@ extern ConnectionId& id;
 extern Event& event;
 extern FdWatch& fd_watch;
 extern FileRange& file_range;
+extern Connector& connector;
+extern DatagramSocket& datagram_socket;
+extern IncomingDatagram& incoming_datagram;
 extern ListenSocket& listen_socket;
 extern Listener& listener;
 extern Loop& loop;
@@ -91,6 +94,7 @@ extern ProtocolLock& protocol_lock;
 extern Reactor& reactor;
 extern Readiness& readiness;
 extern Socket& socket;
+extern SocketAddress& socket_address;
 extern TaskQueue& task_queue;
 extern TimerId& timer;
 extern TimerWheel& timer_wheel;
@@ -148,6 +152,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Connection::Force, connection.Force(Connection::Callback::kData)),
     FIO_HAS(Connection::Release, connection.Release([](Socket) {})),
     FIO_HAS(Connection::Resume, connection.Resume()),
+    FIO_HAS(Connection::SetDeadline, connection.SetDeadline(absl::Seconds(10))),
     FIO_HAS(Connection::SetTimeout, connection.SetTimeout(absl::Seconds(5))),
     FIO_HAS(Connection::Suspend, connection.Suspend()),
     FIO_HAS(Connection::Touch, connection.Touch()),
@@ -159,6 +164,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Protocol, sizeof(Protocol)),
     FIO_HAS(Protocol::OnClose, protocol.OnClose(connection, CloseReason())),
     FIO_HAS(Protocol::OnData, protocol.OnData(connection)),
+    FIO_HAS(Protocol::OnDeadline, protocol.OnDeadline(connection)),
     FIO_HAS(Protocol::OnEnd, protocol.OnEnd(connection)),
     FIO_HAS(Protocol::OnHighWater, protocol.OnHighWater(connection)),
     FIO_HAS(Protocol::OnLowWater, protocol.OnLowWater(connection)),
@@ -174,10 +180,20 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(ProtocolLock::Unlock, protocol_lock.Unlock()),
 
     // --- Listening ---
+    FIO_HAS(AcceptVerdict, AcceptVerdict::Keep()),
     FIO_HAS(ListenDefaults, ListenDefaults().Complete("tcp://127.0.0.1")),
     FIO_HAS(ListenOptions, ListenOptions()),
+    FIO_HAS(ListenOptions::on_accept,
+            ListenOptions{.on_accept =
+                              [](const SocketAddress&) {
+                                return AcceptVerdict::Reject();
+                              }}),
     FIO_HAS(ListenOptions::on_open,
             ListenOptions{.on_open = [](Connection& c) { c.Close(); }}),
+    FIO_HAS(ListenOptions::socket,
+            ListenOptions{.socket = {.reuse_port = true}}),
+    FIO_HAS(ListenSocketOptions::exclusive,
+            ListenSocketOptions{.exclusive = true}),
     FIO_HAS(ListenSocketOptions::reuse_port,
             ListenSocketOptions{.reuse_port = true}),
     FIO_HAS(Listener, listener.local_address()),
@@ -230,6 +246,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Connection, sizeof(Connection)),
     FIO_HAS(Connection::Abort, connection.Abort()),
     FIO_HAS(Connection::Close, connection.Close()),
+    FIO_HAS(Connection::ShutdownRead, connection.ShutdownRead()),
     FIO_HAS(Connection::ShutdownWrite, connection.ShutdownWrite()),
     FIO_HAS(Connection::group, connection.group()),
     FIO_HAS(Connection::is_open, connection.is_open()),
@@ -241,6 +258,16 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(ConnectionId, ConnectionId()),
     FIO_HAS(ConnectionId::fd, connection_id.fd()),
     FIO_HAS(DatagramSocket, sizeof(DatagramSocket)),
+    FIO_HAS(DatagramSocket::ReceiveBatch, datagram_socket.ReceiveBatch({})),
+    FIO_HAS(DatagramSocket::SendBatch, datagram_socket.SendBatch({})),
+    FIO_HAS(DatagramSocket::kMaxBatch, DatagramSocket::kMaxBatch),
+    FIO_HAS(DatagramSocket::local_address, datagram_socket.local_address()),
+    FIO_HAS(IncomingDatagram, IncomingDatagram()),
+    FIO_HAS(IncomingDatagram::buffer, IncomingDatagram{.buffer = buffer}),
+    FIO_HAS(IncomingDatagram::bytes, incoming_datagram.bytes),
+    FIO_HAS(IncomingDatagram::from, incoming_datagram.from),
+    FIO_HAS(IncomingDatagram::truncated, incoming_datagram.truncated),
+    FIO_HAS(OutgoingDatagram, OutgoingDatagram()),
     FIO_HAS(DatagramSocket::Bind, DatagramSocket::Bind(SocketAddress())),
     FIO_HAS(ListenSocket, listen_socket.local_address()),
     FIO_HAS(ListenSocket::Accept, listen_socket.Accept()),
@@ -256,6 +283,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Socket::FinishConnect, socket.FinishConnect()),
     FIO_HAS(Socket::is_open, socket.is_open()),
     FIO_HAS(SocketAddress, SocketAddress::Parse("127.0.0.1:3000")),
+    FIO_HAS(SocketAddress::port, socket_address.port()),
     FIO_HAS(StartConnect, StartConnect(SocketAddress())),
     FIO_HAS(UniqueFd, UniqueFd()),
     FIO_HAS(Url::Scheme::kTcp, url.scheme() == Url::Scheme::kTcp),
@@ -290,6 +318,10 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Loop::next_deadline, loop.next_deadline()),
     FIO_HAS(Loop::now, loop.now()),
     FIO_HAS(Loop::turn, loop.turn()),
+    FIO_HAS(LoopHandle::Adopt, loop_handle.Adopt(std::move(socket), nullptr)),
+    FIO_HAS(LoopOptions::poller, LoopOptions{.poller = PollerKind::kPoll}),
+    FIO_HAS(LoopOptions::receive_buffer_bytes,
+            LoopOptions{.receive_buffer_bytes = 65536}),
     FIO_HAS(LoopHandle::Wake, loop_handle.Wake()),
     FIO_HAS(WatchId, WatchId::kNone),
 
@@ -329,6 +361,8 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(WakerKind::kPipe, Waker::Create(poller, 1, WakerKind::kPipe)),
 
     // --- core ---
+    FIO_HAS(Connector::Cancel, connector.Cancel()),
+    FIO_HAS(Connector::state, connector.state()),
     FIO_HAS(ConnectorId, ConnectorId()),
     FIO_HAS(ConnectorOptions, ConnectorOptions()),
     FIO_HAS(ConnectorOptions::master_only,
@@ -380,6 +414,7 @@ constexpr std::string_view kSymbols[] = {
                 .transport = [] { return std::make_unique<Transport>(); }}),
     FIO_HAS(Reactor::Connect,
             reactor.Connect("tcp://127.0.0.1:3000", ConnectorOptions())),
+    FIO_HAS(Reactor::CancelConnect, reactor.CancelConnect(ConnectorId())),
     FIO_HAS(Reactor::Defer, reactor.Defer([] {})),
     FIO_HAS(Reactor::Post, reactor.Post(id, [](Connection*) {})),
     FIO_HAS(
