@@ -29,7 +29,8 @@ std::string AbslUnparseFlag(TimeSpan span) {
 }
 
 absl::Status ParseCommandLine(std::string_view usage, int argc, char** argv) {
-  // Without this, each line of the log would follow a warning about it.
+  // Without this call, a warning about it precedes the first line of the log.
+  // With it, stderr gets errors only.
   absl::InitializeLog();
   absl::SetProgramUsageMessage(usage);
   char help[] = "--help";

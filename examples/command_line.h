@@ -22,7 +22,8 @@ struct TimeSpan {
 bool AbslParseFlag(absl::string_view text, TimeSpan* span, std::string* error);
 std::string AbslUnparseFlag(TimeSpan span);
 
-// Prepares the log and reads the flags. `usage` is the first line that --help
+// Prepares the log, of which errors go to stderr, and reads the
+// flags. `usage` is the first line that --help
 // prints; -h means --help. A flag that is wrong ends the program with one line
 // on stderr and the exit code 1. Errors: kInvalidArgument if an argument is no
 // flag.

@@ -40,7 +40,8 @@ ABSL_FLAG(std::string, url, "tcp://127.0.0.1:3000",
 ABSL_FLAG(int, threads, 1, "event loops, each on a thread of its own");
 ABSL_FLAG(int, workers, 1, "processes that serve");
 ABSL_FLAG(examples::TimeSpan, timeout, {absl::Seconds(10)},
-          "how long a client may be silent, as in 10s; 0 for ever");
+          "how long a client may be silent, and how long the head of a "
+          "request may take, as in 10s; 0 for ever");
 
 namespace {
 
@@ -49,6 +50,7 @@ constexpr size_t kMaxHeadBytes = size_t{8} << 10;  // And as much of trailers.
 constexpr size_t kMaxExtensionBytes = size_t{4} << 10;  // Of all its chunks.
 constexpr uint64_t kMaxBodyBytes = uint64_t{1} << 20;
 constexpr int kMaxEmptyLines = 2;  // Before the request.
+constexpr absl::Duration kBodyTime = absl::Seconds(60);
 // How long the last request may take when the server is told to stop.
 constexpr absl::Duration kLastRequest = absl::Seconds(5);
 
@@ -56,6 +58,7 @@ constexpr size_t kMaxSizeDigits = 16;  // Of a chunk.
 constexpr std::string_view kLineEnd = "\r\n";
 
 constexpr std::string_view kBadRequest = "400 Bad Request";
+constexpr std::string_view kTooSlow = "408 Request Timeout";
 constexpr std::string_view kTooLarge = "413 Content Too Large";
 constexpr std::string_view kHeadTooLarge =
     "431 Request Header Fields Too Large";
@@ -245,6 +248,9 @@ std::string_view ParseChunkSize(std::string_view line, uint64_t& size) {
 
 class HttpHello final : public fio::Protocol {
  public:
+  // A head may take `head_time`, however often a byte of it comes.
+  explicit HttpHello(absl::Duration head_time) : head_time_(head_time) {}
+
   void OnData(fio::Connection& connection) override {
     std::string_view input = connection.Received();
     while (!input.empty() && connection.is_open()) {
@@ -254,6 +260,16 @@ class HttpHello final : public fio::Protocol {
         TakeLine(connection, input);
       }
     }
+    LimitTime(connection);
+  }
+
+  void OnDeadline(fio::Connection& connection) override {
+    Refuse(connection, kTooSlow);
+  }
+
+  void OnTimeout(fio::Connection& connection) override {
+    if (is_between_requests()) return connection.Close();
+    Refuse(connection, kTooSlow);
   }
 
   absl::Duration OnShutdown(fio::Connection&) override {
@@ -272,7 +288,17 @@ class HttpHello final : public fio::Protocol {
   };
 
   bool is_between_requests() const {
-    return expect_ == Expect::kRequestLine && line_.empty() && skip_bytes_ == 0;
+    return expect_ == Expect::kRequestLine && line_.empty();
+  }
+
+  // A request that comes whole needs no deadline, and costs no call.
+  void LimitTime(fio::Connection& connection) {
+    if (is_between_requests()) {
+      connection.SetDeadline(absl::InfiniteDuration());
+    } else if (!has_deadline_) {
+      connection.SetDeadline(is_in_body_ ? kBodyTime : head_time_);
+      has_deadline_ = true;
+    }
   }
 
   // Takes a line off the front of `input`, or what there is of one. Only the
@@ -343,6 +369,8 @@ class HttpHello final : public fio::Protocol {
   std::string_view EndHead(fio::Connection& connection) {
     const std::string_view error = CheckHead(request_);
     if (!error.empty()) return error;
+    is_in_body_ = true;
+    has_deadline_ = false;
     skip_bytes_ = request_.content_length.value_or(0);
     if (request_.is_chunked) {
       ExpectChunkSize();
@@ -405,6 +433,8 @@ class HttpHello final : public fio::Protocol {
   void ExpectRequest() {
     expect_ = Expect::kRequestLine;
     request_ = Request();
+    is_in_body_ = false;
+    has_deadline_ = false;
     room_bytes_ = kMaxHeadBytes;
     empty_lines_ = 0;
     body_bytes_ = 0;
@@ -419,6 +449,9 @@ class HttpHello final : public fio::Protocol {
     connection.Close();
   }
 
+  const absl::Duration head_time_;
+  bool has_deadline_ = false;  // The head has, or the body.
+  bool is_in_body_ = false;
   Expect expect_ = Expect::kRequestLine;
   bool stopping_ = false;
   int empty_lines_ = 0;
@@ -439,12 +472,14 @@ absl::Status Serve() {
 
   fio::Reactor reactor({.threads = absl::GetFlag(FLAGS_threads),
                         .workers = absl::GetFlag(FLAGS_workers)});
-  const absl::StatusOr<fio::ListenerId> listener =
-      reactor.Listen(absl::GetFlag(FLAGS_url),
-                     {.on_open = [timeout](fio::Connection& connection) {
-                       connection.SetTimeout(timeout);
-                       connection.Attach(std::make_unique<HttpHello>());
-                     }});
+  const absl::StatusOr<fio::ListenerId> listener = reactor.Listen(
+      absl::GetFlag(FLAGS_url),
+      {.on_open = [timeout](fio::Connection& connection) {
+        connection.SetTimeout(timeout);
+        connection.Attach(std::make_unique<HttpHello>(
+            timeout == absl::ZeroDuration() ? absl::InfiniteDuration()
+                                            : timeout));
+      }});
   if (!listener.ok()) return listener.status();
 
   // Once, before there are workers, and when signals are taken care of.

@@ -2,8 +2,6 @@
 // and the echo example.
 
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,7 +17,6 @@
 #include "absl/strings/str_cat.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/socket.h"
-#include "fio/sock/socket_address.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/memory_file.h"
 #include "gmock/gmock.h"
@@ -33,41 +30,15 @@ namespace {
 using testing::ExpectRefusal;
 using ::testing::HasSubstr;
 using testing::MemoryFile;
+using testing::Port;
 using testing::ReadToEnd;
 using testing::ReadUntil;
+using testing::Reset;
 using testing::Send;
 using testing::Server;
 using testing::Subprocess;
 
 constexpr char kProgram[] = "examples/client";
-
-// A port of 127.0.0.1, at which nobody listens until Listen().
-class Port {
- public:
-  Port() : fd_(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-    SocketAddress any = *SocketAddress::FromIp("127.0.0.1", 0);
-    EXPECT_EQ(bind(fd_.get(), any.data(), any.size()), 0);
-    sockaddr_in bound = {};
-    socklen_t size = sizeof(bound);
-    EXPECT_EQ(
-        getsockname(fd_.get(), reinterpret_cast<sockaddr*>(&bound), &size), 0);
-    url_ = absl::StrCat("tcp://127.0.0.1:", ntohs(bound.sin_port));
-  }
-
-  const std::string& url() const { return url_; }
-
-  void Listen() const { EXPECT_EQ(listen(fd_.get(), 16), 0); }
-  // Waits for who connects. Its calls wait, too.
-  Socket Accept() const {
-    Socket socket(UniqueFd(accept4(fd_.get(), nullptr, nullptr, SOCK_CLOEXEC)));
-    socket.AllowHalfOpen();
-    return socket;
-  }
-
- private:
-  UniqueFd fd_;
-  std::string url_;
-};
 
 // The client, and the other end of its stdin.
 class Client {
@@ -268,10 +239,7 @@ TEST(ClientExample, AResetIsAnError) {
   Socket server = port.Accept();
   client.Type("hello");
   EXPECT_EQ(ReadUntil(server, 5), "hello");
-  const linger reset = {.l_onoff = 1, .l_linger = 0};
-  ASSERT_EQ(
-      setsockopt(server.fd(), SOL_SOCKET, SO_LINGER, &reset, sizeof(reset)), 0);
-  server = Socket();
+  Reset(server);
   EXPECT_EQ(client.process().Wait(), 1);
   EXPECT_EQ(client.process().ReadStderr(),
             port.url() + ": Connection reset by peer\n");

@@ -10,12 +10,15 @@
 
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "fio/core/process/descriptor_limit.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/example.h"
+#include "tests/subprocess.h"
 
 namespace fio {
 namespace {
@@ -25,6 +28,7 @@ using ::testing::HasSubstr;
 using testing::ReadToEnd;
 using testing::ReadUntil;
 using testing::Send;
+using testing::Subprocess;
 
 constexpr char kProgram[] = "examples/echo";
 constexpr char kFarewell[] = "Echo server shutting down\nGoodbye.\n";
@@ -178,7 +182,28 @@ TEST(EchoExample, ClientsOfReplacedWorkersAreSentOffAndMayComeBack) {
   EXPECT_EQ(server.process().ReadStderr(), "");
 }
 
-// --- What a user may get wrong ---
+// --- What a user may expect, and get wrong ---
+
+// Who tries an example is not to serve the whole network.
+TEST(Echo, DefaultsToLoopback) {
+  for (const char* name : {"echo", "embed", "first_server/first_server",
+                           "http_hello", "proxy", "workers"}) {
+    Subprocess help({absl::StrCat("examples/", name), "--help"});
+    const std::string text = help.ReadStdout();
+    const std::vector<std::string> words =
+        absl::StrSplit(text, absl::ByAnyChar(" \n"), absl::SkipEmpty());
+    EXPECT_THAT(absl::StrJoin(words, " "),
+                HasSubstr("); default: \"tcp://127.0.0.1:3000\";"))
+        << name;
+    EXPECT_EQ(help.Wait(), 1) << name;
+  }
+}
+
+TEST(EchoExample, AShortHelpIsHelp) {
+  Subprocess help({kProgram, "-h"});
+  EXPECT_THAT(help.ReadStdout(), HasSubstr("--timeout (how long"));
+  help.Wait();
+}
 
 TEST(EchoExample, MistakesAreOneLineAndExitCodeOne) {
   ExpectRefusal(kProgram, {"--url=nonsense"},
@@ -189,7 +214,11 @@ TEST(EchoExample, MistakesAreOneLineAndExitCodeOne) {
                 "datagrams make no connections");
   ExpectRefusal(kProgram, {"--url=tcp://192.0.2.1:0"},
                 "bind 192.0.2.1:0: Cannot assign");
+  ExpectRefusal(kProgram, {"--url=tcp://::1:3000"},
+                "an IPv6 address goes in brackets, as in tcp://[::1]:3000");
   ExpectRefusal(kProgram, {"--timeout=soon"}, "timeout");
+  ExpectRefusal(kProgram, {"--timeout=5"},
+                "a time has a unit, as in 5s, 200ms or 1m");
   ExpectRefusal(kProgram, {"--timeout=-1s"}, "--timeout is negative");
   ExpectRefusal(kProgram, {"--threads=many"}, "threads");
   ExpectRefusal(kProgram, {"--no_such_flag"}, "no_such_flag");

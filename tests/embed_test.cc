@@ -73,6 +73,7 @@ TEST(EmbedExample, MistakesAreOneLineAndExitCodeOne) {
   ExpectRefusal(kProgram, {"--url=udp://127.0.0.1:0"}, "datagrams");
   ExpectRefusal(kProgram, {"--report=0"}, "--report is not positive");
   ExpectRefusal(kProgram, {"--report=soon"}, "report");
+  ExpectRefusal(kProgram, {"--report=5"}, "a time has a unit, as in 5s");
   ExpectRefusal(kProgram, {"argument"}, "unexpected argument 'argument'");
   Server server(kProgram);
   ExpectRefusal(kProgram,

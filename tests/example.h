@@ -10,6 +10,7 @@
 #include <string_view>
 #include <vector>
 
+#include "fio/base/unique_fd.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
 #include "tests/subprocess.h"
@@ -41,6 +42,25 @@ class Server {
   const SocketAddress address_;
 };
 
+// A port of 127.0.0.1, at which nobody listens until Listen().
+class Port {
+ public:
+  Port();
+
+  const std::string& url() const { return url_; }
+
+  void Listen() const;
+  // Waits for who connects. Its calls wait, too.
+  Socket Accept() const;
+
+ private:
+  UniqueFd fd_;
+  std::string url_;
+};
+
+// Ends the connection so that the peer sees a reset.
+void Reset(Socket& socket);
+
 // Writes all of it.
 void Send(Socket& socket, std::string_view bytes);
 
@@ -52,6 +72,15 @@ std::string ReadLine(Socket& socket);
 void ExpectRefusal(const std::string& program,
                    const std::vector<std::string>& flags,
                    std::string_view message);
+
+// That the server `program`, started with each of its descriptors 0 to 2 closed
+// and with all of them, answers `request` by `answer`, says `farewell` when it
+// is told to stop, and nothing else; and that it never has a descriptor of its
+// own with such a number, to which what somebody prints would go.
+void ExpectServesWithoutStandardStreams(const std::string& program,
+                                        std::string_view request,
+                                        std::string_view answer,
+                                        std::string_view farewell);
 
 }  // namespace fio::testing
 

@@ -269,7 +269,26 @@ TEST(HttpHelloExample, SilentClientsAreClosed) {
   Server server(kProgram, {"--timeout=10ms"});
   EXPECT_EQ(AnswerTo(server, ""), "");
   EXPECT_EQ(AnswerTo(server, kGet), kHello);
-  EXPECT_EQ(AnswerTo(server, "GET / HT"), "");
+  EXPECT_EQ(AnswerTo(server, "GET / HT"), Refusal("408 Request Timeout"));
+}
+
+// Each byte is activity, so that only a deadline ends this.
+TEST(HttpHelloExample, ASlowHeadIsCutOffThoughBytesCome) {
+  Server server(kProgram, {"--timeout=20ms"});
+  Socket client = server.Connect();
+  Send(client, "GET / HTTP/1.1\r\nHost: x\r\nX: ");
+  std::string answer;
+  while (answer.empty()) {
+    static_cast<void>(send(client.fd(), "x", 1, MSG_NOSIGNAL));
+    Socket onlooker = server.Connect();  // Of the same loop: it has had a turn.
+    Send(onlooker, kGet);
+    ASSERT_EQ(ReadUntil(onlooker, kHello.size()), kHello);
+    char byte;
+    if (recv(client.fd(), &byte, 1, MSG_PEEK | MSG_DONTWAIT) >= 0) {
+      answer = ReadToEnd(client);
+    }
+  }
+  EXPECT_EQ(answer, Refusal("408 Request Timeout"));
 }
 
 TEST(HttpHelloExample, ARequestThatIsUnderWayIsAnsweredBeforeTheEnd) {
@@ -369,6 +388,7 @@ TEST(HttpHelloExample, CurlIsContent) {
 
 TEST(HttpHelloExample, MistakesAreOneLineAndExitCodeOne) {
   ExpectRefusal(kProgram, {"--url=nonsense"}, "listen: url 'nonsense'");
+  ExpectRefusal(kProgram, {"--timeout=5"}, "a time has a unit, as in 5s");
   ExpectRefusal(kProgram, {"--timeout=-1s"}, "--timeout is negative");
   ExpectRefusal(kProgram, {"--threads=many"}, "threads");
   ExpectRefusal(kProgram, {"argument"}, "unexpected argument 'argument'");

@@ -56,7 +56,7 @@ std::string ReadAllOf(const UniqueFd& fd) {
 }  // namespace
 
 Subprocess::Subprocess(const std::vector<std::string>& arguments,
-                       UniqueFd input) {
+                       UniqueFd input, const std::vector<int>& closed) {
   Pipe out;
   Pipe error;
   std::vector<char*> argv;
@@ -71,6 +71,7 @@ Subprocess::Subprocess(const std::vector<std::string>& arguments,
     if (input) dup2(input.get(), STDIN_FILENO);
     dup2(out.writer.get(), STDOUT_FILENO);
     dup2(error.writer.get(), STDERR_FILENO);
+    for (const int fd : closed) close(fd);
     execv(argv[0], argv.data());
     _exit(127);
   }

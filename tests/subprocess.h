@@ -22,10 +22,10 @@ namespace fio::testing {
 
 class Subprocess {
  public:
-  // The first argument is the program. `input` becomes its stdin; none, and it
-  // has that of the test.
+  // The first argument is the program. `input` becomes its stdin; without one
+  // it has the stdin of the test. The descriptors `closed` are closed in it.
   explicit Subprocess(const std::vector<std::string>& arguments,
-                      UniqueFd input = {});
+                      UniqueFd input = {}, const std::vector<int>& closed = {});
   Subprocess(const Subprocess&) = delete;
   Subprocess& operator=(const Subprocess&) = delete;
   // Kills it if it has not been waited for.

@@ -238,8 +238,9 @@ TEST(WorkersExample, ACrashIsToldAndTheWorkerReplaced) {
   cluster.process().Signal(SIGTERM);
   cluster.AwaitEnd();
   EXPECT_EQ(cluster.process().Wait(), 0);
-  EXPECT_THAT(cluster.process().ReadStderr(),
-              HasSubstr(absl::StrCat("process ", victim)));
+  const std::string log = cluster.process().ReadStderr();
+  EXPECT_THAT(log, HasSubstr(absl::StrCat("process ", victim)));
+  EXPECT_THAT(log, Not(HasSubstr("absl::InitializeLog")));
   std::vector<std::string> expected = RootEvents(3);
   expected.insert(expected.begin() + 2 + 2 * 3, "OnChildCrash");
   EXPECT_THAT(cluster.root_events(), ElementsAreArray(expected));
@@ -286,6 +287,22 @@ TEST(WorkersExample, WorkersEndInOrderWhenTheirRootIsKilled) {
   EXPECT_EQ(cluster.workers().size(), 2);
   for (const auto& [pid, events] : cluster.workers()) {
     EXPECT_THAT(events, ElementsAreArray(expected)) << pid;
+  }
+}
+
+// "AtExit" is printed behind Run(), which has put SIGPIPE back by then.
+TEST(Workers, BrokenPipeAtExit) {
+  for (const char* workers : {"--workers=1", "--workers=2"}) {
+    Cluster cluster({workers});
+    if (absl::EndsWith(workers, "1")) {
+      cluster.AwaitOfRoot("OnStart", 1);
+    } else {
+      cluster.AwaitOfWorkers("OnStart", 2);
+    }
+    cluster.process().CloseStdout();
+    cluster.process().Signal(SIGTERM);
+    EXPECT_EQ(cluster.process().Wait(), 0) << workers;
+    EXPECT_EQ(cluster.process().ReadStderr(), "") << workers;
   }
 }
 

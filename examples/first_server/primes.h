@@ -1,0 +1,142 @@
+// A line protocol: a client sends a number in each line, and is told whether it
+// is prime. docs/first-server.md explains it step by step.
+
+#ifndef FIO_EXAMPLES_FIRST_SERVER_PRIMES_H_
+#define FIO_EXAMPLES_FIRST_SERVER_PRIMES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/strip.h"
+#include "absl/time/time.h"
+#include "fio/fio.h"
+
+// Takes seconds for a large number. Any thread.
+inline bool IsPrime(uint64_t number) {
+  for (uint64_t i = 2; i <= number / i; ++i) {
+    if (number % i == 0) return false;
+  }
+  return number > 1;
+}
+
+class Primes final : public fio::Protocol {
+ public:
+  static constexpr size_t kMaxLineBytes = 100;
+  static constexpr absl::Duration kIdleTimeout = absl::Minutes(1);
+  static constexpr absl::Duration kLastAnswer = absl::Seconds(30);
+
+  // `pool` outlives the protocol.
+  explicit Primes(fio::ThreadPool& pool) : pool_(pool) {}
+
+  void OnOpen(fio::Connection& connection) override {
+    connection.SetTimeout(kIdleTimeout);
+  }
+
+  void OnData(fio::Connection& connection) override {
+    input_ += connection.Received();
+    HearLines(connection);
+  }
+
+  // The client sends no more, and may still wait for an answer.
+  void OnEnd(fio::Connection& connection) override {
+    has_ended_ = true;
+    if (!is_busy_) connection.Close();
+  }
+
+  absl::Duration OnShutdown(fio::Connection& /*connection*/) override {
+    is_stopping_ = true;
+    return is_busy_ ? kLastAnswer : absl::ZeroDuration();
+  }
+
+  void OnClose(fio::Connection& connection,
+               const fio::CloseReason& /*reason*/) override {
+    connection.loop().Cancel(progress_);
+  }
+
+ private:
+  void HearLines(fio::Connection& connection) {
+    while (!is_busy_ && connection.is_open()) {
+      const size_t end = input_.find('\n');
+      if (end == std::string::npos) break;
+      const std::string line = input_.substr(0, end);
+      input_.erase(0, end + 1);
+      HearLine(connection, line);
+    }
+    if (!is_busy_ && input_.size() > kMaxLineBytes) {
+      connection.Write("error: the line is too long\n");
+      connection.Close();
+    }
+  }
+
+  void HearLine(fio::Connection& connection, std::string_view line) {
+    absl::ConsumeSuffix(&line, "\r");
+    uint64_t number;
+    if (line == "quit") {
+      connection.Write("bye\n");
+      connection.Close();
+    } else if (line.size() <= kMaxLineBytes &&
+               absl::SimpleAtoi(line, &number)) {
+      Ask(connection, number);
+    } else {
+      connection.Write("error: that is no number\n");
+    }
+  }
+
+  void Ask(fio::Connection& connection, uint64_t number) {
+    is_busy_ = true;
+    connection.Suspend();
+    ShowProgress(connection);
+    fio::Loop& loop = connection.loop();
+    fio::Offload(
+        pool_, loop, [number] { return IsPrime(number); },
+        [this, &loop, id = connection.id(),
+         number](const absl::StatusOr<bool>& prime) {
+          fio::Connection* const connection = loop.Find(id);
+          if (connection == nullptr) return;  // And this protocol is gone.
+          Answer(*connection, number, prime);
+        });
+  }
+
+  void Answer(fio::Connection& connection, uint64_t number,
+              const absl::StatusOr<bool>& prime) {
+    is_busy_ = false;
+    connection.loop().Cancel(progress_);
+    if (prime.ok()) {
+      connection.Write(
+          absl::StrCat(number, *prime ? " is prime\n" : " is not prime\n"));
+    } else {
+      connection.Write(absl::StrCat("error: ", prime.status().message(), "\n"));
+    }
+    if (!is_stopping_) HearLines(connection);
+    if (is_busy_) return;
+    if (has_ended_ || is_stopping_) return connection.Close();
+    connection.Resume();
+  }
+
+  // A dot for each second that the client has to wait.
+  void ShowProgress(fio::Connection& connection) {
+    progress_ = connection.loop().RunEvery(
+        {.callback =
+             [&connection] {
+               connection.Write(".\n");
+               return fio::TimerWheel::Next::kContinue;
+             },
+         .interval = absl::Seconds(1),
+         .repetitions = -1});
+  }
+
+  fio::ThreadPool& pool_;
+  std::string input_;     // What has arrived and was not looked at.
+  bool is_busy_ = false;  // An answer is pending.
+  bool has_ended_ = false;
+  bool is_stopping_ = false;
+  fio::TimerId progress_ = fio::TimerId::kNone;
+};
+
+#endif  // FIO_EXAMPLES_FIRST_SERVER_PRIMES_H_
