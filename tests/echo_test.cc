@@ -24,6 +24,7 @@ namespace fio {
 namespace {
 
 using testing::ExpectRefusal;
+using testing::ExpectServesWithoutStandardStreams;
 using ::testing::HasSubstr;
 using testing::ReadToEnd;
 using testing::ReadUntil;
@@ -203,6 +204,10 @@ TEST(EchoExample, AShortHelpIsHelp) {
   Subprocess help({kProgram, "-h"});
   EXPECT_THAT(help.ReadStdout(), HasSubstr("--timeout (how long"));
   help.Wait();
+}
+
+TEST(EchoExample, ServesWithoutStandardStreams) {
+  ExpectServesWithoutStandardStreams(kProgram, "hello", "hello", kFarewell);
 }
 
 TEST(EchoExample, MistakesAreOneLineAndExitCodeOne) {

@@ -23,6 +23,7 @@ namespace fio {
 namespace {
 
 using testing::ExpectRefusal;
+using testing::ExpectServesWithoutStandardStreams;
 using testing::ReadToEnd;
 using testing::ReadUntil;
 using testing::Send;
@@ -384,6 +385,10 @@ TEST(HttpHelloExample, CurlIsContent) {
                   "--write-out", code, url, url}),
             absl::StrCat(hello, "200 1\n", hello, "200 0\n"));
   EXPECT_EQ(Curl({"--request", "DELETE", "--write-out", code, url}), "501 1\n");
+}
+
+TEST(HttpHelloExample, ServesWithoutStandardStreams) {
+  ExpectServesWithoutStandardStreams(kProgram, kGet, kHello, "");
 }
 
 TEST(HttpHelloExample, MistakesAreOneLineAndExitCodeOne) {
