@@ -417,7 +417,8 @@ class HttpHello final : public fio::Protocol {
   }
 
   void Answer(fio::Connection& connection) {
-    const bool closes = request_.is_last() || stopping_;
+    const bool closes =
+        request_.is_last() || stopping_ || connection.loop().draining();
     connection.Write(kHelloHead);
     if (closes) {
       connection.Write("Connection: close\r\n");

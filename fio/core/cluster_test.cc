@@ -281,7 +281,7 @@ TEST(State, IsRunningSingleAndCluster) {
 
 TEST(Stop, InWorkerRespawns) {
   TestCluster cluster([](const Trace& trace) {
-    Reactor reactor({.workers = 2});
+    Reactor reactor({.workers = 2, .drain_time = absl::ZeroDuration()});
     trace.Follow(reactor.lifecycle());
     trace.Listen(reactor, Serve(reactor, trace));
     return RunAndTell(reactor, trace);
@@ -294,7 +294,7 @@ TEST(Stop, InWorkerRespawns) {
   cluster.AwaitMore("start", 2, 1);
   TestClient next(address);
   EXPECT_EQ(Echo(next, "hello"), "hello");
-  EXPECT_EQ(cluster.Count("at_exit"), 1u);
+  EXPECT_EQ(cluster.Await("at_exit").size(), 1u);
   EXPECT_EQ(cluster.Count("child_crash"), 0u);
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);

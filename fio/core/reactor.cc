@@ -34,6 +34,7 @@
 #include "fio/core/exit_with.h"
 #include "fio/core/internal/listen_set.h"
 #include "fio/core/internal/loop_group.h"
+#include "fio/core/internal/queue_watch.h"
 #include "fio/core/internal/signal_scope.h"
 #include "fio/core/listener.h"
 #include "fio/core/loop/connection_id.h"
@@ -60,6 +61,7 @@ namespace fio {
 
 using core_internal::ListenSet;
 using core_internal::LoopGroup;
+using core_internal::QueueWatch;
 using core_internal::SignalScope;
 
 namespace {
@@ -112,6 +114,11 @@ RootThreads Resolve(RootThreads asked) {
 // How long after the cut-off the root waits for a worker.
 constexpr absl::Duration kKillDelay = absl::Seconds(1);
 
+// How long a worker serves what another one cannot, and until it tries again
+// to tell the root something.
+constexpr absl::Duration kLoan = absl::Seconds(5);
+constexpr absl::Duration kReportRetry = absl::Milliseconds(10);
+
 }  // namespace
 
 class Reactor::Impl {
@@ -135,6 +142,7 @@ class Reactor::Impl {
 
   absl::StatusOr<ListenerId> Listen(std::string_view url,
                                     ListenOptions options);
+  bool CloseListener(ListenerId id);
   absl::StatusOr<ConnectorId> Connect(std::string_view url,
                                       ConnectorOptions options);
   absl::Status CancelConnect(ConnectorId id);
@@ -170,6 +178,7 @@ class Reactor::Impl {
     kStarting,
     kServing,
     kClosing,   // The listeners, first of all.
+    kDraining,  // For ReactorOptions::drain_time.
     kStopping,  // The loops.
   };
   struct PresetConnector {
@@ -219,6 +228,12 @@ class Reactor::Impl {
   void HearStopSignal();
   void HearRoot();
   void BeginStop();
+  void EndListening();
+  void BeginDrain();
+  void StopLoops();
+  bool drains() const;
+  void SendReports();
+  void WatchQueues();
   void BeginRestart();
   MonotonicTime Now() const { return options_.loop.clock->Now(); }
   void Tell(std::string_view state) const;
@@ -258,7 +273,10 @@ class Reactor::Impl {
   int stop_signals_ = 0;
   std::unique_ptr<Supervisor> supervisor_;  // The root's.
   std::unique_ptr<WorkerEnd> worker_;       // A worker's.
+  std::unique_ptr<QueueWatch> queues_;      // The root's.
   StopLevel root_asked_ = StopLevel::kNone;
+  bool is_replaced_ = false;  // A worker whose root lives and does not stop.
+  bool sends_reports_ = false;
   std::vector<WatchId> wakes_, root_wakes_;
   bool told_ready_ = false;
   bool stop_heard_ = false;
@@ -380,6 +398,12 @@ absl::StatusOr<ListenerId> Reactor::Impl::Listen(std::string_view url,
     }
   }
   return id;
+}
+
+bool Reactor::Impl::CloseListener(ListenerId id) {
+  if (!listeners_.Close(id, *loops_)) return false;
+  if (queues_ != nullptr) WatchQueues();
+  return true;
 }
 
 absl::StatusOr<ConnectorId> Reactor::Impl::Connect(std::string_view url,
@@ -527,6 +551,7 @@ absl::Status Reactor::Impl::End(absl::Status status) {
   running_ = 0;
   if (is_running()) phase_ = Phase::kStopping;
   supervisor_ = nullptr;
+  queues_ = nullptr;
   DropConnectors();
   listeners_.CloseAll(*loops_, [] {});
   loops_->Finish();
@@ -582,7 +607,10 @@ absl::Status Reactor::Impl::Serve() {
   if (!status.ok()) return status;
   status = loops_->StartThreads();
   if (status.ok()) {
-    if (worker_ != nullptr) worker_->TellReady();
+    if (worker_ != nullptr) {
+      worker_->TellReady();
+      SendReports();
+    }
     Tell("READY=1");
     status = ServeTurns();
   }
@@ -594,6 +622,7 @@ absl::Status Reactor::Impl::ServeTurns() {
   while (phase_ != Phase::kStopping || !loops_->stopped()) {
     absl::Status turn = RunMain(MonotonicTime::InfiniteFuture());
     if (!turn.ok()) return turn;
+    if (phase_ == Phase::kDraining && loops_->drained()) StopLoops();
   }
   return absl::OkStatus();
 }
@@ -632,6 +661,7 @@ absl::Status Reactor::Impl::Supervise() {
   running_ = concurrency_.workers;
   status = listeners_.Accept(*loops_, ListenSet::kRoot);
   if (!status.ok()) return status;
+  WatchQueues();
   RunPreset();
   absl::StatusOr<std::unique_ptr<WorkerEnd>> child = SuperviseTurns();
   if (!child.ok()) return child.status();
@@ -646,6 +676,7 @@ absl::Status Reactor::Impl::CreateSupervisor() {
       .max_delay = options_.max_respawn_delay,
       .min_lifetime = options_.worker_min_lifetime,
       .stop_timeout = options_.shutdown_timeout + kKillDelay,
+      .drain_time = options_.drain_time,
       .cut_off_timeout = kKillDelay,
       .respawn = options_.respawn,
       .may_fork = [this](int place) { return MayFork(place); },
@@ -674,6 +705,22 @@ absl::Status Reactor::Impl::MayFork(int place) {
   ABSL_LOG(WARNING) << what;
   root_threads_ = RootThreads::kAllow;  // It is said once.
   return absl::OkStatus();
+}
+
+// Clients that nobody accepts are lent to other workers: to one at first, since
+// one of them may be what its worker died or hangs of, then to twice as many at
+// each look.
+void Reactor::Impl::WatchQueues() {
+  std::vector<QueueWatch::Queue> queues;
+  for (const ListenSet::Shared& shared : listeners_.SharedSockets()) {
+    queues.push_back({static_cast<int>(shared.worker), shared.socket});
+  }
+  queues_ = nullptr;
+  queues_ = std::make_unique<QueueWatch>(
+      loops_->main(), std::move(queues), [this](int place, int times) {
+        if (supervisor_ == nullptr) return;
+        supervisor_->Lend(place, 1 << std::min(times - 1, 16));
+      });
 }
 
 // Between two turns the supervisor forks, so that a child leaves from here with
@@ -725,6 +772,7 @@ void Reactor::Impl::EnterChild(int place) {
   stop_by_ns_ = cut_off_.nanoseconds();
   woken_ = true;
   wakes_.clear();
+  queues_ = nullptr;
   std::unique_ptr<LoopGroup> inherited = std::move(loops_);
   status_ = CreateLoops();
   if (!status_.ok()) {
@@ -749,10 +797,18 @@ void Reactor::Impl::EnterChild(int place) {
 void Reactor::Impl::WorkAndExit(std::unique_ptr<WorkerEnd> end) {
   supervisor_ = nullptr;
   worker_ = std::move(end);
+  is_replaced_ = true;
   if (status_.ok()) {
     root_wakes_ = std::exchange(wakes_, {});
     status_ = WatchToWake(worker_->fds());
     std::swap(root_wakes_, wakes_);
+  }
+  if (status_.ok()) {
+    // Without it only a worker that hangs would outlive a root that is killed.
+    const absl::Status guarded =
+        worker_->StartWatchdog(options_.shutdown_timeout + kKillDelay);
+    if (!guarded.ok())
+      ABSL_LOG(ERROR) << "worker " << place_ << ": " << guarded;
   }
   std::exit(ExitWith(End(status_.ok() ? Serve() : status_)));
 }
@@ -808,18 +864,35 @@ void Reactor::Impl::HearStopSignal() {
 
 void Reactor::Impl::HearRoot() {
   const WorkerEnd::Request request = worker_->Next();
+  if (phase_ == Phase::kServing) {
+    for (const int place : request.lent) {
+      listeners_.AcceptLent(*loops_, static_cast<size_t>(place_),
+                            static_cast<size_t>(place), kLoan);
+    }
+  }
   if (request.root_died) {
     // They stay readable.
     for (const WatchId watch : std::exchange(root_wakes_, {})) {
       loops_->main().Unwatch(watch);
     }
+    is_replaced_ = false;
     lifecycle_.Force(LifecycleEvent::kOnParentCrash);
     Stop(absl::InfiniteDuration());
   }
   if (request.stop == root_asked_) return;
   root_asked_ = request.stop;
-  Stop(request.stop == StopLevel::kGraceful ? absl::InfiniteDuration()
+  if (request.stop > StopLevel::kDrain) is_replaced_ = false;
+  Stop(request.stop <= StopLevel::kGraceful ? absl::InfiniteDuration()
                                             : absl::ZeroDuration());
+}
+
+// What could not be sent is sent again: nothing tells when it can be.
+void Reactor::Impl::SendReports() {
+  if (worker_->SendReports() || std::exchange(sends_reports_, true)) return;
+  loops_->main().RunAfter(kReportRetry, [this] {
+    sends_reports_ = false;
+    SendReports();
+  });
 }
 
 void Reactor::Impl::BeginRestart() {
@@ -832,28 +905,60 @@ void Reactor::Impl::BeginRestart() {
   }
 }
 
+// Whether a stop that is asked for leaves time to drain.
+bool Reactor::Impl::drains() const {
+  return is_replaced_ && options_.drain_time > absl::ZeroDuration() &&
+         Now() < cut_off_;
+}
+
 // A stop that begins, or is to end sooner than the one before has asked for.
 void Reactor::Impl::BeginStop() {
   const MonotonicTime now = Now();
   stop_heard_ = true;
-  cut_off_ = std::min({cut_off_, now + options_.shutdown_timeout,
-                       MonotonicTime::FromNanoseconds(stop_by_ns_)});
+  const absl::Duration longest =
+      options_.shutdown_timeout +
+      (is_replaced_ ? options_.drain_time : absl::ZeroDuration());
+  cut_off_ = std::min(
+      {cut_off_, now + longest, MonotonicTime::FromNanoseconds(stop_by_ns_)});
   if (supervisor_ != nullptr) {
     supervisor_->Stop(cut_off_ <= now ? StopLevel::kCutOff
                                       : StopLevel::kGraceful);
   }
   if (phase_ == Phase::kStopping) loops_->Stop(cut_off_ - now);
+  if (phase_ == Phase::kDraining && !drains()) StopLoops();
   if (phase_ != Phase::kServing) return;
   phase_ = Phase::kClosing;
   running_ = 0;
+  if (is_replaced_) {
+    // Before the sockets are left to others.
+    worker_->TellDrains();
+    SendReports();
+  }
   lifecycle_.Force(LifecycleEvent::kOnShutdown);
   Tell("STOPPING=1");
   DropConnectors();
+  EndListening();
+}
+
+void Reactor::Impl::EndListening() {
+  queues_ = nullptr;
   listeners_.CloseAll(*loops_, [this] {
     if (phase_ != Phase::kClosing) return;  // It failed meanwhile.
-    phase_ = Phase::kStopping;
-    loops_->Stop(cut_off_ - Now());
+    drains() ? BeginDrain() : StopLoops();
   });
+}
+
+void Reactor::Impl::BeginDrain() {
+  phase_ = Phase::kDraining;
+  loops_->Drain();
+  loops_->main().RunAfter(options_.drain_time, [this] {
+    if (phase_ == Phase::kDraining) StopLoops();
+  });
+}
+
+void Reactor::Impl::StopLoops() {
+  phase_ = Phase::kStopping;
+  loops_->Stop(cut_off_ - Now());
 }
 
 void Reactor::Impl::Tell(std::string_view state) const {
@@ -915,9 +1020,8 @@ absl::Status Reactor::ResumeListener(ListenerId id) {
 }
 
 absl::Status Reactor::CloseListener(ListenerId id) {
-  return impl_->status().ok() && impl_->listeners().Close(id, impl_->loops())
-             ? absl::OkStatus()
-             : NoListener(id);
+  return impl_->status().ok() && impl_->CloseListener(id) ? absl::OkStatus()
+                                                          : NoListener(id);
 }
 
 absl::StatusOr<ConnectorId> Reactor::Connect(std::string_view url,

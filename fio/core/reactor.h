@@ -86,18 +86,20 @@ class Reactor {
   // calls, by their errno.
   absl::Status Run();
 
-  // Ends Run(): what is open after `grace`, or
-  // ReactorOptions::shutdown_timeout, is cut off as by Connection::Abort(). A
-  // later call can only shorten the grace. In the root it ends all workers; in
-  // a worker that one, which is replaced. Inside of kPreStart it cancels the
-  // start; while Run() is not running it does nothing. Any thread, and signal
-  // handlers.
+  // Ends Run(). What is open after `grace`, or after
+  // ReactorOptions::shutdown_timeout, is aborted as by Connection::Abort(). A
+  // later call can only shorten the grace. In the root it ends all workers. In
+  // a worker it ends that one: the root starts its replacement at once, and the
+  // worker first drains for up to ReactorOptions::drain_time, within `grace`.
+  // Inside of kPreStart it cancels the start. While Run() is not running it
+  // does nothing. Any thread, and signal handlers.
   void Stop(absl::Duration grace = absl::InfiniteDuration());
 
   // Replaces the workers one by one, each when its successor is ready, so that
-  // nobody is refused meanwhile; see Supervisor::Restart(). In a worker:
-  // Stop(). In a single process it is logged and ignored. Any thread, and
-  // signal handlers.
+  // no client is refused meanwhile; see Supervisor::Restart(). An old worker
+  // accepts no more, drains for up to ReactorOptions::drain_time, and stops. In
+  // a worker: Stop(). In a single process it is logged and ignored. Any thread,
+  // and signal handlers.
   void Restart();
 
   // The callbacks for what happens to the process. Any thread.
@@ -122,8 +124,9 @@ class Reactor {
   // Where a listener listens, with the real port. Errors: kNotFound.
   absl::StatusOr<SocketAddress> ListenAddress(ListenerId id) const;
 
-  // Accepts no more for a while, in this process: who connects waits in the
-  // kernel. Errors: kNotFound.
+  // Accepts no more for a while, in this process. Clients that connect wait in
+  // the kernel; those of a worker that has paused are served by workers that
+  // have not. Errors: kNotFound.
   absl::Status PauseListener(ListenerId id);
   absl::Status ResumeListener(ListenerId id);
 

@@ -77,9 +77,20 @@ struct ReactorOptions {
   // limit if that is less.
   size_t max_descriptors = 131'072;
 
-  // What is open this long after Stop() is cut off, whatever its
-  // Protocol::OnShutdown() has asked for. Of a worker that does not end even
-  // then the root makes an end one second later.
+  // How long a worker that is replaced goes on with its connections before it
+  // stops. It is replaced by Reactor::Restart(), or because it stops by itself
+  // (Reactor::Stop() in the worker, a signal to it alone). It accepts no more
+  // from the beginning; its protocols are told by Protocol::OnDrain(), so that
+  // they can have their peers connect anew. It stops earlier when no connection
+  // is left, and at once when the root stops or has died. Then
+  // `shutdown_timeout` begins. The end of a single process, or of all workers,
+  // has no such time. Zero for none.
+  absl::Duration drain_time = absl::Seconds(10);
+
+  // What is open this long after Stop() is aborted, whatever its
+  // Protocol::OnShutdown() has asked for. A worker that does not end even then
+  // is killed by the root one second later. If the root has died meanwhile, the
+  // worker kills itself at that time; a thread that sleeps sees to that.
   absl::Duration shutdown_timeout = absl::Seconds(254 + 8);
 
   // While a process stops, a connection that has sent all that it had waits

@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/core/internal/loop_group.h"
 #include "fio/core/listener.h"
@@ -120,40 +121,125 @@ absl::Status ListenSet::Accept(LoopGroup& group, size_t worker) {
   return absl::OkStatus();
 }
 
-absl::Status ListenSet::Accept(ListenerId id, LoopGroup& group, size_t worker) {
-  while (accepting_.size() < group.size()) {
+AcceptWakes ListenSet::WakesOf(const Entry& entry) {
+  return entry.sharing == Sharing::kByAll && !entry.is_of_root()
+             ? AcceptWakes::kOne
+             : AcceptWakes::kAll;
+}
+
+void ListenSet::ReserveAccepting(size_t loops) {
+  while (accepting_.size() < loops) {
     accepting_.push_back(std::make_unique<Accepting>());
   }
+}
+
+absl::Status ListenSet::Accept(ListenerId id, LoopGroup& group, size_t worker) {
+  ReserveAccepting(group.size());
   const std::shared_ptr<const Entry> entry = entries_.at(id);
   if (entry->is_of_root() != (worker == kRoot)) return absl::OkStatus();
-  const AcceptWakes wakes =
-      entry->sharing == Sharing::kByAll && !entry->is_of_root()
-          ? AcceptWakes::kOne
-          : AcceptWakes::kAll;
-  // Each loop's part, on its thread.
+  // Each loop's part, on its thread. Before the threads run all of it is done
+  // here, and what fails is the caller's to know; later, other threads try
+  // again what fails.
   auto status = std::make_shared<absl::Status>();
-  group.ForEach([this, id, status, worker, entry, wakes,
-                 threads = group.has_threads(), paused = paused_.contains(id),
+  group.ForEach([this, id, status, worker, entry, paused = paused_.contains(id),
+                 tells_all = !group.has_threads(),
                  targets = group.handles()](size_t index, Loop& loop) {
     const bool hands_over =
         entry->options->balance == AcceptBalance::kLeastConnections;
     if (hands_over && index > 0) return;
-    if (accepting(index).contains(id)) return;  // Since kOnStart.
-    const bool reports = index == 0 || !threads;
-    absl::StatusOr<std::unique_ptr<Listener>> listener =
-        Listener::Create(loop, entry->sockets[SocketOf(*entry, worker, index)],
-                         entry->options, targets, wakes);
-    if (listener.ok()) {
-      if (paused) (*listener)->Pause();
-      accepting(index)[id] = *std::move(listener);
-    } else if (reports) {
-      status->Update(listener.status());
-    } else {
-      // Its options and socket are those of the others: they fail as well.
-      ABSL_LOG(ERROR) << "loop " << index << ": " << listener.status();
-    }
+    const Key key(id, SocketOf(*entry, worker, index));
+    if (accepting(index).contains(key)) return;  // Since kOnStart.
+    const Part part = {key, entry, index, loop, targets};
+    if (index > 0 && !tells_all) return AcceptOnOrRetry(part, paused);
+    status->Update(AcceptOn(part, paused, WakesOf(*entry)));
   });
   return *status;
+}
+
+absl::Status ListenSet::AcceptOn(const Part& part, bool paused,
+                                 AcceptWakes wakes) {
+  absl::StatusOr<std::unique_ptr<Listener>> listener =
+      Listener::Create(part.loop, part.entry->sockets[part.key.second],
+                       part.entry->options, part.targets, wakes);
+  if (!listener.ok()) return listener.status();
+  if (paused) (*listener)->Pause();
+  accepting(part.index)[part.key].listener = *std::move(listener);
+  return absl::OkStatus();
+}
+
+void ListenSet::AcceptOnOrRetry(const Part& part, bool paused) {
+  const absl::Status accepts = AcceptOn(part, paused, WakesOf(*part.entry));
+  if (accepts.ok()) return;
+  const absl::Duration delay = part.entry->options->back_off;
+  ABSL_LOG(ERROR) << "loop " << part.index << ": " << accepts << "; again in "
+                  << delay;
+  accepting(part.index)[part.key].timer = part.loop.RunAfter(
+      delay, [this, part, paused] { AcceptOnOrRetry(part, paused); });
+}
+
+// --- Sockets of others ---
+
+std::vector<ListenSet::Shared> ListenSet::SharedSockets() const {
+  std::vector<Shared> shared;
+  for (const auto& [id, entry] : entries_) {
+    if (entry->is_of_root()) continue;
+    const size_t of_each =
+        entry->sharing == Sharing::kPerLoop ? entry->servers.loops : size_t{1};
+    for (size_t i = 0; i < entry->sockets.size(); ++i) {
+      shared.push_back({.worker = i / of_each, .socket = entry->sockets[i]});
+    }
+  }
+  return shared;
+}
+
+void ListenSet::AcceptLent(LoopGroup& group, size_t worker, size_t lent,
+                           absl::Duration time) {
+  ReserveAccepting(group.size());
+  for (const auto& [id, entry] : entries_) {
+    if (entry->is_of_root()) continue;
+    group.ForEach([this, id = id, entry = entry, worker, lent, time,
+                   paused = paused_.contains(id),
+                   targets = group.handles()](size_t index, Loop& loop) {
+      const size_t loops = entry->sharing == Sharing::kPerLoop
+                               ? entry->servers.loops
+                               : size_t{1};
+      for (size_t i = 0; i < loops; ++i) {
+        const bool takes =
+            entry->sharing == Sharing::kByAll || lent == worker || i == index;
+        if (!takes) continue;
+        const Key key(id, SocketOf(*entry, lent, i));
+        AcceptLentOn({key, entry, index, loop, targets}, paused, time);
+      }
+    });
+  }
+}
+
+void ListenSet::AcceptLentOn(const Part& part, bool paused,
+                             absl::Duration time) {
+  const auto found = accepting(part.index).find(part.key);
+  if (found != accepting(part.index).end() && !found->second.lent) {
+    // Its own. Watched anew, it is told what waits.
+    Listener* const listener = found->second.listener.get();
+    if (listener == nullptr || listener->paused()) return;
+    listener->Pause();
+    listener->Resume();
+    return;
+  }
+  if (found == accepting(part.index).end()) {
+    const absl::Status accepts = AcceptOn(part, paused, AcceptWakes::kOne);
+    if (!accepts.ok()) {
+      ABSL_LOG(ERROR) << "loop " << part.index
+                      << ", for another worker: " << accepts;
+      return;
+    }
+  }
+  Acceptor& acceptor = accepting(part.index)[part.key];
+  acceptor.lent = true;
+  part.loop.Cancel(acceptor.timer);
+  acceptor.timer = part.loop.RunAfter(
+      time, [this, key = part.key, index = part.index, &loop = part.loop] {
+        EndAccepting(key, index, loop);
+      });
 }
 
 // A worker that listens by itself is the only one there.
@@ -180,20 +266,35 @@ bool ListenSet::SetPaused(ListenerId id, bool paused, LoopGroup& group) {
   paused ? static_cast<void>(paused_.insert(id))
          : static_cast<void>(paused_.erase(id));
   group.ForEach([this, id, paused](size_t index, Loop&) {
-    if (index >= accepting_.size()) return;
-    const auto listener = accepting(index).find(id);
-    if (listener == accepting(index).end()) return;
-    paused ? listener->second->Pause() : listener->second->Resume();
+    for (const Key& key : KeysOf(id, index)) {
+      Listener* const listener = accepting(index)[key].listener.get();
+      if (listener == nullptr) continue;
+      paused ? listener->Pause() : listener->Resume();
+    }
   });
   return true;
 }
 
+std::vector<ListenSet::Key> ListenSet::KeysOf(ListenerId id,
+                                              size_t loop) const {
+  std::vector<Key> keys;
+  if (loop >= accepting_.size()) return keys;
+  for (const auto& [key, acceptor] : *accepting_[loop]) {
+    if (key.first == id) keys.push_back(key);
+  }
+  return keys;
+}
+
 // Its own on_open may be what leads here, so it dies in a later turn.
-void ListenSet::EndAccepting(Accepting::iterator listener, size_t index,
-                             Loop& loop) {
-  listener->second->Close();
-  loop.Post([ended = std::move(listener->second)] {});
-  accepting(index).erase(listener);
+void ListenSet::EndAccepting(const Key& key, size_t index, Loop& loop) {
+  const auto found = accepting(index).find(key);
+  if (found == accepting(index).end()) return;
+  Acceptor ended = std::move(found->second);
+  accepting(index).erase(found);
+  loop.Cancel(ended.timer);
+  if (ended.listener == nullptr) return;
+  ended.listener->Close();
+  loop.Post([listener = std::move(ended.listener)] {});
 }
 
 bool ListenSet::Close(ListenerId id, LoopGroup& group) {
@@ -208,10 +309,9 @@ bool ListenSet::Close(ListenerId id, LoopGroup& group) {
   }
   group.ForEach(
       [this, id](size_t index, Loop& loop) {
-        if (index >= accepting_.size()) return;
-        const auto listener = accepting(index).find(id);
-        if (listener == accepting(index).end()) return;
-        EndAccepting(listener, index, loop);
+        for (const Key& key : KeysOf(id, index)) {
+          EndAccepting(key, index, loop);
+        }
       },
       [entry] {
         if (!entry->is_of_workers()) StopListening(*entry);
@@ -240,7 +340,8 @@ void ListenSet::CloseAll(LoopGroup& group, std::function<void()> done) {
       [this](size_t index, Loop& loop) {
         if (index >= accepting_.size()) return;
         while (!accepting(index).empty()) {
-          EndAccepting(accepting(index).begin(), index, loop);
+          const Key key = accepting(index).begin()->first;
+          EndAccepting(key, index, loop);
         }
       },
       [ended, done = std::move(done)] {

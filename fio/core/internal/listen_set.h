@@ -1,4 +1,5 @@
 // The listeners of a reactor: their sockets, which the root opens, and the
+// The listeners of a reactor: their sockets, which the root opens, and the
 // Listeners that accept on them in this process.
 //
 // Each socket that collects clients has a Listener that serves it, or will
@@ -21,9 +22,12 @@
 #include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "fio/core/internal/loop_group.h"
 #include "fio/core/listener.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/core/timer/timer_wheel.h"
 #include "fio/sock/listen_socket.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/url.h"
@@ -59,6 +63,24 @@ class ListenSet {
   // the Listener itself retries what the kernel has no memory for.
   absl::Status Accept(LoopGroup& group, size_t worker);
   absl::Status Accept(ListenerId id, LoopGroup& group, size_t worker);
+
+  // Lets the loops of `worker` serve also the sockets of `lent`'s worker, for
+  // `time`, counted anew by each call. Sharing does no harm: the kernel gives
+  // each connection to one process. Of another worker's sockets, each loop
+  // takes those of the loop with its own index; of its own worker's, those of
+  // all other loops. A loop looks once at a socket that it serves already, so
+  // that a client does not wait for a wake-up that got lost. Listeners of the
+  // root are left out. Failures are logged.
+  void AcceptLent(LoopGroup& group, size_t worker, size_t lent,
+                  absl::Duration time);
+
+  // The sockets of the listeners that workers serve, and the worker of each; 0
+  // for those that all share.
+  struct Shared {
+    size_t worker;
+    std::shared_ptr<const ListenSocket> socket;
+  };
+  std::vector<Shared> SharedSockets() const;
 
   // Null if no listener has this id.
   const SocketAddress* FindAddress(ListenerId id) const;
@@ -98,8 +120,23 @@ class ListenSet {
       return servers.root_is_apart && options->master_only;
     }
   };
-  // Each map is used on the thread of its loop only.
-  using Accepting = absl::flat_hash_map<ListenerId, std::unique_ptr<Listener>>;
+  // What one loop accepts on, by listener and index of the socket.
+  using Key = std::pair<ListenerId, size_t>;
+  struct Acceptor {
+    std::unique_ptr<Listener> listener;  // Null while it is tried again.
+    bool lent = false;
+    TimerId timer = TimerId::kNone;  // The loan's end, or the next try.
+  };
+  // Which loop is to accept on which socket.
+  struct Part {
+    Key key;
+    std::shared_ptr<const Entry> entry;
+    size_t index;  // Of the loop.
+    Loop& loop;
+    std::vector<LoopHandle> targets;
+  };
+  // Each only on its loop's thread.
+  using Accepting = absl::flat_hash_map<Key, Acceptor>;
 
   using Entries = absl::flat_hash_map<ListenerId, std::shared_ptr<const Entry>>;
 
@@ -108,8 +145,15 @@ class ListenSet {
   static Sharing SharingOf(const Url& url, const ListenOptions& options,
                            const Servers& servers);
   static size_t SocketOf(const Entry& entry, size_t worker, size_t loop);
+  static AcceptWakes WakesOf(const Entry& entry);
   Accepting& accepting(size_t loop) { return *accepting_[loop]; }
-  void EndAccepting(Accepting::iterator listener, size_t index, Loop& loop);
+  void ReserveAccepting(size_t loops);
+  std::vector<Key> KeysOf(ListenerId id, size_t loop) const;
+  // The parts of Accept() and AcceptLent() that run on a loop's own thread.
+  absl::Status AcceptOn(const Part& part, bool paused, AcceptWakes wakes);
+  void AcceptOnOrRetry(const Part& part, bool paused);
+  void AcceptLentOn(const Part& part, bool paused, absl::Duration time);
+  void EndAccepting(const Key& key, size_t index, Loop& loop);
 
   Entries entries_;
   absl::flat_hash_set<ListenerId> paused_;

@@ -102,6 +102,7 @@ void LoopGroup::RunThread(Member& member) {
   absl::Status turn;
   while (turn.ok() && !member.loop->stopped()) {
     turn = RunTurn(member, MonotonicTime::InfiniteFuture());
+    if (draining_ && member.loop->connection_count() == 0) main().Wake();
   }
   if (!turn.ok()) {
     const std::lock_guard lock(mutex_);
@@ -174,6 +175,18 @@ void LoopGroup::ForEach(const std::function<void(size_t, Loop&)>& task,
   }
 }
 
+void LoopGroup::Drain() {
+  draining_ = true;
+  for (const auto& member : members_) member->loop->Drain();
+}
+
+// What was handed over and is not opened yet counts.
+bool LoopGroup::drained() const {
+  return absl::c_all_of(members_, [](const auto& member) {
+    return member->loop->handle().connection_count() == 0;
+  });
+}
+
 void LoopGroup::Stop(absl::Duration grace) {
   for (const auto& member : members_) member->loop->Stop(grace);
 }
@@ -192,6 +205,7 @@ void LoopGroup::Finish() {
   }
   thread_error_ = absl::OkStatus();
   failed_ = false;
+  draining_ = false;
 }
 
 void LoopGroup::BeforeFork() {

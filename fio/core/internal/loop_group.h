@@ -74,6 +74,12 @@ class LoopGroup {
   void ForEach(const std::function<void(size_t index, Loop& loop)>& task,
                std::function<void()> done = nullptr);
 
+  // Loop::Drain() of each.
+  void Drain();
+  // Whether no loop has a connection. The main loop wakes when the last one of
+  // a group that drains has gone.
+  bool drained() const;
+
   // Loop::Stop() of each.
   void Stop(absl::Duration grace);
   bool stopped() const;
@@ -112,6 +118,7 @@ class LoopGroup {
   std::atomic<bool> failed_{false};      // There is one.
   std::unique_ptr<ThreadPool> threads_;  // For the members but the first.
 
+  std::atomic<bool> draining_{false};
   std::atomic<size_t> busy_{1};
   bool idle_turn_ = false;  // The main loop has run on_idle in this turn.
 };

@@ -194,6 +194,7 @@ void Loop::Finish() {
   timers_.CancelAll();
   cut_off_ = MonotonicTime::InfiniteFuture();
   cut_off_timer_ = TimerId::kNone;
+  draining_ = false;
   stopping_ = false;
 }
 
@@ -759,6 +760,21 @@ void Loop::Unref(TimerId id) {
 }
 
 // --- Stopping ---
+
+void Loop::Drain() {
+  Post([this] { BeginDrain(); });
+}
+
+void Loop::BeginDrain() {
+  if (std::exchange(draining_, true)) return;
+  connections_.ForEach([this](Connection& connection) {
+    RunTask(connection.id(), [](Connection* served) {
+      if (served == nullptr || !served->IsServed()) return;
+      Protocol* const protocol = served->protocol();
+      if (protocol != nullptr) protocol->OnDrain(*served);
+    });
+  });
+}
 
 void Loop::Stop(absl::Duration grace) {
   const MonotonicTime cut_off = options_.clock->Now() + grace;

@@ -13,7 +13,8 @@
 //
 // Thread safety: none; all of it belongs to the thread that runs the loop, or
 // to any one thread while none does. Debug builds check that. Other threads
-// have handle(), and Post(), Wake(), Stop() and stats(), which are for any.
+// have handle(), and Post(), Wake(), Drain(), Stop() and stats(), which are for
+// any.
 
 #ifndef FIO_CORE_LOOP_LOOP_H_
 #define FIO_CORE_LOOP_LOOP_H_
@@ -117,6 +118,11 @@ class Loop final : private IdleWheel::Owner {
   // shorten the grace. Any thread.
   void Stop(absl::Duration grace = absl::InfiniteDuration());
 
+  // Calls Protocol::OnDrain() for each connection, in a task of the loop. All
+  // else goes on as before, and new connections are taken; Stop() ends the
+  // loop. A second call does nothing. Any thread.
+  void Drain();
+
   // Whether Stop() has been called and no connection is left: time to Finish().
   bool stopped() const { return stopping_ && connection_count() == 0; }
 
@@ -212,6 +218,9 @@ class Loop final : private IdleWheel::Owner {
   // adopted any more.
   bool stopping() const { return stopping_; }
 
+  // From the turn in which Drain() takes effect until Run() returns.
+  bool draining() const { return draining_; }
+
   // When this turn's wait ended.
   MonotonicTime now() const { return now_; }
   // Whether the part of the turn that calls this has had its time
@@ -299,6 +308,7 @@ class Loop final : private IdleWheel::Owner {
   absl::StatusOr<ConnectionId> OpenConnection(
       Socket socket, absl::FunctionRef<void(Connection&)> on_open);
   void DropStale(int fd);
+  void BeginDrain();
   void BeginStop(MonotonicTime cut_off);
   void AbortAll();
   void DropAll();
@@ -338,6 +348,7 @@ class Loop final : private IdleWheel::Owner {
   size_t left_to_read_ = 0;          // and what it may still read.
   std::array<Event, 512> events_;
 
+  bool draining_ = false;
   bool stopping_ = false;
   size_t stayers_ = 0;  // Connections that stay until no other does.
   MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();

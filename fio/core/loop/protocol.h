@@ -88,6 +88,15 @@ class Protocol {
   // Close() would wait for it.
   virtual void OnDeadline(Connection& connection);
 
+  // The loop begins to drain (Loop::Drain()): this process is about to be
+  // replaced, but the connection may still be used. Tell the peer, in the terms
+  // of the protocol, that it should connect anew: an HTTP server answers each
+  // request with "Connection: close" from here on. Called once, on the loop's
+  // thread, for each connection that is open and has a protocol at that time; a
+  // later one asks Loop::draining(). By default nothing happens, and
+  // OnShutdown() follows when the time to drain is over.
+  virtual void OnDrain(Connection& /*connection*/) {}
+
   // The loop is stopping; once, unless Close() was called before. The answer
   // is how long the connection may stay: zero for none, InfiniteDuration() for
   // until no other stays. It is then closed as by Close().

@@ -240,6 +240,7 @@ class ChildWatch::ByPidFd final : public ChildWatch {
     epoll_event event;
     if (Sys().epoll_wait(epoll_.get(), &event, 1, 0) != 1) return std::nullopt;
     const auto it = children_.find(static_cast<pid_t>(event.data.u64));
+    if (it == children_.end()) return std::nullopt;
     std::optional<ChildExit> exit = ReapByPidFd(it->second, it->first);
     if (exit.has_value()) Forget(it);
     return exit;
@@ -248,7 +249,14 @@ class ChildWatch::ByPidFd final : public ChildWatch {
  private:
   void Forget(std::map<pid_t, UniqueFd>::iterator it) {
     // Closing is not enough where a forked child has the descriptor as well.
-    Sys().epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second.get(), nullptr);
+    // The kernel refuses it for no lasting cause.
+    constexpr int kTries = 3;
+    for (int i = 0; i < kTries; ++i) {
+      if (Sys().epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, it->second.get(),
+                          nullptr) == 0) {
+        break;
+      }
+    }
     children_.erase(it);
   }
 

@@ -32,7 +32,24 @@
 #include "fio/core/process/worker_end.h"
 
 namespace fio {
+
+using process_internal::Order;
+using process_internal::Report;
+
 namespace {
+
+// Until a message that could not be sent is sent again.
+constexpr absl::Duration kRetry = absl::Milliseconds(10);
+
+// True if all of it has left.
+bool Send(int channel, const Order& order) {
+  ssize_t sent;
+  do {
+    sent =
+        Sys().send(channel, &order, sizeof(order), MSG_DONTWAIT | MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  return sent >= 0;
+}
 
 struct SocketPair {
   UniqueFd root;
@@ -58,6 +75,7 @@ absl::Status Check(const SupervisorOptions& options) {
       {"max_delay", options.max_delay},
       {"min_lifetime", options.min_lifetime},
       {"stop_timeout", options.stop_timeout},
+      {"drain_time", options.drain_time},
       {"cut_off_timeout", options.cut_off_timeout},
   };
   for (const auto& [name, span] : spans) {
@@ -130,8 +148,8 @@ absl::Span<const int> Supervisor::fds() const {
 MonotonicTime Supervisor::next_deadline() const {
   MonotonicTime next = MonotonicTime::InfiniteFuture();
   const auto include = [&](const Worker& worker, StopLevel level) {
-    next = std::min(next, worker.told < level ? MonotonicTime::InfinitePast()
-                                              : worker.kill_at);
+    next = std::min(next, worker.kill_at);
+    if (worker.told < level) next = std::min(next, worker.retry_at);
   };
   const Place* const restarted = RestartedPlace();
   for (const Place& place : places_) {
@@ -140,7 +158,7 @@ MonotonicTime Supervisor::next_deadline() const {
     for (const Worker& worker : place.workers) include(worker, stop_);
   }
   for (const Worker& worker : leaving_) {
-    include(worker, std::max(stop_, StopLevel::kGraceful));
+    include(worker, std::max(stop_, StopLevel::kDrain));
   }
   return next;
 }
@@ -224,20 +242,69 @@ bool Supervisor::WantsWorker(const Place& place, const Place* restarted) const {
 
 void Supervisor::HearReports(MonotonicTime now) {
   for (;;) {
-    uint64_t ids[64];
+    Report report;
     const ssize_t got =
-        Sys().recv(reports_.get(), ids, sizeof(ids), MSG_DONTWAIT);
+        Sys().recv(reports_.get(), &report, sizeof(report), MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
-    if (got <= 0) return;
-    const size_t count = static_cast<size_t>(got) / sizeof(ids[0]);
-    for (size_t i = 0; i < count; ++i) {
-      for (Place& place : places_) {
-        for (Worker& worker : place.workers) {
-          if (worker.id == ids[i]) worker.ready_at = now;
-        }
-      }
-    }
+    if (got <= 0) return;  // Nothing, or an error: it stays readable.
+    OnReport(report, now);
   }
+}
+
+void Supervisor::OnReport(const Report& report, MonotonicTime now) {
+  for (Place& place : places_) {
+    const auto worker = std::find_if(
+        place.workers.begin(), place.workers.end(),
+        [&](const Worker& each) { return each.id == report.worker; });
+    if (worker == place.workers.end()) continue;
+    if (report.kind == Report::Kind::kReady) {
+      worker->ready_at = now;
+    } else if (stop_ == StopLevel::kNone) {
+      leaving_.push_back(std::move(*worker));
+      place.workers.erase(worker);
+      OnLostWorker(place, leaving_.back(), now);
+    }
+    return;
+  }
+}
+
+// Another follows, and somebody else serves meanwhile.
+void Supervisor::OnLostWorker(Place& place, const Worker& worker,
+                              MonotonicTime now) {
+  if (worker.ready_at.has_value() &&
+      now - *worker.ready_at >= options_.min_lifetime) {
+    place.delay = absl::ZeroDuration();
+    place.not_before = now;
+  } else {
+    Delay(place, now);
+  }
+  const bool served =
+      !place.workers.empty() && place.workers.front().ready_at.has_value();
+  if (!served) Lend(static_cast<int>(&place - places_.data()), 1);
+}
+
+void Supervisor::Lend(int place, int count) {
+  if (stop_ != StopLevel::kNone) return;
+  const auto lend_to = [&](const Place& lender) {
+    if (lender.workers.empty()) return false;
+    const Worker& worker = lender.workers.front();
+    return worker.ready_at.has_value() &&
+           Send(worker.channel.get(),
+                {.kind = Order::Kind::kLend, .place = place});
+  };
+  const size_t size = places_.size();
+  const size_t first = next_lender_;
+  for (size_t i = 0; i < size && count > 0; ++i) {
+    const size_t lender = (first + i) % size;
+    if (lender == static_cast<size_t>(place) || !lend_to(places_[lender])) {
+      continue;
+    }
+    next_lender_ = lender + 1;
+    ++stats_.lent;
+    --count;
+  }
+  // Other loops of its own worker may be better than nobody.
+  if (count > 0 && lend_to(places_[static_cast<size_t>(place)])) ++stats_.lent;
 }
 
 void Supervisor::OnExit(const ChildExit& exit, MonotonicTime now) {
@@ -256,13 +323,7 @@ void Supervisor::OnExit(const ChildExit& exit, MonotonicTime now) {
     if (ended.has_value()) break;
     ended = take_from(place.workers);
     if (!ended.has_value()) continue;
-    if (ended->ready_at.has_value() &&
-        now - *ended->ready_at >= options_.min_lifetime) {
-      place.delay = absl::ZeroDuration();
-      place.not_before = now;
-    } else {
-      Delay(place, now);
-    }
+    OnLostWorker(place, *ended, now);
   }
   if (!ended.has_value() || stop_ != StopLevel::kNone ||
       ended->told == StopLevel::kKill || exit.status.value_or(0) == 0) {
@@ -394,27 +455,38 @@ void Supervisor::AskToStop(MonotonicTime now) {
     for (Worker& worker : place.workers) Ask(worker, stop_, now);
   }
   for (Worker& worker : leaving_) {
-    Ask(worker, std::max(stop_, StopLevel::kGraceful), now);
+    Ask(worker, std::max(stop_, StopLevel::kDrain), now);
   }
 }
 
 void Supervisor::Ask(Worker& worker, StopLevel level, MonotonicTime now) {
-  if (worker.told < level && level != StopLevel::kKill) {
-    const absl::Duration timeout = level == StopLevel::kCutOff
-                                       ? options_.cut_off_timeout
-                                       : options_.stop_timeout;
-    worker.kill_at = std::min(worker.kill_at, now + timeout);
-    const auto byte = static_cast<uint8_t>(level);
-    // Fails only if the worker reads no more; then it is killed in time.
-    while (Sys().send(worker.channel.get(), &byte, sizeof(byte),
-                      MSG_DONTWAIT | MSG_NOSIGNAL) < 0 &&
-           errno == EINTR) {
-      continue;
-    }
+  if (worker.asked < level && level != StopLevel::kKill) {
+    worker.asked = level;
+    worker.retry_at = now;
+    worker.kill_at = std::min(worker.kill_at, now + TimeoutOf(level));
   }
   const bool kill_now = level == StopLevel::kKill || now >= worker.kill_at;
-  if (kill_now && worker.told < StopLevel::kKill) Kill(worker);
-  worker.told = std::max(worker.told, level);
+  if (kill_now) {
+    if (worker.told < StopLevel::kKill) Kill(worker);
+  } else if (worker.told < level && now >= worker.retry_at) {
+    if (Send(worker.channel.get(),
+             {.kind = Order::Kind::kStop, .level = level})) {
+      worker.told = level;
+    } else {
+      worker.retry_at = now + kRetry;
+    }
+  }
+}
+
+absl::Duration Supervisor::TimeoutOf(StopLevel level) const {
+  switch (level) {
+    case StopLevel::kDrain:
+      return options_.drain_time + options_.stop_timeout;
+    case StopLevel::kCutOff:
+      return options_.cut_off_timeout;
+    default:
+      return options_.stop_timeout;
+  }
 }
 
 void Supervisor::Kill(Worker& worker) {

@@ -1,8 +1,9 @@
-// A Supervisor is the root's side of a cluster: it forks the workers, keeps
-// their number, replaces them one by one, and sees to it that they end.
+// A Supervisor is the root's side of a cluster. It forks the workers, keeps
+// their number constant, replaces them one by one, and makes sure that they
+// end.
 //
-// It runs no loop and reads no clock. Its owner watches fds() and
-// next_deadline() and calls Advance() when there is something to do:
+// It runs no loop and reads no clock. Its owner waits for fds() and
+// next_deadline() and then calls Advance():
 //
 //   auto supervisor = Supervisor::Create({.workers = 4}, lifecycle);
 //   while (!(*supervisor)->finished()) {
@@ -12,23 +13,25 @@
 //     if (*worker != nullptr) return RunWorker(**worker);  // A forked child.
 //   }
 //
-// Advance() returns in each child that it forks, so call it where a child can
-// leave from by returning: with no callback of a loop on the stack.
+// Advance() also returns in each child that it forks. Call it where the child
+// can leave by returning: with no callback of a loop on the stack.
 //
-// A worker is asked to stop through a socket of its own, never by a signal:
-// a terminal's ^C reaches the workers as well as the root and would count
-// twice. The only signal that is ever sent is SIGKILL, and only to workers
-// that have not been reaped. Other children of the process are left alone.
+// Each worker has a socket to the root, and is asked to stop through it. No
+// signal is used for that: ^C in a terminal goes to the workers and to the
+// root, and would count twice. The only signal that is sent is SIGKILL, and
+// only to workers that have not been reaped. Other children of the process are
+// not touched. A message that cannot be sent is sent again after 10 ms, until
+// it has left or the worker has ended.
 //
-// A child has a copy of what the root's stdio streams have not written yet, and
-// writes it again if it flushes them. Nothing is flushed here: a callback for
-// kBeforeFork may do so.
+// A child has a copy of the unwritten output of the root's stdio streams, and
+// writes it again if it flushes them. Nothing is flushed here; a callback for
+// kBeforeFork may do it.
 //
-// In a forked child, be it a worker or another, a supervisor is only to be
-// destroyed.
+// In a forked child, a worker or another one, only the destructor of the
+// supervisor may be called.
 //
-// Thread safety: none. Other threads should not hold locks that a child needs
-// while Advance() forks.
+// Thread safety: none. While Advance() forks, other threads should hold no lock
+// that a child needs.
 
 #ifndef FIO_CORE_PROCESS_SUPERVISOR_H_
 #define FIO_CORE_PROCESS_SUPERVISOR_H_
@@ -59,15 +62,19 @@ struct SupervisorOptions {
   // How many places there are; each has one worker.
   int workers = 1;
 
-  // A worker that ended before it was ready, or less than `min_lifetime` after
-  // that, is followed after `first_delay`; each further one of that place in a
-  // row doubles the delay, up to `max_delay`. Any other is followed at once.
+  // A worker that ends, or drains by itself, before it is ready or less than
+  // `min_lifetime` after that is replaced after `first_delay`. Each further one
+  // in a row of the same place doubles the delay, up to `max_delay`. All others
+  // are replaced at once.
   absl::Duration first_delay = absl::Milliseconds(50);
   absl::Duration max_delay = absl::Seconds(10);
   absl::Duration min_lifetime = absl::Milliseconds(250);
 
   // A worker that was asked to stop and has not ended after this is killed.
   absl::Duration stop_timeout = absl::Seconds(254 + 8 + 1);
+  // How much longer it may take if it was replaced or stops by itself
+  // (StopLevel::kDrain).
+  absl::Duration drain_time = absl::ZeroDuration();
   // Likewise from kCutOff on.
   absl::Duration cut_off_timeout = absl::Seconds(1);
 
@@ -79,8 +86,9 @@ struct SupervisorOptions {
   // fork(2).
   std::function<absl::Status(int place)> may_fork = nullptr;
 
-  // Around each fork(2), as those of pthread_atfork(3): before it, after it in
-  // the root, and in the child, before any callback of the lifecycle.
+  // Called around each fork(2), as the handlers of pthread_atfork(3): before
+  // it, after it in the root, and after it in the child, there before any
+  // callback of the lifecycle. Each may be null.
   std::function<void()> prepare_fork = nullptr;
   std::function<void()> forked_in_root = nullptr;
   std::function<void(int place)> entered_child = nullptr;
@@ -92,13 +100,14 @@ struct SupervisorStats {
   uint64_t crashed = 0;       // As kOnChildCrash was fired.
   uint64_t killed = 0;        // By SIGKILL, for a timeout or kKill.
   uint64_t failed_forks = 0;  // Tried again later.
+  uint64_t lent = 0;          // Orders to serve another place, by Lend().
 };
 
 class Supervisor {
  public:
-  // Forks nobody yet. `lifecycle` outlives the supervisor. Errors:
-  // kInvalidArgument naming the option; the errno of socketpair(2); those of
-  // ChildWatch::Create().
+  // Forks no worker yet. `lifecycle` must outlive the supervisor. Errors:
+  // kInvalidArgument, with the name of the option; the errno of socketpair(2);
+  // those of ChildWatch::Create().
   static absl::StatusOr<std::unique_ptr<Supervisor>> Create(
       SupervisorOptions options, Lifecycle& lifecycle);
 
@@ -116,32 +125,52 @@ class Supervisor {
   // at once.
   MonotonicTime next_deadline() const;
 
-  // Does what is due: hears workers, reaps those that have ended, asks to stop,
-  // kills, forks. Null in the root; in a child that it forked, its end, which
-  // may outlive the supervisor. Fires, in the root: kOnChildCrash for a worker
-  // that crashed, and around each fork kBeforeFork, kAfterFork, kInMaster; in
-  // the child: kAfterFork, kInChild. These may call Stop() and Restart(), and
-  // nothing else here. Errors: the errno of the call for a worker that cannot
-  // be forked while not all places have had one; later ones are logged and
-  // tried again, with the delays of the options; kFailedPrecondition in a
-  // forked child.
+  // Does what is due: reads reports, reaps workers that have ended, asks
+  // workers to stop, kills, forks. Returns null in the root. Returns the
+  // worker's end in a child that it forked; that may outlive the supervisor.
   //
-  // A worker that exits with another code than 0, or is killed by a signal,
-  // crashed; not if it was killed from here, nor after Stop(). Of one that
-  // somebody else has reaped, or of all if SIGCHLD is ignored, nobody knows how
-  // they ended: they did not crash.
+  // Fires in the root: kOnChildCrash for a worker that crashed; kBeforeFork,
+  // kAfterFork and kInMaster around each fork. Fires in the child: kAfterFork,
+  // kInChild. These callbacks may call Stop() and Restart(), and no other
+  // method.
+  //
+  // A worker that drains by itself (WorkerEnd::TellDrains()) loses its place:
+  // another one is forked as if it had ended, and it is asked for kDrain, so
+  // that it is killed when `drain_time` and `stop_timeout` are over.
+  //
+  // Errors: the errno of the call if a worker cannot be forked while a place
+  // has never had one. Later ones are logged and tried again, with the delays
+  // of the options. kFailedPrecondition in a forked child.
+  //
+  // A worker crashes if it exits with a code that is not 0, or is killed by a
+  // signal; but not if the supervisor killed it, nor after Stop(). If another
+  // part of the process has reaped it, or SIGCHLD is ignored, it is not known
+  // how it ended: that is no crash.
   absl::StatusOr<std::unique_ptr<WorkerEnd>> Advance(MonotonicTime now);
 
-  // Replaces all workers that are older than the call, place after place: forks
-  // another, waits until it is ready, asks the old one to stop, and goes on
-  // with the next while the old one drains. If the new one ends before it is
-  // ready, another follows after the delay, and the old one serves on; of an
-  // earlier restart, one that is not ready is asked to stop. Takes effect in
-  // Advance(); does nothing after Stop().
+  // Replaces all workers that are older than the call, place after place. For
+  // each it forks a new worker, waits until that is ready, asks the old one to
+  // drain, and goes on with the next place while the old one drains. If the new
+  // one ends before it is ready, another is forked after the delay, and the old
+  // one goes on serving. If an earlier restart has forked one that is not ready
+  // yet, that one is asked to stop. Takes effect in Advance(). Does nothing
+  // after Stop().
   void Restart();
 
-  // Asks all workers to stop. Nobody is forked from here on. Takes effect in
-  // Advance(); a level that is not above the one before does nothing.
+  // Asks up to `count` workers to serve the sockets of `place` beside their
+  // own; they do so for a limited time that they know themselves. It asks
+  // workers that are ready and do not drain, other ones at each call, and the
+  // worker of the place itself last. A request may get lost, if a worker does
+  // not read and its socket is full: call it again while there is cause. Does
+  // nothing after Stop().
+  //
+  // Advance() calls it with a count of one when a place has lost the worker
+  // that served it. One, because a client that waits there may be what that
+  // worker has died of.
+  void Lend(int place, int count);
+
+  // Asks all workers to stop. No worker is forked from now on. Takes effect in
+  // Advance(). A level that is not above the one before does nothing.
   void Stop(StopLevel level);
 
   // Whether a stop was asked for and no worker is left.
@@ -164,9 +193,11 @@ class Supervisor {
     pid_t pid = 0;
     int place = 0;
     uint64_t restarts = 0;  // How many came before it.
-    UniqueFd channel;       // To it, each byte a StopLevel.
+    UniqueFd channel;       // To it, for Orders.
     std::optional<MonotonicTime> ready_at = std::nullopt;
-    StopLevel told = StopLevel::kNone;
+    StopLevel asked = StopLevel::kNone;  // Since then `kill_at` runs.
+    StopLevel told = StopLevel::kNone;   // The order has left.
+    MonotonicTime retry_at = MonotonicTime::InfinitePast();  // To tell it.
     MonotonicTime kill_at = MonotonicTime::InfiniteFuture();
   };
 
@@ -193,6 +224,9 @@ class Supervisor {
   bool HasStaleReplacement(const Place& place) const;
 
   void HearReports(MonotonicTime now);
+  void OnReport(const process_internal::Report& report, MonotonicTime now);
+  // Its serving worker, which has been taken off, has gone or is going.
+  void OnLostWorker(Place& place, const Worker& worker, MonotonicTime now);
   void OnExit(const ChildExit& exit, MonotonicTime now);
   void Delay(Place& place, MonotonicTime now) const;
 
@@ -206,13 +240,14 @@ class Supervisor {
                                           UniqueFd channel);
   void AskToStop(MonotonicTime now);
   void Ask(Worker& worker, StopLevel level, MonotonicTime now);
+  absl::Duration TimeoutOf(StopLevel level) const;
   void Kill(Worker& worker);
 
   const SupervisorOptions options_;
   Lifecycle& lifecycle_;
   const pid_t root_;
   std::unique_ptr<ChildWatch> children_;
-  UniqueFd reports_;         // Ids of workers that are ready.
+  UniqueFd reports_;         // What workers tell.
   UniqueFd worker_reports_;  // The other end, for the workers.
   std::array<int, 2> fds_;
 
@@ -221,6 +256,7 @@ class Supervisor {
   StopLevel stop_ = StopLevel::kNone;
   uint64_t restarts_ = 0;
   uint64_t last_id_ = 0;
+  size_t next_lender_ = 0;  // The place whose worker is lent to next.
   SupervisorStats stats_;
 };
 

@@ -1,19 +1,30 @@
 #include "fio/core/process/worker_end.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <pthread.h>
+#include <signal.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <utility>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
 namespace fio {
+
+using process_internal::Order;
+using process_internal::Report;
+
 namespace {
 
 UniqueFd OpenPidFd(pid_t process) {
@@ -23,6 +34,42 @@ UniqueFd OpenPidFd(pid_t process) {
 bool IsReadable(int fd) {
   pollfd ready = {.fd = fd, .events = POLLIN, .revents = 0};
   return Sys().poll(&ready, 1, 0) == 1;
+}
+
+// --- The watchdog ---
+
+struct Watchdog {
+  int fd;        // Has `events` when the root has died.
+  short events;  // None of its own for a socket: its end is always told.
+  int grace_ms;  // Until the end.
+};
+
+// Not by the table of system calls: a test's faults are not meant for it.
+void* RunWatchdog(void* argument) {
+  const Watchdog watchdog =
+      *std::unique_ptr<Watchdog>(static_cast<Watchdog*>(argument));
+  pollfd root = {.fd = watchdog.fd, .events = watchdog.events, .revents = 0};
+  while (::poll(&root, 1, -1) <= 0) continue;
+  ::poll(nullptr, 0, watchdog.grace_ms);
+  kill(getpid(), SIGKILL);
+  return nullptr;
+}
+
+absl::Status StartDetached(void* (*run)(void*), void* argument) {
+  constexpr size_t kStackBytes = size_t{64} << 10;  // Sanitizers need as much.
+  sigset_t all, before;
+  sigfillset(&all);
+  pthread_attr_t attributes;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, kStackBytes);
+  pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
+  pthread_sigmask(SIG_SETMASK, &all, &before);
+  pthread_t thread;
+  const int error = pthread_create(&thread, &attributes, run, argument);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  pthread_attr_destroy(&attributes);
+  return error == 0 ? absl::OkStatus()
+                    : absl::ErrnoToStatus(error, "watchdog: pthread_create");
 }
 
 }  // namespace
@@ -43,19 +90,34 @@ WorkerEnd::WorkerEnd(int place, pid_t root, uint64_t id, UniqueFd channel,
 }
 
 void WorkerEnd::TellReady() {
-  if (!reports_) return;
-  // Waits if the root is slow. Fails only if the root has died, which Next()
-  // tells.
-  while (Sys().send(reports_.get(), &id_, sizeof(id_), MSG_NOSIGNAL) < 0 &&
-         errno == EINTR) {
-    continue;
+  if (std::exchange(told_ready_, true)) return;
+  unsent_.push_back({.worker = id_, .kind = Report::Kind::kReady});
+  SendReports();
+}
+
+void WorkerEnd::TellDrains() {
+  if (std::exchange(told_drains_, true)) return;
+  unsent_.push_back({.worker = id_, .kind = Report::Kind::kDrains});
+  SendReports();
+}
+
+bool WorkerEnd::SendReports() {
+  while (!told_death_ && !unsent_.empty()) {
+    const Report& report = unsent_.front();
+    const ssize_t sent = Sys().send(reports_.get(), &report, sizeof(report),
+                                    MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (sent < 0 && errno == EINTR) continue;
+    // That the root has died, Next() tells.
+    if (sent < 0) return false;
+    unsent_.erase(unsent_.begin());
   }
-  reports_.Reset();
+  return true;
 }
 
 WorkerEnd::Request WorkerEnd::Next() {
-  const bool at_end = !ReadChannel();
-  Request request = {.stop = stop_, .root_died = false};
+  Request request;
+  const bool at_end = !ReadChannel(request);
+  request.stop = stop_;
   if (!told_death_ && (at_end || RootHasDied())) {
     told_death_ = true;
     request.root_died = true;
@@ -63,17 +125,18 @@ WorkerEnd::Request WorkerEnd::Next() {
   return request;
 }
 
-bool WorkerEnd::ReadChannel() {
+bool WorkerEnd::ReadChannel(Request& request) {
   for (;;) {
-    uint8_t levels[16];
+    Order order;
     const ssize_t got =
-        Sys().recv(channel_.get(), levels, sizeof(levels), MSG_DONTWAIT);
+        Sys().recv(channel_.get(), &order, sizeof(order), MSG_DONTWAIT);
     if (got == 0) return false;
     if (got < 0 && errno == EINTR) continue;
-    // What is not EAGAIN is ECONNRESET, an end as well.
-    if (got < 0) return errno == EAGAIN || errno == EWOULDBLOCK;
-    for (ssize_t i = 0; i < got; ++i) {
-      stop_ = std::max(stop_, static_cast<StopLevel>(levels[i]));
+    if (got < 0) return true;  // Nothing, or an error: it stays readable.
+    if (order.kind == Order::Kind::kLend) {
+      request.lent.push_back(order.place);
+    } else {
+      stop_ = std::max(stop_, order.level);
     }
   }
 }
@@ -81,6 +144,24 @@ bool WorkerEnd::ReadChannel() {
 bool WorkerEnd::RootHasDied() {
   if (root_pidfd_ && IsReadable(root_pidfd_.get())) return true;
   return getppid() != root_;
+}
+
+absl::Status WorkerEnd::StartWatchdog(absl::Duration grace) const {
+  constexpr absl::Duration kLongest = absl::Hours(24 * 24);  // Of an int's ms.
+  const int watched = root_pidfd_ ? root_pidfd_.get() : channel_.get();
+  // Its own: this object may die before the process does.
+  UniqueFd fd(fcntl(watched, F_DUPFD_CLOEXEC, 3));
+  if (!fd) return absl::ErrnoToStatus(errno, "watchdog: fcntl F_DUPFD_CLOEXEC");
+  auto watchdog = std::make_unique<Watchdog>(
+      Watchdog{.fd = fd.get(),
+               .events = static_cast<short>(root_pidfd_ ? POLLIN : 0),
+               .grace_ms = static_cast<int>(
+                   absl::ToInt64Milliseconds(std::min(grace, kLongest)))});
+  absl::Status started = StartDetached(&RunWatchdog, watchdog.get());
+  if (!started.ok()) return started;
+  static_cast<void>(watchdog.release());
+  static_cast<void>(fd.Release());
+  return absl::OkStatus();
 }
 
 }  // namespace fio

@@ -1,11 +1,12 @@
-// A WorkerEnd is what a worker process has of its Supervisor: it tells the root
-// that it is ready, and hears what the root asks for and that it has died.
+// A WorkerEnd is a worker's connection to its Supervisor. It tells the root
+// that the worker is ready or that it drains, and receives what the root asks
+// for. It also notices that the root has died.
 //
-// It needs no signal: the root asks through a socket of its own for each
-// worker, and its death is that socket's end, or a pidfd's news where another
-// process that the root forked keeps the socket open. Kernels without
-// pidfd_open(2), before Linux 5.3, have the socket alone; there Next() compares
-// getppid(2) as well, each time that it is called.
+// It needs no signal. Each worker has a socket of its own to the root. The
+// root's death is the end of that socket. Another process that the root forked
+// may hold a copy of the socket; a pidfd tells the death in that case. Kernels
+// before Linux 5.3 have no pidfd_open(2): there Next() also compares
+// getppid(2).
 //
 // Thread safety: none.
 
@@ -17,6 +18,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 
@@ -25,39 +28,85 @@ namespace fio {
 // How a worker is to stop, in this order.
 enum class StopLevel : uint8_t {
   kNone,
+  kDrain,     // Another worker has its place: it may go on for a while.
   kGraceful,  // Its connections may end as they like.
-  kCutOff,    // They are cut off.
-  kKill,      // SIGKILL; no worker hears of it.
+  kCutOff,    // Its connections are aborted.
+  kKill,      // SIGKILL. No worker is told of it.
 };
+
+namespace process_internal {
+
+// The records on the sockets between a root and its workers. Each is sent by
+// one send(2) on a Unix stream, which takes all of it or nothing.
+struct Order {  // To a worker.
+  enum class Kind : uint8_t { kStop, kLend };
+  Kind kind;
+  StopLevel level = StopLevel::kNone;  // Of kStop.
+  uint16_t reserved = 0;
+  int32_t place = 0;  // Of kLend.
+};
+struct Report {  // To the root.
+  enum class Kind : uint64_t { kReady, kDrains };
+  uint64_t worker;
+  Kind kind;
+};
+
+}  // namespace process_internal
 
 class WorkerEnd {
  public:
   struct Request {
     StopLevel stop = StopLevel::kNone;  // The highest that was asked for.
     bool root_died = false;             // True once.
+    // Places whose sockets this worker is to serve as well, for a while; see
+    // Supervisor::Lend(). New ones since the last call.
+    std::vector<int> lent;
   };
 
   WorkerEnd(const WorkerEnd&) = delete;
   WorkerEnd& operator=(const WorkerEnd&) = delete;
   ~WorkerEnd() = default;
 
-  // Which of the workers this is: from 0, and the same for whoever replaces it.
+  // Which of the workers this is: from 0, and the same for its replacement.
   int place() const { return place_; }
 
   // The process that forked this one.
   pid_t root() const { return root_; }
 
-  // The worker serves: an older one of its place may go. The first call tells
-  // the root, later ones do nothing.
+  // Tells the root that the worker serves: an older worker of its place may go.
+  // Later calls do nothing.
   void TellReady();
 
-  // Readable while Next() may have something new to tell; the same ones all the
-  // time. Call Next() once before the first wait: the root may have died while
-  // it forked. Once it has told that the root died they stay readable, and
-  // there is nothing more to hear.
+  // Tells the root that the worker stops by itself and accepts no more: it is
+  // to be replaced now. Later calls do nothing.
+  void TellDrains();
+
+  // Sends again what could not be sent, because the root does not read or the
+  // kernel has no memory. True if nothing is left to send. While it is false,
+  // call it again after some milliseconds: there is no event to wait for.
+  bool SendReports();
+
+  // Readable while Next() may have something new; level-triggered. The same
+  // ones all the time. Call Next() once before the first wait: the root may
+  // have died while it forked. After Next() has told the root's death they stay
+  // readable, and Next() has nothing new any more.
   absl::Span<const int> fds() const { return fds_; }
 
+  // Reads what the root has sent. An error of recv(2) or poll(2) is no death of
+  // the root: the descriptors stay readable, and a later call reads.
   Request Next();
+
+  // Starts a thread that ends this process by SIGKILL when the root has been
+  // dead for `grace`, whatever the other threads do: a worker that hangs in a
+  // callback would stay for ever. The thread sleeps in poll(2), blocks all
+  // signals, takes no lock and allocates nothing. A `grace` of more than 24
+  // days is 24 days. Errors: those of pthread_create(3) and fcntl(2). Call it
+  // once.
+  //
+  // PR_SET_PDEATHSIG is no substitute: it is sent when the *thread* that forked
+  // ends, its signal may be handled or ignored, and it leaves no time for a
+  // graceful end.
+  absl::Status StartWatchdog(absl::Duration grace) const;
 
  private:
   friend class Supervisor;
@@ -68,18 +117,20 @@ class WorkerEnd {
             UniqueFd reports);
 
   // Reads all of the channel; false at its end.
-  bool ReadChannel();
+  bool ReadChannel(Request& request);
   bool RootHasDied();
 
   const int place_;
   const pid_t root_;
   const uint64_t id_;
   const UniqueFd channel_;
-  UniqueFd reports_;     // None once it is ready.
+  const UniqueFd reports_;
   UniqueFd root_pidfd_;  // None where the kernel has none.
   std::vector<int> fds_;
   StopLevel stop_ = StopLevel::kNone;
   bool told_death_ = false;
+  bool told_ready_ = false, told_drains_ = false;
+  std::vector<process_internal::Report> unsent_;
 };
 
 }  // namespace fio
