@@ -435,8 +435,10 @@ IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
 void Connection::CountWritten(size_t bytes) {
   if (bytes == 0) return;
   Touch();
-  Set(kUnacknowledged);
   loop_->counters_.bytes_written.Add(bytes);
+  if (Has(kUnacknowledged)) return;
+  Set(kUnacknowledged);
+  if (timeout_ms_ != 0 && is_open()) ArmIdle();  // For half of it.
 }
 
 const Watermarks& Connection::watermarks() const {
@@ -646,8 +648,9 @@ MonotonicTime Connection::IdleDeadline() const {
   } else if (timeout_ms_ != 0 &&
              protocol_.load(std::memory_order_relaxed) != nullptr) {
     const MonotonicTime half = last_active_ + timeout() / 2;
-    const bool asks = Has(kUnacknowledged) && !KnowsUnacknowledged();
-    idle = asks || loop_->now() < half ? half : last_active_ + timeout();
+    const bool asks =
+        Has(kUnacknowledged) && (loop_->now() < half || !KnowsUnacknowledged());
+    idle = asks ? half : last_active_ + timeout();
   }
   return Has(kHasDeadline) ? std::min(idle, FindExtra()->deadline) : idle;
 }
