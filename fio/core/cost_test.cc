@@ -161,8 +161,8 @@ TEST_F(CostTest, ARequestIsAReadAndAWrite) {
   EXPECT_LE(static_cast<double>(plan.calls()) / kRequests, 2.05);
 }
 
-// A short read of a Unix socket does not tell that nothing is left, so there is
-// another one.
+// A short read of a Unix socket does not tell that nothing is left, so another
+// recv(2) asks.
 TEST_F(CostTest, ARequestOnAUnixSocketIsTwoReadsAndAWrite) {
   char folder[] = "/tmp/fio_cost_XXXXXX";
   ASSERT_NE(mkdtemp(folder), nullptr);

@@ -216,7 +216,7 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
   // nothing.
   const bool at_end = read.ok() && read.bytes == 0;
   if (read.would_block() || (plain && at_end) ||
-      (plain && read.bytes < asked && ShortReadEmpties())) {
+      (plain && read.ok() && read.bytes < asked && ShortReadEmptied())) {
     Set(kDrained);
   } else {
     Clear(kDrained);
@@ -233,6 +233,15 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
     }
   }
   return read;
+}
+
+// Whether a read that came back short has left nothing. If that does not
+// follow, the kernel is asked for an owner's sake; nobody else wants to know.
+bool Socket::ShortReadEmptied() {
+  if (ShortReadEmpties()) return true;
+  if (!Has(kHeld)) return false;
+  char byte;
+  return PlainRead(fd(), absl::MakeSpan(&byte, 1), MSG_PEEK).would_block();
 }
 
 bool Socket::ShortReadEmpties() {

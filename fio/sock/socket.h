@@ -120,9 +120,10 @@ class Socket {
   // recv(2)). Past the transport. Results as of Read(), but no error closes.
   IoResult Peek(absl::Span<char> out);
 
-  // From now on only EAGAIN says that the kernel has nothing left to read. For
-  // an owner that learns of urgent data (POLLPRI of poll(2)): a recv(2) stops
-  // short at it, though more bytes may follow.
+  // From now on a short read does not say that the kernel has nothing left to
+  // read, so an owner that holds the descriptor pays one more recv(2) for each,
+  // which asks. For an owner that learns of urgent data (POLLPRI of poll(2)): a
+  // recv(2) stops short at it, though more bytes may follow.
   void DistrustShortReads() { SetShortRead(ShortRead::kSaysNothing); }
 
   // The error that has met the connection and that no call has told yet, or 0
@@ -324,6 +325,7 @@ class Socket {
   template <typename Bytes>
   IoResult Queue(Bytes bytes, uint64_t size);
   IoResult Account(const IoResult& read, size_t asked, bool plain);
+  bool ShortReadEmptied();
   bool ShortReadEmpties();
   IoResult FlushQueue();
   IoResult FlushTransport();
