@@ -181,8 +181,8 @@ absl::Status Loop::RunWhileBusy() {
 
 // Whether something is left that keeps RunWhileBusy() going.
 bool Loop::IsBusy() {
-  absl::erase_if(unref_timers_,
-                 [this](TimerId id) { return !timers_.IsArmed(id); });
+  std::erase_if(unref_timers_,
+                [this](TimerId id) { return !timers_.IsArmed(id); });
   return connection_count() > unref_connections_ ||
          watches_.size() > unref_watches_ ||
          timers_.armed() > unref_timers_.size() || mailbox_->tasks.HasTasks() ||
