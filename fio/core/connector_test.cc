@@ -527,8 +527,10 @@ TEST(Connect, MessageNamesEachAddress) {
   ASSERT_EQ(client.failed.size(), 1u);
   EXPECT_EQ(client.failed[0].message(),
             absl::StrCat("connect tcp://name.test:80: ",
-                         first.address().ToString(), ": Connection refused; ",
-                         second.address().ToString(), ": Connection refused"));
+                         first.address().ToString(),
+                         ": Connection refused (ECONNREFUSED); ",
+                         second.address().ToString(),
+                         ": Connection refused (ECONNREFUSED)"));
   EXPECT_EQ(client.failed[0].code(), absl::StatusCode::kUnavailable);
 }
 

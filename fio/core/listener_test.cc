@@ -227,7 +227,7 @@ TEST(Listener, ErrorsNameTheUrl) {
   EXPECT_EQ(error(in_use, {.on_open = AttachEcho}),
             absl::StrCat("listen ", in_use, ": bind ",
                          taken->local_address().ToString(),
-                         ": Address already in use"));
+                         ": Address already in use (EADDRINUSE)"));
 }
 
 TEST(Listener, ErrorsOfASharedSocketNameTheAddress) {
