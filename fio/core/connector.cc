@@ -83,6 +83,10 @@ absl::StatusOr<Url> ParseChecked(std::string_view text,
   const char* objection = Objection(*url);
   if (objection == nullptr) objection = Objection(options);
   if (objection != nullptr) return absl::InvalidArgumentError(objection);
+  if (url->is_secure() && options.transport == nullptr) {
+    return absl::UnimplementedError(
+        "TLS is not built yet; give ConnectorOptions::transport, or use http");
+  }
   return url;
 }
 

@@ -107,8 +107,9 @@ class Connector {
   // Begins the first attempt. `loop` and `resolver` outlive the connector. Call
   // it on the thread of `loop`; the resolver may serve other loops as well.
   //
-  // Errors: kInvalidArgument without an on_open, for a bad url, a url without a
-  // port or with port 0, or one for datagrams, and for negative or
+  // Errors: kUnimplemented for https and wss without a transport (TLS is not
+  // built yet); kInvalidArgument without an on_open, for a bad url, a url
+  // without a port or with port 0, or one for datagrams, and for negative or
   // contradictory durations. Each message begins with "connect" and the url.
   // on_finish has then been called.
   static absl::StatusOr<std::unique_ptr<Connector>> Create(

@@ -519,18 +519,28 @@ TEST(Connect, FailExactlyOnceDeferred) {
   EXPECT_THAT(plan.open_descriptors(), ElementsAre());
 }
 
+TEST(Connect, UrlsThatAskForTlsAreRefused) {
+  const ConnectorOptions options = {.on_open = [](Connection&) {}};
+  for (const char* url : {"https://127.0.0.1:1", "wss://127.0.0.1:1"}) {
+    const absl::Status checked = Connector::Check(url, options);
+    EXPECT_EQ(checked.code(), absl::StatusCode::kUnimplemented) << url;
+    EXPECT_NE(checked.message().find("TLS"), std::string_view::npos) << url;
+  }
+  EXPECT_TRUE(Connector::Check("http://127.0.0.1:1", options).ok());
+}
+
 TEST(Connect, MessageNamesEachAddress) {
   Server first, second;
   Client client({first.address(), second.address()});
   client.Connect("tcp://name.test:80", client.Options());
   ASSERT_TRUE(client.Until([&] { return client.finished == 1; }));
   ASSERT_EQ(client.failed.size(), 1u);
-  EXPECT_EQ(client.failed[0].message(),
-            absl::StrCat("connect tcp://name.test:80: ",
-                         first.address().ToString(),
-                         ": Connection refused (ECONNREFUSED); ",
-                         second.address().ToString(),
-                         ": Connection refused (ECONNREFUSED)"));
+  EXPECT_EQ(
+      client.failed[0].message(),
+      absl::StrCat("connect tcp://name.test:80: ", first.address().ToString(),
+                   ": Connection refused (ECONNREFUSED); ",
+                   second.address().ToString(),
+                   ": Connection refused (ECONNREFUSED)"));
   EXPECT_EQ(client.failed[0].code(), absl::StatusCode::kUnavailable);
 }
 
