@@ -807,8 +807,9 @@ void Reactor::Impl::WorkAndExit(std::unique_ptr<WorkerEnd> end) {
     // Without it only a worker that hangs would outlive a root that is killed.
     const absl::Status guarded =
         worker_->StartWatchdog(options_.shutdown_timeout + kKillDelay);
-    if (!guarded.ok())
+    if (!guarded.ok()) {
       ABSL_LOG(ERROR) << "worker " << place_ << ": " << guarded;
+    }
   }
   std::exit(ExitWith(End(status_.ok() ? Serve() : status_)));
 }

@@ -33,8 +33,9 @@ struct [[nodiscard]] IoResult {
   // For logging: "12 bytes", or "ECONNRESET after 12 bytes".
   template <typename Sink>
   friend void AbslStringify(Sink& sink, const IoResult& result) {
-    if (!result.ok())
+    if (!result.ok()) {
       sink.Append(absl::StrCat(ErrnoName(result.error), " after "));
+    }
     sink.Append(absl::StrCat(result.bytes, " bytes"));
   }
 

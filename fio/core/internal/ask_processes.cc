@@ -136,8 +136,8 @@ std::optional<NameTable::Addresses> ReadAnswer(int fd) {
   std::string frame(kMaxAnswerFrame + 1, '\0');
   const ssize_t size = recv(fd, frame.data(), frame.size(), MSG_DONTWAIT);
   if (size <= 0) return std::nullopt;
-  return DecodeAnswer(
-      std::string_view(frame).substr(0, static_cast<size_t>(size)));
+  frame.resize(static_cast<size_t>(size));
+  return DecodeAnswer(frame);
 }
 
 std::string Describe(const ChildExit& exit) {
