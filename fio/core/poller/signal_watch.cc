@@ -305,8 +305,8 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> SignalWatch::Create(
       break;
   }
   absl::StatusOr<UniqueFd> event = poller_internal::OpenEventFd();
-  return event.ok() ? InstallAll(signals, *std::move(event), UniqueFd())
-                    : CreateSelfPipe(signals);
+  if (!event.ok()) return CreateSelfPipe(signals);
+  return InstallAll(signals, *std::move(event), UniqueFd());
 }
 
 }  // namespace fio

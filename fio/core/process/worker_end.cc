@@ -39,9 +39,11 @@ bool IsReadable(int fd) {
 // --- The watchdog ---
 
 struct Watchdog {
-  int fd;        // Has `events` when the root has died.
-  short events;  // None of its own for a socket: its end is always told.
-  int grace_ms;  // Until the end.
+  using Events = decltype(pollfd::events);
+
+  int fd;         // Has `events` when the root has died.
+  Events events;  // None of its own for a socket: its end is always told.
+  int grace_ms;   // Until the end.
 };
 
 // Not by the table of system calls: a test's faults are not meant for it.
@@ -152,11 +154,11 @@ absl::Status WorkerEnd::StartWatchdog(absl::Duration grace) const {
   // Its own: this object may die before the process does.
   UniqueFd fd(fcntl(watched, F_DUPFD_CLOEXEC, 3));
   if (!fd) return absl::ErrnoToStatus(errno, "watchdog: fcntl F_DUPFD_CLOEXEC");
-  auto watchdog = std::make_unique<Watchdog>(
-      Watchdog{.fd = fd.get(),
-               .events = static_cast<short>(root_pidfd_ ? POLLIN : 0),
-               .grace_ms = static_cast<int>(
-                   absl::ToInt64Milliseconds(std::min(grace, kLongest)))});
+  auto watchdog = std::make_unique<Watchdog>(Watchdog{
+      .fd = fd.get(),
+      .events = static_cast<Watchdog::Events>(root_pidfd_ ? POLLIN : 0),
+      .grace_ms = static_cast<int>(
+          absl::ToInt64Milliseconds(std::min(grace, kLongest)))});
   absl::Status started = StartDetached(&RunWatchdog, watchdog.get());
   if (!started.ok()) return started;
   static_cast<void>(watchdog.release());
