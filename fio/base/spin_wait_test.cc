@@ -2,13 +2,15 @@
 
 #include <sys/resource.h>
 
+#include <cstdint>
+
 #include "gtest/gtest.h"
 
 namespace fio {
 namespace {
 
 // How often this thread has slept in the kernel. A yield is no sleep.
-long Sleeps() {
+int64_t Sleeps() {
   rusage usage;
   EXPECT_EQ(getrusage(RUSAGE_THREAD, &usage), 0);
   return usage.ru_nvcsw;
@@ -17,7 +19,7 @@ long Sleeps() {
 TEST(SpinWait, SleepsAfterItsYields) {
   SpinWait wait;
   for (int i = 0; i < SpinWait::kYields; ++i) wait.Pause();
-  const long before = Sleeps();
+  const int64_t before = Sleeps();
   constexpr int kCalls = 10;
   for (int i = 0; i < kCalls; ++i) wait.Pause();
   EXPECT_GE(Sleeps() - before, kCalls);

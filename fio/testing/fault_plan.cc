@@ -10,7 +10,6 @@
 #include <sys/uio.h>
 
 #include <algorithm>
-#include <array>
 #include <atomic>
 #include <cerrno>
 #include <csignal>
@@ -20,6 +19,7 @@
 #include <cstring>
 #include <ctime>
 #include <initializer_list>
+#include <iterator>
 #include <map>
 #include <memory>
 #include <numeric>
@@ -620,13 +620,14 @@ std::shared_ptr<FaultPlan::PollFunction> FaultPlan::poll_function() const {
 }
 
 std::string_view FaultPlan::NameOf(Call call) {
-  constexpr std::array<std::string_view, kCalls> kNames = {
-      "socket",    "socketpair",  "bind",        "listen",     "connect",
-      "accept4",   "getsockname", "getpeername", "setsockopt", "getsockopt",
-      "shutdown",  "recv",        "send",        "sendmsg",    "recvmmsg",
-      "sendmmsg",  "pread",       "sendfile",    "poll",       "epoll_create1",
-      "epoll_ctl", "epoll_wait",  "eventfd",     "signalfd",   "pidfd_open",
-      "pipe2",     "fcntl",       "close"};
+  constexpr std::string_view kNames[] = {
+      "socket",        "socketpair",  "bind",        "listen",     "connect",
+      "accept4",       "getsockname", "getpeername", "setsockopt", "getsockopt",
+      "ioctl",         "shutdown",    "recv",        "send",       "sendmsg",
+      "recvmmsg",      "sendmmsg",    "pread",       "sendfile",   "poll",
+      "epoll_create1", "epoll_ctl",   "epoll_wait",  "eventfd",    "signalfd",
+      "pidfd_open",    "pipe2",       "fcntl",       "close"};
+  static_assert(std::size(kNames) == kCalls);
   return kNames[Index(call)];
 }
 
