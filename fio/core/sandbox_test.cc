@@ -41,14 +41,14 @@ using ::testing::HasSubstr;
 
 struct Refusal {
   std::string name;
-  std::vector<long> calls;
+  std::vector<int> calls;
 };
 
 // From here on `calls` fail with `error`, in this process and its children.
-void Refuse(const std::vector<long>& calls, int error) {
+void Refuse(const std::vector<int>& calls, int error) {
   std::vector<sock_filter> program = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr))};
-  for (const long call : calls) {
+  for (const int call : calls) {
     program.push_back(
         BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, static_cast<uint32_t>(call), 0, 1));
     program.push_back(BPF_STMT(
@@ -120,13 +120,13 @@ std::vector<Refusal> Optional() {
 }
 
 TEST(Sandbox, EachOptionalCallRefused) {
-  for (const auto& [name, calls] : Optional()) {
+  for (const Refusal& refusal : Optional()) {
     for (const int error : {EPERM, ENOSYS}) {
       for (const ReactorOptions* options : {&kThreads, &kWorkers}) {
-        SCOPED_TRACE(absl::StrCat(name, ", errno ", error, ", ",
+        SCOPED_TRACE(absl::StrCat(refusal.name, ", errno ", error, ", ",
                                   options->workers, " workers"));
         TestCluster cluster([&](const Trace& trace) {
-          Refuse(calls, error);
+          Refuse(refusal.calls, error);
           return Serve(trace, *options);
         });
         const absl::StatusOr<SocketAddress> address =
@@ -144,11 +144,12 @@ TEST(Sandbox, EachOptionalCallRefused) {
 }
 
 TEST(Sandbox, NeededCallsAreNamed) {
-  const struct {
+  struct Needed {
     std::string call;
-    std::vector<long> refused;
+    std::vector<int> refused;
     const ReactorOptions* options;
-  } kNeeded[] = {
+  };
+  const Needed kNeeded[] = {
       {"socket", {SYS_socket}, &kThreads},
       {"bind", {SYS_bind}, &kThreads},
       {"listen", {SYS_listen}, &kThreads},
@@ -160,13 +161,13 @@ TEST(Sandbox, NeededCallsAreNamed) {
       {"fork", {SYS_clone, SYS_clone3}, &kWorkers},
       {"socketpair", {SYS_socketpair}, &kWorkers},
   };
-  for (const auto& [call, refused, options] : kNeeded) {
-    SCOPED_TRACE(call);
+  for (const Needed& needed : kNeeded) {
+    SCOPED_TRACE(needed.call);
     TestCluster cluster([&](const Trace& trace) {
-      Refuse(refused, EPERM);
-      return Serve(trace, *options);
+      Refuse(needed.refused, EPERM);
+      return Serve(trace, *needed.options);
     });
-    EXPECT_THAT(cluster.AwaitValue("failed"), HasSubstr(call));
+    EXPECT_THAT(cluster.AwaitValue("failed"), HasSubstr(needed.call));
     EXPECT_EQ(cluster.AwaitEnd(), 1);
   }
 }
