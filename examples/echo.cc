@@ -43,6 +43,12 @@ class Echo final : public fio::Protocol {
     connection.Write("Server: Are you there?\n");
   }
 
+  // A restart. There is no way to say "connect anew", so the client is let go.
+  void OnDrain(fio::Connection& connection) override {
+    OnShutdown(connection);
+    connection.Close();
+  }
+
   absl::Duration OnShutdown(fio::Connection& connection) override {
     connection.Write("Echo server shutting down\nGoodbye.\n");
     return absl::ZeroDuration();
