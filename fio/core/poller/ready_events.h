@@ -91,8 +91,8 @@ class ReadyEvents {
     Join();
   }
 
-  // Puts this at the front of the list. Not inline: gcc 12 takes the address
-  // that stays in the list for one that dangles (-Wdangling-pointer).
+  // Puts this at the front of the list. Not inline, so that poller.cc alone has
+  // to tell gcc 12 that the address in the list does not dangle.
   void Join();
 
   void Leave() {
