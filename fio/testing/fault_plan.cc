@@ -45,6 +45,8 @@ using Options = FaultPlan::Options;
 
 // The functions of a table have no place for a plan in their arguments.
 constinit std::atomic<FaultPlan*> live_plan = nullptr;
+// Those that were in force before the plan.
+constinit std::atomic<const Syscalls*> replaced = nullptr;
 
 // Instead of the descriptor, in calls that name none.
 constexpr int kNoFd = -1;
@@ -159,8 +161,7 @@ uint64_t MovedBytes(const mmsghdr* messages, int count) {
 // What takes the places of the functions that were in force before.
 struct FaultPlan::Table {
   static FaultPlan& Live() { return *live_plan.load(); }
-  // Those that were in force before.
-  static const Syscalls& Below() { return *Live().replaced_; }
+  static const Syscalls& Below() { return *replaced.load(); }
 
   // For calls that the plan refuses or lets pass.
   template <Call kCall, auto kEntry, typename... Args>
@@ -393,12 +394,14 @@ FaultPlan::FaultPlan(const Options& options)
   FaultPlan* none = nullptr;
   ABSL_CHECK(live_plan.compare_exchange_strong(none, this))
       << "Only one FaultPlan may live at a time";
-  replaced_ = ReplaceSyscalls(&Table::kEntries);
+  replaced = &Sys();
+  ReplaceSyscalls(&Table::kEntries);
 }
 
 FaultPlan::~FaultPlan() {
-  ReplaceSyscalls(replaced_);
+  ReplaceSyscalls(replaced);
   live_plan = nullptr;
+  absl::MutexLock lock(&mutex_);  // Another thread's call may just have ended.
 }
 
 void FaultPlan::Target(int fd) {
@@ -412,7 +415,7 @@ void FaultPlan::ResetAt(int fd, uint64_t bytes) {
     absl::MutexLock lock(&mutex_);
     descriptors_[fd].writable_bytes = bytes;
   }
-  if (bytes == 0) WakePollers(*replaced_, fd);
+  if (bytes == 0) WakePollers(*replaced, fd);
 }
 
 void FaultPlan::ResetAtRead(int fd, uint64_t bytes) {
@@ -420,7 +423,7 @@ void FaultPlan::ResetAtRead(int fd, uint64_t bytes) {
     absl::MutexLock lock(&mutex_);
     descriptors_[fd].readable_bytes = bytes;
   }
-  if (bytes == 0) WakePollers(*replaced_, fd);
+  if (bytes == 0) WakePollers(*replaced, fd);
 }
 
 void FaultPlan::FailNext(Call call, int error, int count) {

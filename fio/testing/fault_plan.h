@@ -246,7 +246,6 @@ class FaultPlan {
   std::shared_ptr<PollFunction> poll_function() const;
 
   const Options options_;
-  const Syscalls* replaced_;
 
   mutable absl::Mutex mutex_;
   std::mt19937_64 random_ ABSL_GUARDED_BY(mutex_);

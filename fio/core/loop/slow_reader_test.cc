@@ -200,9 +200,9 @@ TEST_F(Timeout, AKernelThatKnowsNothing) {
 }
 
 TEST(TimeoutWorld, SlowReaderIsNotIdle) {
-  World world;
   Record record;
   record.on_timeout = Nothing;
+  World world;
   Peer peer = world.Connect([&](Connection& connection) {
     connection.SetTimeout(kTimeout);
     connection.Attach(std::make_unique<Recorder>(record));
