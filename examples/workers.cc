@@ -48,7 +48,7 @@ void PrintEvents(fio::Lifecycle& lifecycle) {
       {Event::kBeforeFork, "BeforeFork"},
       {Event::kAfterFork, "AfterFork"},
       {Event::kInChild, "InChild"},
-      {Event::kInMaster, "InMaster"},
+      {Event::kInRoot, "InRoot"},
       {Event::kOnStart, "OnStart"},
       {Event::kOnShutdown, "OnShutdown"},
       {Event::kOnFinish, "OnFinish"},

@@ -143,7 +143,7 @@ pid_t WorkerOf(Socket& client) {
 std::vector<std::string> RootEvents(int forks) {
   std::vector<std::string> events = {"OnInitialize", "PreStart"};
   for (int i = 0; i < forks; ++i) {
-    events.insert(events.end(), {"BeforeFork", "AfterFork", "InMaster"});
+    events.insert(events.end(), {"BeforeFork", "AfterFork", "InRoot"});
   }
   events.insert(events.end(), {"OnShutdown", "OnFinish", "AtExit"});
   return events;

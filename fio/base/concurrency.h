@@ -20,7 +20,7 @@ struct Concurrency {
   static constexpr int kMaxWorkers = 1024;
 
   int threads;  // Of each process.
-  int workers;  // Processes; 1 is a single process, its own master.
+  int workers;  // Processes; 1 is a single process, its own root.
 };
 
 // The numbers that `threads` and `workers` stand for on a machine of `cores`.

@@ -124,9 +124,9 @@ TEST(StateCb, ClusterTrace) {
   EXPECT_THAT(
       cluster.TraceOf(cluster.root()),
       ElementsAre(absl::StrCat("address ", address.ToString()), "pre_start",
-                  "before_fork", "after_fork", "in_master",  //
-                  "before_fork", "after_fork", "in_master",  //
-                  "child_crash", "before_fork", "after_fork", "in_master",
+                  "before_fork", "after_fork", "in_root",  //
+                  "before_fork", "after_fork", "in_root",  //
+                  "child_crash", "before_fork", "after_fork", "in_root",
                   "shutdown", "finish", "returned", "at_exit"));
   EXPECT_THAT(
       cluster.TraceOf(serves),
@@ -166,7 +166,7 @@ TEST(State, MasterPidInWorker) {
   TestCluster cluster([](const Trace& trace) {
     Reactor reactor({.workers = 2});
     const auto tell = [&] {
-      trace.Tell(absl::StrCat("master ", reactor.master_pid()));
+      trace.Tell(absl::StrCat("root ", reactor.root_pid()));
     };
     for (const LifecycleEvent event :
          {LifecycleEvent::kPreStart, LifecycleEvent::kInChild,
@@ -179,7 +179,7 @@ TEST(State, MasterPidInWorker) {
   cluster.Await("start", 2);
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);
-  const std::vector<std::string> pids = cluster.Values("master");
+  const std::vector<std::string> pids = cluster.Values("root");
   EXPECT_EQ(pids.size(), 2u + 2 * 3);
   EXPECT_THAT(pids, Each(absl::StrCat(cluster.root())));
 }
@@ -189,14 +189,14 @@ TEST(State, RolesPerProcess) {
     Reactor reactor({.workers = 2});
     const auto tell = [&](std::string_view when) {
       trace.Tell(
-          absl::StrCat(when, reactor.is_master() ? " master" : "",
+          absl::StrCat(when, reactor.is_root() ? " root" : "",
                        reactor.is_worker() ? " worker " : " ",
                        reactor.is_worker() ? reactor.worker_place() : -1));
     };
     tell("created");
     for (const auto& [event, when] :
          {std::pair(LifecycleEvent::kPreStart, "pre_start"),
-          std::pair(LifecycleEvent::kInMaster, "in_master"),
+          std::pair(LifecycleEvent::kInRoot, "in_root"),
           std::pair(LifecycleEvent::kInChild, "in_child"),
           std::pair(LifecycleEvent::kOnStart, "start"),
           std::pair(LifecycleEvent::kOnFinish, "finish")}) {
@@ -211,11 +211,10 @@ TEST(State, RolesPerProcess) {
   const pid_t third = cluster.AwaitMore("start worker 1", 1, 1).front();
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);
-  EXPECT_THAT(
-      cluster.TraceOf(cluster.root()),
-      ElementsAre("created master -1", "pre_start master -1",
-                  "in_master master -1", "in_master master -1",
-                  "in_master master -1", "finish master -1", "returned"));
+  EXPECT_THAT(cluster.TraceOf(cluster.root()),
+              ElementsAre("created root -1", "pre_start root -1",
+                          "in_root root -1", "in_root root -1",
+                          "in_root root -1", "finish root -1", "returned"));
   EXPECT_THAT(
       cluster.TraceOf(first),
       ElementsAre("in_child worker 0", "start worker 0", "finish worker 0"));
@@ -226,7 +225,7 @@ TEST(State, RolesPerProcess) {
   TestCluster single([](const Trace& trace) {
     Reactor reactor({.threads = 1, .workers = 1});
     reactor.lifecycle().Add(LifecycleEvent::kOnStart, [&] {
-      trace.Tell(absl::StrCat(reactor.is_master(), reactor.is_worker(),
+      trace.Tell(absl::StrCat(reactor.is_root(), reactor.is_worker(),
                               reactor.worker_place()));
       reactor.Stop();
     });
@@ -298,7 +297,7 @@ TEST(Stop, InWorkerRespawns) {
   EXPECT_EQ(cluster.Count("child_crash"), 0u);
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);
-  EXPECT_EQ(cluster.Count("in_master"), 3u);
+  EXPECT_EQ(cluster.Count("in_root"), 3u);
 }
 
 // --- Tasks and timers ---
@@ -362,7 +361,7 @@ TEST(Listen, MasterOnly) {
       Reactor reactor({.threads = 1, .workers = workers});
       trace.Follow(reactor.lifecycle());
       ListenOptions options = Serve(reactor, trace);
-      options.master_only = true;
+      options.root_only = true;
       trace.Listen(reactor, std::move(options));
       return RunAndTell(reactor, trace);
     });
@@ -414,12 +413,12 @@ TEST(Listen, InAWorker) {
 }
 
 // The root's connections are its own, whatever workers come and go.
-TEST(Listen, MasterOnlyConnectionsSurviveForks) {
+TEST(Listen, RootOnlyConnectionsSurviveForks) {
   TestCluster cluster([](const Trace& trace) {
     Reactor reactor({.workers = 2});
     trace.Follow(reactor.lifecycle());
     ListenOptions options = Serve(reactor, trace);
-    options.master_only = true;
+    options.root_only = true;
     trace.Listen(reactor, std::move(options));
     return RunAndTell(reactor, trace);
   });
@@ -655,7 +654,7 @@ TEST(Cluster, ThirdSignalKills) {
                      .loop = {.clock = &clock}});
     trace.Follow(reactor.lifecycle());
     ListenOptions root = Serve(reactor, trace, absl::Hours(1));
-    root.master_only = true;
+    root.root_only = true;
     trace.Listen(reactor, Serve(reactor, trace));
     const ListenerId id = *reactor.Listen("tcp://127.0.0.1:0", std::move(root));
     trace.Tell(

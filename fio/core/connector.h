@@ -82,7 +82,7 @@ struct ConnectorOptions {
 
   // Reactor::Connect(): in a cluster only the root process connects. A
   // Connector itself ignores it.
-  bool master_only = false;
+  bool root_only = false;
 
   // With a local address, only addresses of the same family are tried.
   ConnectOptions socket = {};

@@ -112,7 +112,7 @@ TEST(Exit, FromACallbackInAWorkerIsACrash) {
     static Reactor reactor({.threads = 2, .workers = 2});
     trace.Follow(reactor.lifecycle());
     reactor.Defer([] {
-      if (!reactor.is_master() && reactor.worker_place() == 0) {
+      if (!reactor.is_root() && reactor.worker_place() == 0) {
         reactor.handles()[1].Post([] { std::exit(kCode); });
       }
     });
@@ -131,7 +131,7 @@ TEST(Exit, FromACallbackInTheRootEndsTheWorkers) {
     reactor
         .RunEvery({.callback =
                        [&trace] {
-                         if (!reactor.is_master()) {
+                         if (!reactor.is_root()) {
                            trace.Tell("serves");
                            return TimerWheel::Next::kStop;
                          }
@@ -140,7 +140,7 @@ TEST(Exit, FromACallbackInTheRootEndsTheWorkers) {
                    .interval = absl::Milliseconds(1)})
         .IgnoreError();
     trace.Listen(reactor, {.on_open = [](Connection&) { std::exit(kCode); },
-                           .master_only = true});
+                           .root_only = true});
     return ExitWith(reactor.Run());
   });
   cluster.Await("serves", 2);

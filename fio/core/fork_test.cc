@@ -104,9 +104,9 @@ TEST(Fork, WhileLocksHeld) {
                                        reactor, connection.id()));
                                  }
                                },
-                           .master_only = true});
+                           .root_only = true});
     size_t forks = 0;
-    reactor.lifecycle().Add(LifecycleEvent::kInMaster, [&] {
+    reactor.lifecycle().Add(LifecycleEvent::kInRoot, [&] {
       if (!hammers.empty() && ++forks == kForks) {
         trace.Tell("enough");
         reactor.Stop();
@@ -114,7 +114,7 @@ TEST(Fork, WhileLocksHeld) {
     });
     // A worker that has come this far works, and is to be replaced.
     reactor.Defer([&reactor] {
-      if (!reactor.is_master()) std::raise(SIGKILL);
+      if (!reactor.is_root()) std::raise(SIGKILL);
     });
     const int code = ExitWith(reactor.Run());
     hammers.clear();

@@ -339,7 +339,7 @@ void RootOfWorkersCloses() {
   const SocketAddress address = *reactor.ListenAddress(*id);
   const ChildWithCopies child;
   reactor.Defer([&] {
-    if (reactor.is_master()) reactor.Stop();
+    if (reactor.is_root()) reactor.Stop();
   });
   EXPECT_TRUE(reactor.Run().ok());
   EXPECT_TRUE(Refuses(address));

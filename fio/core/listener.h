@@ -144,7 +144,7 @@ struct ListenOptions {
 
   // In a cluster, the root process accepts and no worker does. A single process
   // ignores it.
-  bool master_only = false;
+  bool root_only = false;
 
   AcceptBalance balance = AcceptBalance::kByKernel;
 
@@ -176,7 +176,7 @@ class Listener {
 
   // Listens on the first address of `url` that can be bound. Blocks while a
   // name is resolved. `loop` must outlive the listener. Close() calls
-  // on_finish. `master_only` and `balance` are ignored. Errors: those of
+  // on_finish. `root_only` and `balance` are ignored. Errors: those of
   // Check(), Resolve() and ListenOnAny(); those of Loop::Watch(), except
   // kResourceExhausted (ENOMEM, ENOSPC), which the listener itself retries
   // every back_off. All begin with "listen" and the url.

@@ -160,8 +160,8 @@ class Reactor::Impl {
   Lifecycle& lifecycle() { return lifecycle_; }
   Resolver& resolver() { return *resolver_; }
   bool is_worker() const { return is_worker_; }
-  bool is_master() const { return is_master_; }
-  pid_t master_pid() const { return master_pid_; }
+  bool is_root() const { return is_root_; }
+  pid_t root_pid() const { return root_pid_; }
   int place() const { return place_; }
   int running() const { return running_; }
   size_t capacity() const { return capacity_; }
@@ -198,12 +198,12 @@ class Reactor::Impl {
   bool is_running() const {
     return phase_ != Phase::kIdle && phase_ != Phase::kStarting;
   }
-  bool is_root_apart() const { return is_cluster_ && is_master_; }
+  bool is_root_apart() const { return is_cluster_ && is_root_; }
 
   absl::Status CreateLoops();
   std::unique_ptr<Resolver> CreateResolver();
   absl::Status CheckPlace(std::string_view call, std::string_view url,
-                          bool master_only) const;
+                          bool root_only) const;
   absl::Status RunToEnd();
   absl::Status Begin();
   absl::Status End(absl::Status status);
@@ -246,7 +246,7 @@ class Reactor::Impl {
   const ReactorOptions options_;
   const Concurrency concurrency_;
   const bool is_cluster_;  // There are workers beside the root.
-  bool is_master_ = true;
+  bool is_root_ = true;
   bool is_worker_;
   int place_ = 0;
   const int fork_count_ = ForkCount();
@@ -294,7 +294,7 @@ class Reactor::Impl {
   std::atomic<bool> restart_asked_{false};
 
   // What they may ask.
-  std::atomic<pid_t> master_pid_{getpid()};
+  std::atomic<pid_t> root_pid_{getpid()};
   std::atomic<int> running_{0};
   std::atomic<size_t> capacity_{0};
   std::atomic<int64_t> last_tick_ns_{kNoTick};
@@ -338,14 +338,14 @@ std::unique_ptr<Resolver> Reactor::Impl::CreateResolver() {
 // Whether this process may do now what is for the root alone, or for all.
 absl::Status Reactor::Impl::CheckPlace(std::string_view call,
                                        std::string_view url,
-                                       bool master_only) const {
-  const bool fits = is_master_ ? master_only || !is_running() : !master_only;
+                                       bool root_only) const {
+  const bool fits = is_root_ ? root_only || !is_running() : !root_only;
   if (!is_cluster_ || fits) return absl::OkStatus();
   return absl::FailedPreconditionError(absl::StrCat(
       call, " ", url,
-      is_master_ ? ": the workers run already; call it before Run(), or make "
-                   "it master_only"
-                 : ": it is master_only, and this is a worker"));
+      is_root_ ? ": the workers run already; call it before Run(), or make "
+                 "it root_only"
+               : ": it is root_only, and this is a worker"));
 }
 
 absl::Status Reactor::Impl::TakeInheritedSockets() {
@@ -371,7 +371,7 @@ absl::StatusOr<ListenerId> Reactor::Impl::Listen(std::string_view url,
     return status;
   };
   if (!status_.ok()) return fail(status_);
-  absl::Status here = CheckPlace("listen", url, options.master_only);
+  absl::Status here = CheckPlace("listen", url, options.root_only);
   if (!here.ok()) return fail(here);
   absl::Status inherited = TakeInheritedSockets();
   if (!inherited.ok()) return fail(inherited);
@@ -413,7 +413,7 @@ absl::StatusOr<ConnectorId> Reactor::Impl::Connect(std::string_view url,
     return status;
   };
   if (!status_.ok()) return fail(status_);
-  absl::Status here = CheckPlace("connect", url, options.master_only);
+  absl::Status here = CheckPlace("connect", url, options.root_only);
   if (!here.ok()) return fail(here);
   const auto id = static_cast<ConnectorId>(++last_connector_);
   if (is_running()) {
@@ -531,7 +531,7 @@ absl::Status Reactor::Impl::Begin() {
       RaiseDescriptorLimit(options_.max_descriptors);
   if (!limit.ok()) ABSL_LOG(WARNING) << limit.status();
   capacity_ = limit.value_or(0);
-  master_pid_ = getpid();
+  root_pid_ = getpid();
   cut_off_ = MonotonicTime::InfiniteFuture();
   stop_by_ns_ = cut_off_.nanoseconds();
   stop_asked_ = restart_asked_ = told_ready_ = stop_heard_ = false;
@@ -634,7 +634,7 @@ void Reactor::Impl::RunPreset() {
   const std::vector<Timer> timers = preset_.timers;
   for (const Timer& timer : timers) RunEvery(timer).IgnoreError();
   for (const PresetConnector& connector : preset_.connectors) {
-    const bool is_roots = connector.options.master_only && is_cluster_;
+    const bool is_roots = connector.options.root_only && is_cluster_;
     if (is_roots != is_root_apart()) continue;
     const absl::Status started =
         StartConnector(connector.id, connector.url, connector.options);
@@ -760,7 +760,7 @@ void Reactor::Impl::TellWhenAllReady() {
 // of that reaches the wire.
 void Reactor::Impl::EnterChild(int place) {
   loops_->AfterFork();
-  is_master_ = false;
+  is_root_ = false;
   is_worker_ = true;
   place_ = place;
   phase_ = Phase::kStarting;
@@ -963,7 +963,7 @@ void Reactor::Impl::StopLoops() {
 }
 
 void Reactor::Impl::Tell(std::string_view state) const {
-  if (!options_.notify_service_manager || !is_master_) return;
+  if (!options_.notify_service_manager || !is_root_) return;
   const absl::Status told = NotifyServiceManager(state);
   if (!told.ok()) ABSL_LOG(WARNING) << told;
 }
@@ -1076,8 +1076,8 @@ Loop& Reactor::loop() {
 
 int Reactor::running_workers() const { return impl_->running(); }
 bool Reactor::is_worker() const { return impl_->is_worker(); }
-bool Reactor::is_master() const { return impl_->is_master(); }
-pid_t Reactor::master_pid() const { return impl_->master_pid(); }
+bool Reactor::is_root() const { return impl_->is_root(); }
+pid_t Reactor::root_pid() const { return impl_->root_pid(); }
 int Reactor::worker_place() const { return impl_->place(); }
 const Concurrency& Reactor::concurrency() const { return impl_->concurrency(); }
 absl::Time Reactor::last_tick() const { return impl_->last_tick(); }

@@ -112,7 +112,7 @@ class Reactor {
   // one is tcp://0.0.0.0:3000. May block to resolve a name.
   //
   // While Run() is running it is this process that listens; in a root of
-  // workers the listener must then be `master_only`.
+  // workers the listener must then be `root_only`.
   //
   // Errors: those of the constructor; kInvalidArgument for a bad url, without
   // an on_open, or for datagrams; kFailedPrecondition in a root, as above;
@@ -140,7 +140,7 @@ class Reactor {
   // Connects, and connects again, as Connector does, on the main loop: before
   // Run(), in each process that serves, when it starts; while it is running, in
   // this process. Errors: as Connector::Create(); those of the constructor;
-  // kFailedPrecondition while Run() is running in a root, unless `master_only`.
+  // kFailedPrecondition while Run() is running in a root, unless `root_only`.
   // on_finish has then been called.
   absl::StatusOr<ConnectorId> Connect(std::string_view url,
                                       ConnectorOptions options);
@@ -156,7 +156,7 @@ class Reactor {
   //
   // The caller owns the Connector. Destroying it cancels the attempt; an
   // established connection stays, since the loop owns that. It is also
-  // cancelled when the loop's Run() ends. `master_only` is not looked at. Call
+  // cancelled when the loop's Run() ends. `root_only` is not looked at. Call
   // this on the thread of `loop`, and destroy the Connector there, before the
   // reactor. Errors: those of the constructor; as Connector::Create().
   absl::StatusOr<std::unique_ptr<Connector>> ConnectOn(
@@ -204,9 +204,9 @@ class Reactor {
   // Whether this process serves, or will; whether it is no worker of another.
   // Of a single process both are true.
   bool is_worker() const;
-  bool is_master() const;
+  bool is_root() const;
   // The process that called Run(), in its workers, too.
-  pid_t master_pid() const;
+  pid_t root_pid() const;
   // Which worker this is, from 0; a replacement has the place of who it
   // replaces.
   int worker_place() const;

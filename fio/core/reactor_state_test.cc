@@ -112,8 +112,8 @@ TEST(State, RolesPerProcess) {
   Reactor reactor(Threads(2));
   const auto expect_single = [&] {
     EXPECT_TRUE(reactor.is_worker());
-    EXPECT_TRUE(reactor.is_master());
-    EXPECT_EQ(reactor.master_pid(), getpid());
+    EXPECT_TRUE(reactor.is_root());
+    EXPECT_EQ(reactor.root_pid(), getpid());
     EXPECT_EQ(reactor.worker_place(), 0);
   };
   expect_single();
@@ -130,11 +130,11 @@ TEST(State, RolesPerProcess) {
   // A root of workers, before it has any.
   const Reactor root({.workers = 2});
   EXPECT_FALSE(root.is_worker());
-  EXPECT_TRUE(root.is_master());
+  EXPECT_TRUE(root.is_root());
   const Reactor supervised(
       {.threads = 1, .workers = 1, .supervise_single_worker = true});
   EXPECT_FALSE(supervised.is_worker());
-  EXPECT_TRUE(supervised.is_master());
+  EXPECT_TRUE(supervised.is_root());
 }
 
 TEST(State, AnyThreadMayAsk) {
@@ -144,8 +144,8 @@ TEST(State, AnyThreadMayAsk) {
     int running = 0;
     while (!over) {
       running += reactor.running_workers();
-      EXPECT_EQ(reactor.master_pid(), getpid());
-      EXPECT_TRUE(reactor.is_worker() && reactor.is_master());
+      EXPECT_EQ(reactor.root_pid(), getpid());
+      EXPECT_TRUE(reactor.is_worker() && reactor.is_root());
       EXPECT_GE(reactor.handles().size(), 1u);
       EXPECT_FALSE(reactor.HandleOf(ConnectionId()).expired());
       EXPECT_GT(reactor.last_tick(), absl::UnixEpoch());
@@ -367,7 +367,7 @@ TEST(StateCb, ShutdownFinishOrder) {
     }
     for (const LifecycleEvent never :
          {LifecycleEvent::kBeforeFork, LifecycleEvent::kAfterFork,
-          LifecycleEvent::kInChild, LifecycleEvent::kInMaster,
+          LifecycleEvent::kInChild, LifecycleEvent::kInRoot,
           LifecycleEvent::kOnUser, LifecycleEvent::kOnUserReverse,
           LifecycleEvent::kOnPubSubConnect, LifecycleEvent::kOnPubSubError,
           LifecycleEvent::kOnParentCrash, LifecycleEvent::kOnChildCrash}) {

@@ -587,7 +587,7 @@ TEST(Signals, GroupSiblingSurvives) {
           reactor.Defer([] { raise(SIGTERM); });
         });
       } else {
-        reactor.lifecycle().Add(LifecycleEvent::kInMaster, [&] {
+        reactor.lifecycle().Add(LifecycleEvent::kInRoot, [&] {
           ++forks;
           if (forks == 2) raise(SIGUSR1);
           if (forks == 4) raise(SIGTERM);

@@ -43,7 +43,7 @@ class Trace {
   void Tell(std::string_view event) const;
 
   // Tells of all that happens to the process: "pre_start", "before_fork",
-  // "after_fork", "in_child", "in_master", "start", "shutdown", "finish",
+  // "after_fork", "in_child", "in_root", "start", "shutdown", "finish",
   // "parent_crash", "child_crash", "at_exit".
   void Follow(Lifecycle& lifecycle) const;
 

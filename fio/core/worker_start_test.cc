@@ -96,7 +96,7 @@ void ConnectByName(Reactor& reactor) {
        .reconnect = true,
        .reconnect_delay = absl::Milliseconds(1),
        .max_reconnect_delay = absl::Milliseconds(1),
-       .master_only = true});
+       .root_only = true});
   EXPECT_TRUE(id.ok()) << id.status();
 }
 
@@ -139,11 +139,11 @@ TEST(Fork, NoThreadOfOursIsRunning) {
       trace.Tell(absl::StrCat("other ", CountThreads() - 1));
     });
     int forks = 0;
-    reactor.lifecycle().Add(LifecycleEvent::kInMaster, [&] {
+    reactor.lifecycle().Add(LifecycleEvent::kInRoot, [&] {
       if (++forks == kForks) reactor.Stop();
     });
     reactor.Defer([&] {
-      if (!reactor.is_master()) _exit(0);
+      if (!reactor.is_root()) _exit(0);
     });
     return ExitWith(reactor.Run());
   });
@@ -194,7 +194,7 @@ TEST(Fork, ThousandReforksWhileResolving) {
       _exit(0);
     });
     // One place that hangs keeps the root from stopping.
-    reactor.lifecycle().Add(LifecycleEvent::kInMaster, [&] {
+    reactor.lifecycle().Add(LifecycleEvent::kInRoot, [&] {
       for (const std::atomic<int>& count : answers) {
         if (count < wanted) return;
       }

@@ -135,7 +135,7 @@ TEST(Workers, CrashRespawn) {
   const std::vector<std::string> root = cluster.TraceOf(cluster.root());
   EXPECT_EQ(CountOf(root, "child_crash"), kCrashes);
   EXPECT_EQ(CountOf(root, "before_fork"), started);
-  EXPECT_EQ(CountOf(root, "in_master"), started);
+  EXPECT_EQ(CountOf(root, "in_root"), started);
   EXPECT_EQ(cluster.Count("child_crash"), kCrashes);
   EXPECT_EQ(cluster.Count("start"), started);
 }
@@ -283,7 +283,7 @@ TEST(Workers, RestartStorm) {
   EXPECT_EQ(cluster.Count("child_crash"), 0u);
   EXPECT_GT(cluster.Count("start"), 4u);
   // All of them have ended in good order.
-  EXPECT_EQ(cluster.Count("in_child"), cluster.Count("in_master"));
+  EXPECT_EQ(cluster.Count("in_child"), cluster.Count("in_root"));
   EXPECT_EQ(cluster.Count("at_exit"), cluster.Count("in_child") + 1);
 }
 
@@ -350,7 +350,7 @@ TEST(Workers, NoSpawnAfterStop) {
     cluster.Signal(SIGTERM);
     EXPECT_EQ(cluster.AwaitEnd(), 0);
     ExpectNoForkAfterShutdown(cluster);
-    EXPECT_EQ(cluster.Count("in_master"), 2u);
+    EXPECT_EQ(cluster.Count("in_root"), 2u);
   }
   for (int i = 0; i < 10; ++i) {
     // At the same time.
@@ -444,7 +444,7 @@ class BadTimes {
       if (event == static_cast<int>(LifecycleEvent::kAtExit)) continue;
       reactor.lifecycle().Clear(static_cast<LifecycleEvent>(event));
     }
-    reactor.lifecycle().Add(LifecycleEvent::kInMaster, [&] { reactor.Stop(); });
+    reactor.lifecycle().Add(LifecycleEvent::kInRoot, [&] { reactor.Stop(); });
     if (!reactor.Run().ok()) return 13;
     return AreRestored() ? 0 : 14;
   }
@@ -481,7 +481,7 @@ TEST(Scenario, SignalsAtBadTimes) {
   constexpr LifecycleEvent kEvents[] = {
       LifecycleEvent::kPreStart,   LifecycleEvent::kBeforeFork,
       LifecycleEvent::kAfterFork,  LifecycleEvent::kInChild,
-      LifecycleEvent::kInMaster,   LifecycleEvent::kOnStart,
+      LifecycleEvent::kInRoot,     LifecycleEvent::kOnStart,
       LifecycleEvent::kOnShutdown, LifecycleEvent::kOnFinish};
   for (const LifecycleEvent event : kEvents) {
     for (const int signal : BadTimes::kSignals) {
@@ -493,7 +493,7 @@ TEST(Scenario, SignalsAtBadTimes) {
             if (std::exchange(raised_in, getpid()) != getpid()) raise(signal);
           });
           reactor.Defer([&reactor] {
-            if (reactor.is_master()) {
+            if (reactor.is_root()) {
               reactor.loop().RunAfter(absl::Milliseconds(2),
                                       [&reactor] { reactor.Stop(); });
             }

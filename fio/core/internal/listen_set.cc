@@ -72,7 +72,7 @@ std::shared_ptr<ListenSocket> TakeInherited(
 ListenSet::Sharing ListenSet::SharingOf(const Url& url,
                                         const ListenOptions& options,
                                         const Servers& servers) {
-  const bool is_roots = options.master_only && servers.root_is_apart;
+  const bool is_roots = options.root_only && servers.root_is_apart;
   if (url.kind() == Url::Kind::kUnix || is_roots) return Sharing::kByAll;
   return options.balance == AcceptBalance::kLeastConnections
              ? Sharing::kPerWorker

@@ -114,10 +114,10 @@ class ListenSet {
 
     // Workers, which may go on when the root closes it, accept on it.
     bool is_of_workers() const {
-      return servers.root_is_apart && !options->master_only;
+      return servers.root_is_apart && !options->root_only;
     }
     bool is_of_root() const {
-      return servers.root_is_apart && options->master_only;
+      return servers.root_is_apart && options->root_only;
     }
   };
   // What one loop accepts on, by listener and index of the socket.

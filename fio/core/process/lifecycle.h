@@ -35,7 +35,7 @@ enum class LifecycleEvent : uint8_t {
   kBeforeFork,       // In the root, before each fork of a worker.
   kAfterFork,        // In both processes after it; in the root if it failed.
   kInChild,          // After kAfterFork, in the worker.
-  kInMaster,         // After kAfterFork, in the root; not if the fork failed.
+  kInRoot,           // After kAfterFork, in the root; not if the fork failed.
   kOnStart,          // In each worker, before it serves. Start threads here.
   kOnPubSubConnect,  // By Force() only.
   kOnPubSubError,    // By Force() only.

@@ -30,7 +30,7 @@ using enum LifecycleEvent;
 
 constexpr LifecycleEvent kFifo[] = {
     kOnInitialize,  kPreStart, kBeforeFork, kAfterFork,
-    kInChild,       kInMaster, kOnStart,    kOnPubSubConnect,
+    kInChild,       kInRoot,   kOnStart,    kOnPubSubConnect,
     kOnPubSubError, kOnUser,   kOnIdle};
 constexpr LifecycleEvent kLifo[] = {kOnUserReverse, kOnShutdown,   kOnFinish,
                                     kOnParentCrash, kOnChildCrash, kAtExit};

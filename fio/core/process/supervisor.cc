@@ -430,7 +430,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   }
   channel->worker.Reset();
   lifecycle_.Force(LifecycleEvent::kAfterFork);
-  lifecycle_.Force(LifecycleEvent::kInMaster);
+  lifecycle_.Force(LifecycleEvent::kInRoot);
   return nullptr;
 }
 

@@ -130,7 +130,7 @@ class Supervisor {
   // worker's end in a child that it forked; that may outlive the supervisor.
   //
   // Fires in the root: kOnChildCrash for a worker that crashed; kBeforeFork,
-  // kAfterFork and kInMaster around each fork. Fires in the child: kAfterFork,
+  // kAfterFork and kInRoot around each fork. Fires in the child: kAfterFork,
   // kInChild. These callbacks may call Stop() and Restart(), and no other
   // method.
   //

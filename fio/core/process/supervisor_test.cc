@@ -286,7 +286,7 @@ TEST(Supervisor, CallbacksAroundAFork) {
   };
   add(LifecycleEvent::kBeforeFork, 'b');
   add(LifecycleEvent::kAfterFork, 'a');
-  add(LifecycleEvent::kInMaster, 'm');
+  add(LifecycleEvent::kInRoot, 'm');
   add(LifecycleEvent::kInChild, 'c');
   const Pipe gate;
   root.worker = [&](WorkerEnd& end) {
@@ -771,7 +771,7 @@ TEST(Supervisor, StoppedBeforeItsStart) {
 TEST(Supervisor, CallbacksMayStop) {
   for (const LifecycleEvent event :
        {LifecycleEvent::kBeforeFork, LifecycleEvent::kAfterFork,
-        LifecycleEvent::kInMaster}) {
+        LifecycleEvent::kInRoot}) {
     Root root({.workers = 3});
     int before = 0;
     int after = 0;
@@ -862,10 +862,10 @@ TEST(Supervisor, AWorkerThatCannotBeWatchedIsNotLeftBehind) {
   const Pipe news;
   int before = 0;
   int after = 0;
-  int in_master = 0;
+  int in_root = 0;
   root.lifecycle.Add(LifecycleEvent::kBeforeFork, [&] { ++before; });
   root.lifecycle.Add(LifecycleEvent::kAfterFork, [&] { ++after; });
-  root.lifecycle.Add(LifecycleEvent::kInMaster, [&] { ++in_master; });
+  root.lifecycle.Add(LifecycleEvent::kInRoot, [&] { ++in_root; });
   rlimit original;
   ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &original), 0);
   rlimit two = original;
@@ -882,7 +882,7 @@ TEST(Supervisor, AWorkerThatCannotBeWatchedIsNotLeftBehind) {
   EXPECT_FALSE(HasChildren());
   EXPECT_EQ(before, 1);
   EXPECT_EQ(after, 1);
-  EXPECT_EQ(in_master, 0);
+  EXPECT_EQ(in_root, 0);
   root.AwaitReady();
 }
 
