@@ -1,5 +1,5 @@
-// A Clock tells MonotonicTime. Everything in fio that needs the time is given
-// one, so that a test can hand it a testing::ManualClock and own the time.
+// A Clock returns the current time. Each class in fio that needs the time takes
+// a Clock, so a test can pass a testing::ManualClock and control the time.
 //
 // Thread safety: any thread.
 
@@ -18,18 +18,18 @@ class Clock {
   // Never less than what an earlier call returned.
   virtual MonotonicTime Now() const = 0;
 
-  // As Now(), but up to 10 ms old, for less than half the price.
+  // Like Now(), but up to 10 ms old; costs less than half as much.
   virtual MonotonicTime CoarseNow() const { return Now(); }
 
-  // The time of day, to be told to people; nothing is decided by it. By default
-  // Now() counted from 1970.
+  // The time of day, for logs and messages only: fio bases no decision on it.
+  // By default it is Now() counted from 1970.
   virtual absl::Time WallNow() const {
     return absl::UnixEpoch() + (Now() - MonotonicTime());
   }
 
-  // CLOCK_MONOTONIC of clock_gettime(2), CLOCK_MONOTONIC_COARSE where the
-  // system has it, and the system's time of day. Stateless, and alive as long
-  // as the process.
+  // The system's clocks: CLOCK_MONOTONIC of clock_gettime(2),
+  // CLOCK_MONOTONIC_COARSE where the system has it, and the time of day. Has no
+  // state and is never destroyed.
   static const Clock& System();
 };
 

@@ -14,25 +14,26 @@
 namespace fio {
 
 struct Concurrency {
-  // Upper bounds, far above what is useful, so that a typing error does not
-  // start processes without end.
+  // Upper bounds, far above what is useful: a mistyped number cannot start
+  // processes without end.
   static constexpr int kMaxThreads = 1024;
   static constexpr int kMaxWorkers = 1024;
 
   int threads;  // Of each process.
-  int workers;  // Processes; 1 is a single process, its own root.
+  int workers;  // Processes. 1: one process is root and worker.
 };
 
-// The numbers that `threads` and `workers` stand for on a machine of `cores`.
-// Each of the two is read as follows:
+// Returns how many threads and workers to run on a machine with `cores` cores.
+// Each of `threads` and `workers` is read as follows:
 //   n > 0   n.
 //   n < 0   cores / |n|, rounded down.
 //   0       |other| if the other one is negative, 1 if it is positive.
-// If both are 0: one worker with one thread per core; one core is left to the
-// rest of the machine if there are more than three.
+// If both are 0: one worker with one thread per core; with more than three
+// cores, one core is left free for other programs.
 //
-// The results are between 1 and the maximum above; the first number that is cut
-// is logged. Every int is valid; `cores` below 1 counts as 1.
+// Each result is between 1 and its maximum above. The first number that is
+// reduced to a maximum is logged, once in a process. Every int is valid;
+// `cores` below 1 counts as 1.
 Concurrency ResolveConcurrency(int threads, int workers, int cores);
 
 // The sources of AvailableCores(), which a test can replace.
@@ -43,12 +44,13 @@ struct CoreSources {
   std::string cgroup_root = "/sys/fs/cgroup";
 };
 
-// How many cores the calling thread, and threads that it starts, may use: the
-// number of CPUs in its affinity mask (sched_getaffinity(2)), or less if its
-// cgroup, or one above it, has a quota of CPU time; a part of a core counts as
-// one. At least 1. A source that cannot be read is ignored.
+// Returns how many cores the calling thread and the threads that it starts may
+// use, at least 1. That is the number of CPUs in its affinity mask
+// (sched_getaffinity(2)), or the CPU quota of its cgroup or of a parent cgroup,
+// rounded up to whole cores, if that is less. A source that cannot be read is
+// ignored.
 //
-// Reads some small files in each call.
+// Each call reads some small files.
 int AvailableCores(const CoreSources& sources = {});
 
 }  // namespace fio

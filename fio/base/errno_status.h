@@ -1,7 +1,7 @@
-// An errno as an absl::Status. It differs from absl::ErrnoToStatus() in two
-// ways: the message names the errno, and the code says what the caller of a
-// socket can do about it. So EADDRNOTAVAIL is kUnavailable (no such local
-// address, or no free local port), not kAlreadyExists.
+// Converts an errno to an absl::Status. This differs from absl::ErrnoToStatus()
+// in two ways: the message names the errno, and the code says what the caller
+// of a socket can do about it. For example, EADDRNOTAVAIL is kUnavailable (no
+// such local address, or no free local port), not kAlreadyExists.
 //
 // Thread safety: any thread.
 
@@ -15,11 +15,11 @@
 
 namespace fio {
 
-// The code for `error`, an errno: kOk for 0, kUnknown for a number that is no
-// errno of this system.
+// The code for the errno `error`. kOk for 0; kUnknown for a number that is not
+// an errno of this system.
 absl::StatusCode ErrnoToStatusCode(int error);
 
-// "ECONNRESET"; "errno 4711" for a number that is no errno of this system.
+// "ECONNRESET"; "errno 4711" for a number that is not an errno of this system.
 std::string ErrnoName(int error);
 
 // The Status of a call that failed with `error`. `what` names the call and its

@@ -1,5 +1,5 @@
-// ForkCount() tells a forked child from its parent; ForksMade() tells whether
-// there may be children that have copies of this process's descriptors.
+// ForkCount() differs between a forked child and its parent. ForksMade() is 0
+// if no forked child can have copies of this process's descriptors.
 //
 // Thread safety: any thread.
 
@@ -16,16 +16,16 @@ extern std::atomic<int> forks_made;
 
 }  // namespace base_internal
 
-// How many calls of fork(2) are between this process and the process that was
-// started by exec(3). A child that was made by clone(2) directly has the count
-// of its parent.
+// How many calls of fork(2) separate this process from the process that exec(3)
+// started: 0 in that process, 1 in its children. A child of a direct clone(2)
+// has the count of its parent.
 inline int ForkCount() {
   return base_internal::fork_count.load(std::memory_order_relaxed);
 }
 
 // How many calls of fork(2) this process has made; a forked child begins at 0.
-// Does not count a bare clone(2), nor posix_spawn(3) and vfork(2), whose
-// children keep a copy of a close-on-exec descriptor until their execve(2).
+// A direct clone(2), posix_spawn(3) and vfork(2) are not counted. Children of
+// the last two have copies of close-on-exec descriptors until their execve(2).
 inline int ForksMade() {
   return base_internal::forks_made.load(std::memory_order_relaxed);
 }

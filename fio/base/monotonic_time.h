@@ -1,10 +1,11 @@
-// A MonotonicTime is an instant on a clock that never jumps: not wall time, and
-// only comparable with instants of the same clock. It is eight bytes, so hot
-// structures hold it as it is; spans between instants are absl::Duration.
+// A MonotonicTime is an instant on a clock that never jumps. It is not wall
+// time, and can only be compared with instants of the same clock. Its size is
+// eight bytes. A span between two instants is an absl::Duration.
 //
-// Arithmetic saturates at the ends, and the infinite instants stay infinite.
+// Arithmetic saturates: it never overflows. An infinite instant plus or minus a
+// span is the same infinite instant.
 //
-// Thread safety: a value.
+// Thread safety: as an int.
 
 #ifndef FIO_BASE_MONOTONIC_TIME_H_
 #define FIO_BASE_MONOTONIC_TIME_H_
@@ -19,7 +20,7 @@ namespace fio {
 
 class MonotonicTime {
  public:
-  // The clock's origin, which for the system's clock is some time before now.
+  // The clock's origin. The system's clock has it at some time in the past.
   constexpr MonotonicTime() = default;
 
   static constexpr MonotonicTime FromNanoseconds(int64_t since_origin) {

@@ -1,12 +1,12 @@
-// A MoveOnlyFunction holds a callable, which may own what cannot be copied. It
-// is std::move_only_function of C++23 with a promise about memory: a callable
-// of up to `kInlineBytes` lives inside and costs no allocation.
+// A MoveOnlyFunction holds a callable, which need not be copyable. It is
+// C++23's std::move_only_function with a guarantee about memory: a callable of
+// up to `kInlineBytes` is stored inside, without an allocation.
 //
-// What is larger, aligned to more than a pointer or may throw when moved costs
-// one allocation. A null function pointer, std::function or the like makes a
-// null MoveOnlyFunction.
+// A callable that is larger, needs more alignment than a pointer or may throw
+// when it is moved costs one allocation. A null function pointer, std::function
+// or the like makes a null MoveOnlyFunction.
 //
-// Thread safety: compatible; as its callable.
+// Thread safety: that of its callable.
 
 #ifndef FIO_BASE_MOVE_ONLY_FUNCTION_H_
 #define FIO_BASE_MOVE_ONLY_FUNCTION_H_
@@ -71,9 +71,9 @@ class MoveOnlyFunction<R(Args...), kInlineBytes> {
  private:
   struct Operations {
     R (*call)(void* self, Args&&... args);
-    // Null where copying the bytes does it.
+    // Null if copying the bytes is enough.
     void (*relocate)(void* from, void* to) noexcept;
-    // Null where there is nothing to do.
+    // Null if there is nothing to do.
     void (*destroy)(void* self) noexcept;
   };
 
@@ -143,7 +143,7 @@ class MoveOnlyFunction<R(Args...), kInlineBytes> {
     }
   }
 
-// A callable may be smaller than the bytes that are copied.
+// memcpy copies all bytes of storage_; the callable may initialize fewer.
 #if defined(__GNUC__) && !defined(__clang__)
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"

@@ -1,6 +1,6 @@
-// Marks memory that nobody may touch for now, as freed memory is: under
-// AddressSanitizer a use of it ends the process with a report; elsewhere this
-// does nothing.
+// Marks memory that must not be used for now, as if it were freed. Under
+// AddressSanitizer an access ends the process with a report. In other builds
+// this does nothing.
 //
 // Thread safety: that of the memory.
 

@@ -1,13 +1,13 @@
-// The one table of the system calls that fio makes on descriptors. It points at
-// the kernel; a test points it at a plan of faults (fio/testing/fault_plan.h)
-// and sees what happens when a call is cut short, interrupted or refused.
+// The table of the system calls that fio makes on descriptors. By default the
+// calls go to the kernel. A test replaces the table by one that injects faults
+// (fio/testing/fault_plan.h): calls that are partial, interrupted or refused.
 //
 // Some calls do not use the table: read(2) and write(2) of wakers and signal
 // watches, since signal handlers make them; kevent(2); fcntl(2) of descriptors
 // that a service manager passes.
 //
-// Thread safety: Sys() from any thread. A table that replaces the kernel's must
-// be thread-safe itself.
+// Thread safety: any thread may call Sys(). A table that replaces the kernel's
+// must be thread-safe itself.
 
 #ifndef FIO_BASE_SYSCALLS_H_
 #define FIO_BASE_SYSCALLS_H_
@@ -34,7 +34,7 @@ namespace fio {
 
 namespace base_internal {
 
-// glibc 2.36 is the first that has it.
+// glibc has it since 2.36.
 inline int PidfdOpen(pid_t process, unsigned flags) {
 #if defined(SYS_pidfd_open)
   return static_cast<int>(::syscall(SYS_pidfd_open, process, flags));
@@ -53,7 +53,7 @@ inline int IntIoctl(int fd,
 }
 }  // namespace base_internal
 
-// Each behaves as its namesake in section 2 of the manual, errno included.
+// Each behaves like the system call of the same name, errno included.
 struct Syscalls {
   int (*socket)(int domain, int type, int protocol) = ::socket;
   int (*socketpair)(int domain, int type, int protocol,
@@ -107,7 +107,8 @@ inline constinit std::atomic<const Syscalls*> current_syscalls = &kKernel;
 inline constinit thread_local uint64_t calls_of_this_thread = 0;
 }  // namespace base_internal
 
-// The table in force, for one call.
+// Returns the current table, for one call, which is counted. Do not keep the
+// reference.
 inline const Syscalls& Sys() {
   ++base_internal::calls_of_this_thread;
   return *base_internal::current_syscalls.load(std::memory_order_acquire);
@@ -118,8 +119,9 @@ inline uint64_t SystemCallsOfThisThread() {
   return base_internal::calls_of_this_thread;
 }
 
-// For tests: puts `table` in force, in all threads, and returns the one that
-// was. `table` must live until it is replaced and no call in it runs.
+// For tests: makes `table` the current table of all threads and returns the
+// previous one. `table` must live until it is replaced and none of its calls
+// runs any more.
 inline const Syscalls* ReplaceSyscalls(const Syscalls* table) {
   return base_internal::current_syscalls.exchange(table,
                                                   std::memory_order_acq_rel);

@@ -1,7 +1,7 @@
-// A UniqueFd owns a file descriptor and closes it when it dies, as a
-// std::unique_ptr does with memory. It is as large as the int inside.
+// A UniqueFd owns a file descriptor and closes it when it is destroyed, as a
+// std::unique_ptr does with memory. Its size is that of an int.
 //
-// Thread safety: none; as an int.
+// Thread safety: as an int.
 
 #ifndef FIO_BASE_UNIQUE_FD_H_
 #define FIO_BASE_UNIQUE_FD_H_
@@ -13,17 +13,19 @@ namespace fio {
 class UniqueFd {
  public:
   UniqueFd() = default;
-  // Takes ownership of `fd`. Any negative number means none; 0 is a descriptor
-  // like every other.
+  // Takes ownership of `fd`. A negative number means no descriptor; 0 is a
+  // valid descriptor.
   explicit UniqueFd(int fd) : fd_(fd) {}
 
-  // Takes ownership of `fd`, which the caller has just created, for a purpose
-  // of its own: never a standard stream. If its number is 0, 1 or 2 (a program
-  // that was started with closed standard streams) it is moved to another
-  // number, closed on exec(3), and every standard stream that is closed becomes
-  // /dev/null, where there is one. So nothing that is printed reaches a socket.
-  // A negative `fd` is none, and errno is kept. No system call otherwise. None,
-  // with errno of fcntl(2), if there is no other number; `fd` is then closed.
+  // Takes ownership of `fd`, which the caller has just created, and which is
+  // not meant to be a standard stream. If its number is 0, 1 or 2 (the program
+  // was started with closed standard streams), it is moved to another number,
+  // closed on exec(3), and each standard stream that is closed is opened on
+  // /dev/null, if there is one. So output to a standard stream never reaches a
+  // socket. For any other `fd` this makes no system call.
+  //
+  // A negative `fd` means no descriptor; errno is kept. If there is no other
+  // number, closes `fd` and returns no descriptor, with the errno of fcntl(2).
   static UniqueFd Created(int fd) {
     return UniqueFd(fd < 0 || fd > kLastStandardStream ? fd : Move(fd));
   }
@@ -35,15 +37,16 @@ class UniqueFd {
   }
   ~UniqueFd() { Reset(); }
 
-  // Negative if there is none.
+  // Negative if there is no descriptor.
   int get() const { return fd_; }
   explicit operator bool() const { return fd_ >= 0; }
 
-  // The caller owns the descriptor from here on.
+  // Returns the descriptor, which the caller now owns; negative if there is
+  // none.
   [[nodiscard]] int Release() { return std::exchange(fd_, -1); }
 
-  // Closes what is held and holds `fd`. Keeps errno, so that an error path may
-  // close first and report then.
+  // Closes the descriptor, if there is one, and takes ownership of `fd`. Keeps
+  // errno, so that an error path may close first and report errno afterwards.
   void Reset(int fd = -1);
 
  private:
