@@ -1,4 +1,4 @@
-// StartConnect() makes the client's end of a connection, TCP or Unix.
+// StartConnect() starts a client's connection, TCP or Unix.
 
 #ifndef FIO_SOCK_CONNECT_H_
 #define FIO_SOCK_CONNECT_H_
@@ -18,7 +18,7 @@ struct ConnectOptions {
   // TCP: send small writes at once, without Nagle's delay.
   bool nodelay = true;
 
-  // TCP: detect a peer that is gone without a word. None: keep-alive is off,
+  // TCP: detect a peer that vanished without closing. None: keep-alive is off,
   // which is the system's default.
   std::optional<KeepAlive> keepalive = {};
 
@@ -29,7 +29,7 @@ struct ConnectOptions {
 };
 
 // Returns a socket that connects to `address`. It is non-blocking and closed on
-// exec(3) from the start. When it is writable, Socket::FinishConnect() tells
+// exec(3) from the start. When it is writable, Socket::FinishConnect() returns
 // the outcome; a Unix socket, and often a TCP socket to this machine, is
 // connected at once. Never blocks.
 //
@@ -38,7 +38,7 @@ struct ConnectOptions {
 //   - kInvalidArgument if the address has no port or name, or the options make
 //     no sense for it;
 //   - kAborted if the queue of a Unix server is full (EAGAIN, see unix(7)):
-//     try again later, no descriptor tells when;
+//     try again later; no descriptor becomes ready when there is room;
 //   - otherwise the code of the failed call's errno.
 absl::StatusOr<Socket> StartConnect(const SocketAddress& address,
                                     const ConnectOptions& options = {});

@@ -1,9 +1,9 @@
-// An Environment links objects to the life of something: a Socket has one. Each
-// object has a key, and a callback that says good-bye to it when the
-// environment ends, when another takes its key, or when it is removed.
+// An Environment links objects to the lifetime of its owner, such as a Socket.
+// Each object has a key and a callback. The callback runs when the environment
+// is closed or destroyed, when another object takes the key, or in Remove().
 //
-// Callbacks run once, in the caller, when the change they report is visible
-// already; they may use the environment, but not destroy it.
+// A callback runs at most once, inside the call that ends the link, after the
+// link is gone. It may use the environment, but must not destroy it.
 //
 // Thread safety: none.
 
@@ -24,8 +24,8 @@ namespace fio {
 
 class Environment {
  public:
-  // Type and name together. The name may be empty and hold any byte; types
-  // below 0 are reserved.
+  // Type and name together identify an object. The name may be empty and may
+  // have any byte. Types below 0 are reserved.
   struct Key {
     int64_t type = 0;
     std::string_view name = {};
@@ -39,25 +39,25 @@ class Environment {
   Environment& operator=(const Environment&) = delete;
   ~Environment() { Close(); }
 
-  // Links `object`, which stays the caller's; copies the key. An object that
-  // had the key before is told by its own callback.
+  // Links `object`, which stays the caller's; copies the key. If another object
+  // had the key, its link ends and its callback runs.
   //
-  // Errors: kInvalidArgument for a reserved type; `on_close` runs then, too.
+  // Errors: kInvalidArgument for a reserved type; then `on_close` runs at once.
   absl::Status Set(Key key, void* object, OnClose on_close);
 
-  // Null if the key has none.
+  // Null if no object has the key.
   void* Get(Key key) const;
 
-  // Ends the link without the callback. Errors: kNotFound.
+  // Ends the link without running the callback. Errors: kNotFound.
   absl::Status Unset(Key key);
 
-  // Ends the link with the callback. Errors: kNotFound.
+  // Ends the link and runs the callback. Errors: kNotFound.
   absl::Status Remove(Key key);
 
   bool empty() const { return links_.empty(); }
 
-  // Ends all links with their callbacks, the newest first; those that a
-  // callback makes, too.
+  // Ends all links and runs their callbacks, the newest first. Also ends links
+  // that a callback adds meanwhile.
   void Close();
 
  private:
@@ -74,7 +74,7 @@ class Environment {
   using Links = std::list<Link>;
   using Index = std::map<std::pair<int64_t, std::string_view>, Links::iterator>;
 
-  // Takes the link out; an empty list if there is none.
+  // Removes and returns the link; an empty list if there is none.
   Links Take(Key key);
 
   Links links_;  // The newest last.

@@ -18,7 +18,7 @@ namespace fio {
 
 class FileRange {
  public:
-  // As a length: all there is from the offset on.
+  // As a length: all bytes from the offset on.
   static constexpr uint64_t kToEnd = 0;
 
   // What to do when the file has become shorter than the range by the time it

@@ -1,7 +1,8 @@
-// An IoResult is what one attempt to move bytes gave: how many, or which errno.
-// It is two words and allocates nothing; status() words it when someone asks.
+// An IoResult is the result of one attempt to read or write bytes: their number
+// and an errno. It is two words and allocates nothing. status() makes an
+// absl::Status of it.
 //
-// Thread safety: a value.
+// Thread safety: as an int.
 
 #ifndef FIO_SOCK_IO_RESULT_H_
 #define FIO_SOCK_IO_RESULT_H_
@@ -21,13 +22,13 @@ struct [[nodiscard]] IoResult {
   int error = 0;  // An errno, or 0.
 
   bool ok() const { return error == 0; }
-  // Nothing now: the peer has sent nothing more, or the kernel's buffer is
-  // full. A state, not a failure; the descriptor tells when it ends.
+  // There is nothing to read, or the kernel's buffer is full. This is a state,
+  // not a failure: the descriptor becomes ready when it ends.
   bool would_block() const { return error == EAGAIN || error == EWOULDBLOCK; }
-  // The kernel has no memory for it now. Nothing was lost, and nothing tells
-  // when that ends: try again a little later.
+  // The kernel has no memory now. Nothing was lost. The descriptor does not
+  // become ready when this ends: try again a little later.
   bool out_of_memory() const { return error == ENOBUFS || error == ENOMEM; }
-  // Neither of these: it will not get better.
+  // Any other error. It is permanent.
   bool failed() const { return !ok() && !would_block() && !out_of_memory(); }
 
   // For logging: "12 bytes", or "ECONNRESET after 12 bytes".

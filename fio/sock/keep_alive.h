@@ -1,7 +1,7 @@
-// KeepAlive finds out that a silent peer is gone: the kernel probes it, and
-// fails the connection with ETIMEDOUT when no probe is answered; see tcp(7).
+// KeepAlive detects that a silent peer is gone: the kernel sends probes, and
+// fails the connection with ETIMEDOUT if none is answered; see tcp(7).
 //
-// Thread safety: a value.
+// Thread safety: as an int.
 
 #ifndef FIO_SOCK_KEEP_ALIVE_H_
 #define FIO_SOCK_KEEP_ALIVE_H_
@@ -10,14 +10,14 @@
 
 namespace fio {
 
-// Times are rounded up to whole seconds. The kernel takes 1 to 32767 of them,
+// Times are rounded up to whole seconds. The kernel accepts 1 to 32767 seconds
 // and 1 to 127 probes.
 struct KeepAlive {
-  // Of silence, before the first probe.
+  // How long the peer is silent before the first probe.
   absl::Duration idle = absl::Minutes(1);
-  // Between probes.
+  // Time between two probes.
   absl::Duration interval = absl::Seconds(10);
-  // Without an answer, until the connection fails.
+  // How many probes without an answer fail the connection.
   int count = 6;
 };
 

@@ -1,5 +1,4 @@
-// ListenDefaults fills in what a url to listen on leaves out, from the
-// environment or by counting:
+// ListenDefaults completes a url to listen on that has no host or no port:
 //
 //   host   ADDRESS, if that is set. Otherwise none is filled in, which means
 //          every address of this machine (see url.h).
@@ -7,9 +6,9 @@
 //          that is set, or 3000, for the first such url; one more for each that
 //          follows. A PORT of 0 stays 0: each gets a free one.
 //
-// The empty text is tcp://0.0.0.0 without a port, so the default of all is
-// tcp://0.0.0.0:3000, and the next one tcp://0.0.0.0:3001. Unix paths are left
-// as they are.
+// An empty text means tcp://0.0.0.0 without a port, so the first one becomes
+// tcp://0.0.0.0:3000 and the second one tcp://0.0.0.0:3001. Unix paths are not
+// changed.
 //
 // Thread safety: none.
 
@@ -31,8 +30,9 @@ class ListenDefaults {
   // Like getenv(3): null if there is none; an empty value counts as none.
   using GetEnv = absl::FunctionRef<const char*(const char* name)>;
 
-  // `text`, complete: with a port or a path. Errors: kInvalidArgument if `text`
-  // or what the environment says is malformed, or no port is left to count to.
+  // Returns `text` as a complete url, with a port or a path. Errors:
+  // kInvalidArgument if `text` or a variable is malformed, or the next port is
+  // above 65535.
   absl::StatusOr<Url> Complete(std::string_view text, GetEnv get_env = getenv);
 
  private:

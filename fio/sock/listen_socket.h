@@ -59,8 +59,8 @@ struct ListenSocketOptions {
   // TCP: send small writes at once, without Nagle's delay.
   bool nodelay = true;
 
-  // TCP: detect a peer that is gone without a word. By default the system does
-  // not.
+  // TCP: detect a peer that vanished without closing. None: keep-alive is off,
+  // which is the system's default.
   std::optional<KeepAlive> keepalive = {};
 
   // Unix paths: the file has exactly this mode, whatever the umask is, and at
@@ -99,8 +99,8 @@ class ListenSocket {
 
   // Takes over a stream socket that listens already, such as one that systemd
   // passes (LISTEN_FDS). Its options stay as they are, but it is made
-  // non-blocking and closed on exec(3). It is not ours to end: a Unix path is
-  // not removed, and StopListening() does nothing. Errors: kInvalidArgument if
+  // non-blocking and closed on exec(3). Its owner ends it: a Unix path is not
+  // removed here, and StopListening() does nothing. Errors: kInvalidArgument if
   // `fd` is negative, is no stream socket or does not listen; otherwise the
   // errno of the call that failed. Each message names the descriptor, such as
   // "listen on fd 3: it is no stream socket". `fd` is closed then.

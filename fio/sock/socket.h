@@ -1,33 +1,33 @@
-// A Socket owns one connected, non-blocking stream socket and what is waiting
-// to leave through it. It knows no event loop: whoever uses it waits for the
-// descriptor in their own way, reads when it is readable, and flushes when it
-// is writable. With poll(2), a client that sends a line and prints the answer:
+// A Socket owns one connected, non-blocking stream socket and a queue of what
+// is to be sent. It uses no event loop: its user waits for the descriptor,
+// reads when it is readable, and flushes when it is writable. A client that
+// sends a line and reads the answer, with poll(2):
 //
 //   socket.Write("hello\n");
 //   while (socket.Flush().would_block()) Wait(socket.fd(), POLLOUT);
 //   char line[100];
 //   fio::IoResult read = socket.Read(absl::MakeSpan(line));
 //
-// Write() only queues, so that many small writes leave in one system call by
-// the Flush() that follows. Nothing blocks, nothing raises SIGPIPE, and a
-// signal interrupts nothing (EINTR).
+// Write() only queues; the next Flush() sends many small writes in one system
+// call. No call but FlushUntil() blocks. None raises SIGPIPE or returns EINTR.
 //
-// How it ends. Close() takes no more writes, lets what is queued leave, then
-// the transport's closing message, and closes; Flush() carries that on. If the
-// peer's bytes lie unread by then, closing would have the kernel send a reset,
-// which may destroy our last bytes on their way; so it ends our stream, drops
-// what comes, and closes when the peer does. Abort() drops everything and
-// resets. An error of writing drops what is queued, and the socket closes once
-// what the peer sent before is read. The end of the peer's stream closes as
-// Close() does, unless AllowHalfOpen(). Closing releases what is queued,
-// destroys the transport, closes the descriptor, and then ends the
-// environment, newest object first. From there on all calls answer EBADF.
+// How it ends. After Close() writes are refused. What is queued is sent, then
+// the transport's closing message, and the socket closes; Flush() continues
+// this. If bytes of the peer are unread then, close(2) would make the kernel
+// send a reset, which can destroy our last bytes on their way. So the socket
+// ends our stream, drops what arrives, and closes when the peer does. Abort()
+// drops everything and sends a reset. An error of writing drops what is queued;
+// the socket closes when what the peer sent before has been read. The end of
+// the peer's stream does the same as Close(), unless AllowHalfOpen() was
+// called. Closing releases what is queued, destroys the transport, closes the
+// descriptor, and then ends the environment, newest object first. After that
+// all calls return EBADF.
 //
-// It takes 16 bytes; while something is queued, or a transport, watermarks or
-// an environment are set, more.
+// Its size is 16 bytes. It allocates more only while something is queued, or a
+// transport, watermarks or an environment are set.
 //
 // Callbacks (of a transport, of the environment, and those that release what
-// was written) may call the socket, but not destroy or move it.
+// was written) may call the socket, but must not destroy or move it.
 //
 // Thread safety: none.
 
@@ -60,15 +60,14 @@ namespace fio {
 
 class Socket {
  public:
-  // Holds no socket: every call answers EBADF.
+  // Holds no socket: every call returns EBADF.
   Socket() = default;
-  // What a read(2) that returns fewer bytes than were asked for says of the
-  // kernel's buffer.
+  // What it means if a read(2) returns fewer bytes than were asked for.
   enum class ShortRead : uint8_t {
-    kAsk,          // Unknown: the kernel is asked once, at the first short read
-                   // (SO_PROTOCOL): it is kEmpties for TCP.
+    kAsk,          // Not known. The first short read asks the kernel (once, by
+                   // SO_PROTOCOL): kEmpties for TCP, else kSaysNothing.
     kEmpties,      // Nothing is left: TCP without urgent data (tcp(7)).
-    kSaysNothing,  // Bytes may be left: a Unix socket stops reading behind
+    kSaysNothing,  // Bytes may be left: a Unix socket stops reading after
                    // passed descriptors, at another sender's credentials and
                    // at out-of-band data (unix(7)).
   };
@@ -79,113 +78,117 @@ class Socket {
   }
   Socket(Socket&& other) noexcept;
   Socket& operator=(Socket&& other) noexcept;
-  // Closes the descriptor at once and drops what is queued. The kernel goes on
-  // delivering what it took. Unlike Close(), this does not end a connection of
-  // which another process has a copy (fork(2)).
+  // Closes the descriptor at once and drops what is queued. The kernel still
+  // delivers what it has taken. Unlike Close(), this does not end a connection
+  // of which another process has a copy (fork(2)).
   ~Socket() { End(); }
 
   // Negative once closed.
   int fd() const { return fd_.get(); }
-  // Whether writes are taken: neither closing, nor failed, nor closed, nor
-  // without a write side.
+  // Whether writes are accepted: the socket is not closing, failed or closed,
+  // and ShutdownWrite() was not called.
   bool is_open() const { return WriteError() == 0; }
   bool is_closing() const { return Has(kClosing | kOver); }
 
   // --- Connecting ---
 
-  // How an attempt to connect ended, once the descriptor is writable: no error
-  // if the connection is established, EAGAIN if it is not yet, else the error,
-  // which closes the socket. Do not call it again after it has returned
+  // Returns the outcome of an attempt to connect. Call it when the descriptor
+  // is writable. No error: the connection is established. EAGAIN: not yet. Any
+  // other error closes the socket. Do not call it again after it has returned
   // anything but EAGAIN.
   //
   // A TCP connection that was established and has been reset since counts as
   // established: Read() gives the bytes that came before the reset, and then
-  // the error. A TCP attempt that failed, but whose error somebody else has
-  // taken from the kernel (as libkqueue does), ends with ECONNREFUSED.
+  // the error. If a TCP attempt failed, but its error was already taken from
+  // the kernel (libkqueue does so), this returns ECONNREFUSED.
   IoResult FinishConnect();
 
   // --- Reading ---
 
-  // Takes what is there, up to `out.size()` bytes, by one recv(2). No error and
-  // no bytes is the end of the peer's stream. EAGAIN if nothing is there, the
-  // connection is not established, or `out` is empty. Any other error, but
-  // ENOMEM, closes; EBADF after Close().
+  // Reads up to `out.size()` bytes, by one recv(2). No error and no bytes: the
+  // end of the peer's stream. EAGAIN: there is nothing to read, the connection
+  // is not established, or `out` is empty. ENOMEM, ENOBUFS: try again later.
+  // EBADF after Close(). Any other error closes the socket.
   IoResult Read(absl::Span<char> out);
 
-  // Whether the kernel holds bytes, the end or an error, without taking any:
-  // `bytes` is then 1, 0 or, with the error, 0. Past the transport.
+  // Whether the kernel has a byte (`bytes` is 1), the end of the stream (0, no
+  // error) or an error to read, without taking it. Bypasses the transport.
   IoResult Peek();
 
-  // Copies up to `out.size()` bytes that wait, without taking them (MSG_PEEK of
-  // recv(2)). Past the transport. Results as of Read(), but no error closes.
+  // Copies up to `out.size()` waiting bytes, without taking them (MSG_PEEK of
+  // recv(2)). Bypasses the transport. Errors are those of recv(2), or EBADF;
+  // none closes the socket. EAGAIN if `out` is empty.
   IoResult Peek(absl::Span<char> out);
 
-  // From now on a short read does not say that the kernel has nothing left to
-  // read, so an owner that holds the descriptor pays one more recv(2) for each,
-  // which asks. For an owner that learns of urgent data (POLLPRI of poll(2)): a
-  // recv(2) stops short at it, though more bytes may follow.
+  // From now on a short read does not mean that the kernel has nothing left.
+  // With HoldDescriptor() each short read then costs one more recv(2), which
+  // checks. Call it when there is urgent data (POLLPRI of poll(2)): a recv(2)
+  // stops before it, although more bytes may follow.
   void DistrustShortReads() { SetShortRead(ShortRead::kSaysNothing); }
 
-  // The error that has met the connection and that no call has told yet, or 0
-  // (SO_ERROR of socket(7)). It is told once.
+  // Returns the pending error of the connection and clears it; 0 if there is
+  // none (SO_ERROR of socket(7)).
   int TakeError();
 
-  // The end of the peer's stream is no reason to close: replies are still
-  // written. The caller closes.
+  // From now on the end of the peer's stream does not close the socket: replies
+  // can still be written. The caller closes it.
   void AllowHalfOpen() { Set(kHalfOpen); }
 
   // --- Writing ---
 
-  // Queue bytes behind those written before: all or, on an error, none. Bytes
-  // are copied, cords shared; cords and files are released when they have left,
-  // and also on an error. Errors: EBADF if closed; EPIPE after Close() or
-  // ShutdownWrite(); what failed, after a failure; ENOBUFS when this is past a
-  // limit of the watermarks, which aborts.
+  // Queue bytes after those written before: all or, on an error, none. Bytes
+  // are copied, cords are shared. Cords and files are released when they have
+  // been sent, and also on an error. Errors: EBADF if closed; EPIPE after
+  // Close() or ShutdownWrite(); the error of a write that failed earlier;
+  // ENOBUFS if this exceeds a limit of the watermarks, which aborts.
   IoResult Write(std::string_view bytes);
   IoResult Write(absl::Cord bytes);
   IoResult Write(FileRange file);
 
-  // Offers bytes to the kernel past the queue, without keeping what it does not
-  // take: EAGAIN if it takes none, or something is queued. `more`: the next
-  // bytes follow at once, so a segment may wait to be filled (MSG_MORE, see
-  // send(2)).
+  // Sends bytes at once, without the queue; bytes that the kernel does not take
+  // are not kept. EAGAIN: it took none, or something is queued. More::kYes:
+  // more bytes follow at once, so the kernel may wait to fill a segment
+  // (MSG_MORE of send(2)).
   enum class More : bool { kNo, kYes };
   IoResult TryWrite(std::string_view bytes, More more = More::kNo);
-  // The same for several pieces, by one system call: of writev(2)'s kind, so at
-  // most IOV_MAX (1024) of them are looked at.
+  // The same for several pieces, by one system call. Only the first IOV_MAX
+  // (1024) pieces are sent.
   IoResult TryWrite(absl::Span<const iovec> pieces, More more = More::kNo);
 
-  // Offers what is queued to the kernel, and then does what waits for that:
-  // ShutdownWrite(), Close(). No error if all is done; EAGAIN if something is
-  // left, and from inside a callback of this socket; ENOBUFS or ENOMEM if
-  // something is left and the descriptor will not tell when to go on. `bytes`
-  // have left, whatever the error. Any other error is the end, as above.
+  // Sends what is queued, and then continues ShutdownWrite() or Close(). No
+  // error: all is done. EAGAIN: something is left, or this was called in a
+  // callback of this socket. ENOBUFS, ENOMEM: something is left, and the
+  // descriptor does not become ready when to go on: try again later. Any other
+  // error ends the socket, see above. `bytes` is how many were sent, also with
+  // an error.
   IoResult Flush();
 
-  // Flushes and waits until Flush() gives something else than EAGAIN or want
-  // of memory, or until `deadline`: ETIMEDOUT. Blocks, by poll(2).
+  // Flushes until Flush() returns something else than EAGAIN, ENOBUFS or
+  // ENOMEM, or until `deadline`: ETIMEDOUT. Blocks in poll(2).
   IoResult FlushUntil(const Clock& clock, MonotonicTime deadline);
 
-  // How much of what the kernel has taken the peer has not acknowledged, by
-  // ioctl(2): in bytes (tcp(7), SIOCOUTQ), or, of a Unix socket, the memory of
-  // what the peer has not read. 0 if the kernel does not know.
+  // How many bytes the kernel has taken but the peer has not acknowledged
+  // (SIOCOUTQ of tcp(7)). On a Unix socket: the memory, in bytes, of what the
+  // peer has not read. 0 if the kernel does not know.
   size_t unacknowledged_bytes() const;
 
-  // Calls of Write() of which a byte is queued, and all bytes that are.
+  // How many calls of Write() have a byte in the queue, and how many bytes are
+  // in it.
   size_t pending_calls() const;
   uint64_t pending_bytes() const;
   PendingWrites pending() const;
 
-  // From now on writes past a limit abort, and level() tells when to pause.
+  // From now on a write that exceeds a limit aborts, and level() returns when
+  // to pause.
   void SetWatermarks(const Watermarks& watermarks);
   Watermarks::Level level() const;
 
-  // Open, with nothing queued and no transport: TryWrite() offers bytes to the
-  // kernel without a detour.
+  // Open, with nothing queued, and no transport, watermarks or environment:
+  // TryWrite() is then one system call.
   bool is_direct() const { return state_ == nullptr && is_open(); }
 
-  // What to wait for: readable, unless above the high watermark or at the end;
-  // writable, if Flush() has something to do.
+  // What to wait for. Readable: unless above the high watermark or at the end
+  // of the peer's stream. Writable: if Flush() has something to do.
   bool wants_read() const;
   bool wants_write() const;
 
@@ -196,44 +199,47 @@ class Socket {
 
   // --- Ending ---
 
-  // Ends our stream (FIN) when what is queued has left, and goes on reading;
-  // result as of Flush().
+  // Ends our stream (FIN) when what is queued has been sent; reading is still
+  // possible. Result as of Flush().
   IoResult ShutdownWrite();
-  // Drops what the peer sends from now on; Read() comes to the end. Errors:
-  // those of shutdown(2).
+  // Drops what the peer sends from now on; Read() returns the end of the
+  // stream. Errors: those of shutdown(2).
   IoResult ShutdownRead();
 
-  // See above. Does at once what can be done at once. Again, it does nothing.
+  // See "How it ends". Both do at once what needs no waiting. A second call
+  // does nothing.
   //
-  // The peer is told even if a forked child has a copy of the descriptor, which
-  // would keep the connection open after close(2): the end by shutdown(2), if
-  // this process has called fork(2) since it began; a reset by connect(2) to
-  // AF_UNSPEC, on TCP. On a Unix socket Abort() ends the stream, as there is no
-  // reset. A copy in a child that was made without fork(3) handlers, as by a
-  // bare clone(2), delays the end of Close() until it is closed, too.
+  // The peer sees the end even if a forked child has a copy of the descriptor,
+  // which would keep the connection open after close(2). For that, Close()
+  // calls shutdown(2) if this process has ever called fork(2); Abort() calls
+  // connect(2) with AF_UNSPEC on TCP. On a Unix socket, which has no reset,
+  // Abort() ends the stream. If a child was made without fork(3) handlers, as
+  // by a direct clone(2), Close() ends the connection only when the child's
+  // copy is closed, too.
   void Close();
   void Abort();
 
-  // From now on a Close() also waits for the peer to close, once all that is
-  // queued has left: whatever the peer sends, not knowing of it, would else be
-  // answered with a reset. The caller bounds the wait.
+  // From now on Close() also waits for the peer to close after all that is
+  // queued has been sent. Otherwise bytes that the peer sends meanwhile would
+  // be answered with a reset. The caller must bound the wait.
   void LingerAtClose() { Set(kLingers); }
-  // That wait.
+  // Whether the socket waits for the peer to close.
   bool is_lingering() const { return Has(kLingering); }
 
-  // Ends as Close() would, but at once and without closing the descriptor,
-  // which is the caller's from here on. REQUIRES: not inside a callback.
+  // Drops what is queued, destroys the transport and ends the environment, but
+  // does not close the descriptor: the caller now owns it. REQUIRES: not inside
+  // a callback.
   [[nodiscard]] UniqueFd Release();
 
   // --- Transport ---
 
-  // From now on bytes pass `transport`, those queued, too; null is none. The
-  // one before is destroyed. Errors: kFailedPrecondition (EBADF) if closed, and
-  // `transport` is destroyed.
+  // From now on all bytes pass through `transport`, including those queued
+  // already. Null removes the transport. The previous one is destroyed. Errors:
+  // kFailedPrecondition (EBADF) if closed; `transport` is then destroyed.
   absl::Status SetTransport(std::unique_ptr<Transport> transport);
 
-  // The same, but gives back the one before: a transport that replaces itself
-  // can so live on in its successor. If closed, gives back `transport`.
+  // The same, but returns the previous transport, so that the new one can own
+  // it. If closed, returns `transport`.
   std::unique_ptr<Transport> ReplaceTransport(
       std::unique_ptr<Transport> transport);
 
@@ -241,9 +247,9 @@ class Socket {
 
   // --- Environment ---
 
-  // Objects linked to the life of this socket, as in fio/sock/environment.h.
-  // Errors beside those there: kFailedPrecondition (EBADF) if closed; SetEnv()
-  // then calls `on_close`.
+  // Objects linked to the lifetime of this socket; see fio/sock/environment.h.
+  // Errors: as there, and kFailedPrecondition (EBADF) if closed; SetEnv() then
+  // runs `on_close`.
   absl::Status SetEnv(Environment::Key key, void* object,
                       Environment::OnClose on_close);
   void* GetEnv(Environment::Key key) const;
@@ -252,31 +258,34 @@ class Socket {
 
   // --- Addresses ---
 
-  // By getsockname(2) and getpeername(2); no address if the call fails, as it
-  // does for the peer of a socket whose connection is gone.
+  // By getsockname(2) and getpeername(2). An empty address if the call fails,
+  // as getpeername(2) does when the connection is gone.
   SocketAddress local_address() const;
   SocketAddress peer_address() const;
 
-  // --- For owners that keep books by descriptor, as a loop does ---
+  // --- For owners that index sockets by descriptor, as a loop does ---
 
-  // From now on the socket closes neither itself nor its descriptor: when it
-  // would, it only says so by is_over(), and the owner destroys it. So the
-  // number cannot come back while the owner's books still have it.
+  // From now on the socket does not close its descriptor. When it would, it
+  // only sets is_over(), and the owner destroys it. So the kernel cannot reuse
+  // the number while the owner's index still has it.
   void HoldDescriptor(bool hold) { hold ? Set(kHeld) : Clear(kHeld); }
   bool is_over() const { return Has(kOver); }
-  // The last Read(), or the last Flush() that waits for the peer to close, has
-  // left nothing in the kernel: the next bytes make the descriptor readable
-  // anew. With HoldDescriptor() it relies on the owner for urgent data; see
-  // DistrustShortReads().
+  // The last Read(), or the last Flush() while lingering, left nothing in the
+  // kernel: the next bytes make the descriptor readable again. With
+  // HoldDescriptor() the owner must call DistrustShortReads() when there is
+  // urgent data.
   bool is_drained() const { return Has(kDrained); }
-  // A callback runs, in which TryWrite() and Flush() are always EAGAIN.
+  // Whether a callback is running. Inside it TryWrite() and Flush() return
+  // EAGAIN.
   bool in_callback() const { return Has(kBusy); }
-  // Releases what is queued, destroys the transport, ends the environment.
+  // Releases what is queued, destroys the transport and ends the environment.
   void Discard();
-  // The descriptor is another's by now: forgets it, without closing it.
+  // Forgets the descriptor without closing it, because it belongs to another
+  // owner now.
   void Forget();
-  // The connection belongs to the process that forked this one: ending it here
-  // only closes this copy of the descriptor, and the peer notices nothing.
+  // For a copy in a forked child, when the connection belongs to the parent:
+  // ending the socket then only closes this copy of the descriptor, and the
+  // peer sees nothing.
   void Forsake();
 
  private:
@@ -284,15 +293,15 @@ class Socket {
     kHeld = 1 << 0,
     kHalfOpen = 1 << 1,
     kEnded = 1 << 2,          // The peer's stream, read to its end.
-    kDrained = 1 << 3,        // Nothing was left to read the last time.
+    kDrained = 1 << 3,        // The last read left nothing in the kernel.
     kClosing = 1 << 4,        // Close() was called.
     kAborted = 1 << 5,        // Abort() was called.
     kShutdownWrite = 1 << 6,  // ShutdownWrite() was called.
     kFinSent = 1 << 7,
     kFarewell = 1 << 8,       // BeforeClose() was called.
-    kHeldBack = 1 << 9,       // The transport has something to flush.
+    kHeldBack = 1 << 9,       // The transport has bytes to flush.
     kLingering = 1 << 10,     // Waiting for the peer to close first.
-    kOver = 1 << 11,          // To be torn down, or being so.
+    kOver = 1 << 11,          // To be ended, or being ended.
     kBusy = 1 << 12,          // Inside a call that may run callbacks.
     kLingers = 1 << 13,       // LingerAtClose() was called.
     kForsaken = 1 << 14,      // Forsake() was called.
@@ -342,7 +351,7 @@ class Socket {
   UniqueFd fd_;
   uint32_t flags_ : 20 = 0;
   uint32_t error_ : 12 = 0;  // Of writing.
-  // What an idle socket does not need.
+  // State that an idle socket does not need.
   std::unique_ptr<State, DeleteState> state_;
 };
 

@@ -2,19 +2,22 @@
 // port, or the name of a Unix socket. It is what bind(2), connect(2) and
 // accept(2) take and give.
 //
-// Each has one spelling, which ToString() writes and Parse() reads:
+// Each address has one text form, which ToString() writes and Parse() reads:
 //
 //   127.0.0.1:80    [::1]:80    [fe80::1%2]:80 (2 is the interface's index)
 //   /run/x.sock     unix:x.sock (a relative path)     @name (abstract)
 //   unix:           a Unix socket without a name, as most clients are
 //
-// In Unix names, what is not printable ASCII is escaped as in C ("\n", "\x00").
+// In Unix names, bytes that are not printable ASCII are escaped as in C ("\n",
+// "\x00").
 //
 // An IPv4 address mapped into IPv6 (::ffff:1.2.3.4), as a dual-stack socket
-// tells its IPv4 peers, becomes the IPv4 address that it is, so that a peer has
-// one address however it came in. Linux takes it for both kinds of socket.
+// reports its IPv4 peers, is converted to the IPv4 address. So a peer has one
+// address on both kinds of socket. Linux accepts it on both.
 //
-// Thread safety: a value, of 116 bytes; it allocates nothing.
+// Its size is 116 bytes; it allocates nothing.
+//
+// Thread safety: as an int.
 
 #ifndef FIO_SOCK_SOCKET_ADDRESS_H_
 #define FIO_SOCK_SOCKET_ADDRESS_H_
@@ -37,27 +40,26 @@ class SocketAddress {
   // No address: family() is AF_UNSPEC, ToString() empty.
   SocketAddress() = default;
 
-  // Exactly what ToString() gives for an address. Errors: kInvalidArgument.
+  // Accepts exactly what ToString() returns for an address. Errors:
+  // kInvalidArgument.
   static absl::StatusOr<SocketAddress> Parse(std::string_view text);
 
   // `ip` is an IPv4 or IPv6 literal, never a name; an IPv6 one may have a
-  // scope,
-  // "%" and the interface's index. Errors: kInvalidArgument.
+  // scope: "%" and the interface's index. Errors: kInvalidArgument.
   static absl::StatusOr<SocketAddress> FromIp(std::string_view ip,
                                               uint16_t port);
 
-  // `path` may be relative to the working directory of whoever uses it. Errors:
-  // kInvalidArgument if it is empty, has a zero byte, or is longer than the 108
-  // bytes that sockaddr_un holds ("File name too long").
+  // `path` may be relative to the working directory of the process that uses
+  // it. Errors: kInvalidArgument if it is empty, has a zero byte, or is longer
+  // than the 108 bytes that sockaddr_un holds ("File name too long").
   static absl::StatusOr<SocketAddress> FromUnixPath(std::string_view path);
 
   // In Linux's abstract namespace: up to 107 bytes of any value. Errors:
   // kInvalidArgument if it is longer ("File name too long").
   static absl::StatusOr<SocketAddress> FromUnixAbstract(std::string_view name);
 
-  // Copies `size` bytes of `address`, whatever they are. Errors:
-  // kInvalidArgument if the family is not AF_INET, AF_INET6 or AF_UNIX, or the
-  // size wrong for it.
+  // Copies `size` bytes of `address`. Errors: kInvalidArgument if the family is
+  // not AF_INET, AF_INET6 or AF_UNIX, or the size is wrong for the family.
   static absl::StatusOr<SocketAddress> FromSockaddr(const sockaddr* address,
                                                     socklen_t size);
 
@@ -67,15 +69,15 @@ class SocketAddress {
   uint16_t port() const;
   // "127.0.0.1", "::1", "fe80::1%2"; empty for a Unix socket.
   std::string ip() const;
-  // Of a Unix socket that has one; otherwise empty. Valid as long as this
+  // The path of a Unix socket; empty if it has none. Valid as long as this
   // object.
   std::string_view path() const;
 
-  // See the top.
+  // The text form described above.
   std::string ToString() const;
 
-  // As ToString(), for absl::StrCat(), absl::StrFormat("%v") and logging. An
-  // address does not know whether it is TCP's or UDP's, so it has no scheme.
+  // As ToString(), for absl::StrCat(), absl::StrFormat("%v") and logging. It
+  // has no scheme: an address is the same for TCP and UDP.
   template <typename Sink>
   friend void AbslStringify(Sink& sink, const SocketAddress& address) {
     sink.Append(address.ToString());
@@ -85,7 +87,7 @@ class SocketAddress {
   const sockaddr* data() const { return &storage_.base; }
   socklen_t size() const { return size_; }
 
-  // Same family and same address, port and scope, or name.
+  // Whether family, address, port and scope are equal, or family and name.
   friend bool operator==(const SocketAddress& a, const SocketAddress& b) {
     return a.bytes() == b.bytes();
   }
@@ -95,8 +97,8 @@ class SocketAddress {
   }
 
  private:
-  // What is not used of it stays zero, so that equal addresses have equal
-  // bytes. The largest comes first: that is what {} fills.
+  // Unused bytes are zero, so that equal addresses have equal bytes. The
+  // largest member comes first, because {} initializes the first one.
   union Storage {
     sockaddr_un local;
     sockaddr_in6 ipv6;
@@ -112,7 +114,7 @@ class SocketAddress {
   std::string_view bytes() const {
     return {reinterpret_cast<const char*>(&storage_), size_};
   }
-  // The bytes of sun_path that count.
+  // The bytes of sun_path that belong to the name.
   std::string_view unix_name() const;
 
   Storage storage_ = {};

@@ -1,5 +1,4 @@
-// What the tests of this package have in common. A failed system call is a
-// failed check.
+// Helpers of this package's tests. A failed system call is a failed check.
 
 #ifndef FIO_SOCK_TEST_UTIL_H_
 #define FIO_SOCK_TEST_UTIL_H_
@@ -15,8 +14,8 @@
 
 namespace fio::testing {
 
-// A folder for sockets, with a path short enough for them, that goes away with
-// all that is in it.
+// A folder for sockets, whose path is short enough for them. It is removed,
+// with everything in it, by the destructor.
 class TempFolder {
  public:
   TempFolder();
@@ -32,7 +31,7 @@ class TempFolder {
   std::string path_;
 };
 
-// Puts `table` in force as long as it lives.
+// Makes `table` the current table for its own lifetime.
 class ScopedSyscalls {
  public:
   explicit ScopedSyscalls(const Syscalls* table)
@@ -45,7 +44,7 @@ class ScopedSyscalls {
   const Syscalls* previous_;
 };
 
-// Counts the calls that go through the table as long as it lives.
+// Counts the calls that go through the table during its own lifetime.
 class SyscallCounter {
  public:
   SyscallCounter();
@@ -71,7 +70,7 @@ void WaitWritable(int fd);
 // Waits for the next connection.
 ListenSocket::Accepted WaitAndAccept(ListenSocket& listener);
 
-// Whether what each end writes arrives at the other.
+// Whether bytes that each end writes arrive at the other end.
 bool CarryBytes(Socket& a, Socket& b);
 
 }  // namespace fio::testing

@@ -12,14 +12,14 @@
 //   unix://run/x.sock       one relative to the working directory
 //   unix://@name            one in Linux's abstract namespace
 //
-// This is an address and no more: a user, path, query or fragment after the
-// host is an error, but for the "/" that people write after http://host. The
-// path of a Unix socket is taken byte by byte, without escapes.
+// A url here is only an address: a user, path, query or fragment is an error,
+// except for a "/" after http://host. The path of a Unix socket is taken byte
+// by byte, without escapes.
 //
-// Only the text is checked here; Resolve() (fio/sock/resolve.h) asks the system
-// what it means.
+// Only the text is checked here. Resolve() (fio/sock/resolve.h) finds the
+// addresses.
 //
-// Thread safety: a value.
+// Thread safety: as a std::string.
 
 #ifndef FIO_SOCK_URL_H_
 #define FIO_SOCK_URL_H_
@@ -48,7 +48,7 @@ class Url {
     kWss,
     kUnix,
   };
-  // What the scheme comes to: TCP, UDP, or a Unix stream.
+  // The kind of socket: TCP, UDP, or a Unix stream.
   enum class Kind : uint8_t { kStream, kDatagram, kUnix };
 
   // Errors: kInvalidArgument, with `text` and what is wrong with it.
@@ -59,19 +59,19 @@ class Url {
 
   // Without the brackets of an IPv6 literal; may be empty.
   const std::string& host() const { return host_; }
-  // As written: 0 to 65535, or absent.
+  // The port in the text, 0 to 65535, or absent.
   std::optional<uint16_t> port() const { return port_; }
-  // Whether the scheme asks for TLS: https, wss.
+  // Whether the scheme needs TLS: https, wss.
   bool is_secure() const {
     return scheme_ == Scheme::kHttps || scheme_ == Scheme::kWss;
   }
   // The scheme's own port, 80 or 443, or absent.
   std::optional<uint16_t> default_port() const;
 
-  // Of a Unix socket, with the "@" of an abstract name; otherwise empty.
+  // The path of a Unix socket, or "@" and its abstract name; otherwise empty.
   const std::string& path() const { return path_; }
 
-  // What Parse() takes and gives back as an equal Url.
+  // The text; Parse() makes an equal Url of it.
   std::string ToString() const;
 
   // As ToString(), for absl::StrCat(), absl::StrFormat("%v") and logging.

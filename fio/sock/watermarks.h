@@ -1,11 +1,11 @@
 // Watermarks bound what waits to be written to one peer. Above the high mark
-// whoever produces it should pause, until half of that has left. Above a limit
-// the connection is aborted.
+// the producer should pause until half of high_bytes has been sent. Above a
+// limit the connection is aborted.
 //
 // The limits bound memory, so bytes of files do not count for them: a file of
 // any size can be sent. The high mark counts all bytes, those of files too.
 //
-// Thread safety: a value.
+// Thread safety: as an int.
 
 #ifndef FIO_SOCK_WATERMARKS_H_
 #define FIO_SOCK_WATERMARKS_H_
@@ -18,9 +18,9 @@ namespace fio {
 
 // What waits to be written.
 struct PendingWrites {
-  size_t calls = 0;           // Calls of Write() of which a byte waits.
+  size_t calls = 0;           // Calls of Write() with a byte that waits.
   uint64_t bytes = 0;         // All bytes.
-  uint64_t memory_bytes = 0;  // Those of them that are not in a file.
+  uint64_t memory_bytes = 0;  // Without the bytes of files.
 };
 
 struct Watermarks {
@@ -31,12 +31,12 @@ struct Watermarks {
   };
 
   uint64_t high_bytes = uint64_t{1} << 20;
-  // In memory, that is without those of files.
+  // In memory; bytes of files do not count.
   uint64_t limit_bytes = std::numeric_limits<uint64_t>::max();
   size_t limit_calls = std::numeric_limits<size_t>::max();
 
   // The level of `pending`. `before` is the level until now: from kHigh it goes
-  // back to kLow only when half of high_bytes has left.
+  // back to kLow only when half of high_bytes has been sent.
   Level Judge(const PendingWrites& pending, Level before) const {
     if (pending.memory_bytes > limit_bytes || pending.calls > limit_calls) {
       return Level::kOver;

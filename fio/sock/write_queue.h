@@ -1,16 +1,15 @@
-// A WriteQueue holds what is to leave through one socket, in the order in which
-// it was appended, until the kernel has taken it: bytes that it copied, bytes
-// that it shares, and parts of files.
+// A WriteQueue holds what is to be sent on one socket until the kernel has
+// taken it, in the order of the Append() calls: copied bytes, shared bytes, and
+// parts of files.
 //
-// Each Append() is one call, and all of it leaves before any of the next. What
-// a call handed over (an owned buffer, a descriptor) is released exactly once:
-// when its last byte has left, or when it is dropped by Clear() or with the
-// queue. Releasing may run code of the user's, which may append to this very
-// queue or clear it, but not destroy it.
+// Each Append() counts as one call. What it passed to the queue (a cord, a
+// descriptor) is released exactly once: when its last byte has been sent, by
+// Clear(), or by the queue's destructor. Releasing may run the user's code.
+// That code may append to this queue or clear it, but must not destroy it.
 //
-// Small copies share blocks, of 1 KiB for the first and 4 KiB from there on,
-// that are used again and again: in a steady state nothing is allocated. An
-// empty queue holds no memory.
+// Small copies share blocks: 1 KiB for the first, 4 KiB for the next ones.
+// Blocks are reused, so in a steady state nothing is allocated. An empty queue
+// holds no memory.
 //
 // Thread safety: none.
 
@@ -35,7 +34,7 @@ namespace fio {
 
 class WriteQueue {
  public:
-  // Takes a part of `pieces`, from the front, or none; as writev(2).
+  // Writes some bytes from the front of `pieces`, or none, like writev(2).
   using Writer = absl::FunctionRef<IoResult(absl::Span<const iovec> pieces)>;
 
   WriteQueue() = default;
@@ -46,15 +45,16 @@ class WriteQueue {
   }
   ~WriteQueue() { Clear(); }
 
-  // Copies. No bytes are no call.
+  // Copies. Empty bytes do not count as a call.
   void Append(std::string_view bytes);
-  // Shares: what absl::MakeCordFromExternal() wrapped lives until it has left.
+  // Shares: memory of absl::MakeCordFromExternal() must live until it is
+  // released.
   void Append(absl::Cord bytes);
   // Truncated files: see FileRange::IfTruncated.
   void Append(FileRange file);
 
   bool empty() const { return head_ == nullptr; }
-  // Calls of which a byte is left.
+  // Calls with a byte that is still queued.
   size_t pending_calls() const { return calls_; }
   uint64_t pending_bytes() const { return bytes_; }
   PendingWrites pending() const {
@@ -62,15 +62,15 @@ class WriteQueue {
         .calls = calls_, .bytes = bytes_, .memory_bytes = bytes_ - file_bytes_};
   }
 
-  // Offers the head of the queue to the stream socket `fd` and forgets what it
-  // took, by one system call: send(2), sendmsg(2) of at most IOV_MAX pieces, or
-  // sendfile(2). Never raises SIGPIPE. An error of reading a file is an error
-  // like another; EIO if the file was truncated. REQUIRES: not empty.
+  // Sends from the head of the queue to the stream socket `fd` and removes what
+  // the kernel took, by one system call: send(2), sendmsg(2) of at most IOV_MAX
+  // pieces, or sendfile(2). Never raises SIGPIPE. Errors of reading a file are
+  // returned, too; EIO if the file was truncated. REQUIRES: not empty.
   IoResult Flush(int fd);
 
   // The same through `write`, which is called at most once, and not at all if
-  // the head is a file that has come to its end. Files are read for it in
-  // pieces of 16 KiB. `write` may append to the queue, nothing else.
+  // the head is a file with no bytes left. Files are read in pieces of 16 KiB.
+  // `write` may append to the queue, but do nothing else with it.
   IoResult Flush(Writer write);
 
   // Drops everything.
