@@ -1,5 +1,5 @@
-// A Connector makes a connection to a url, and on demand makes it again
-// whenever it fails or has ended.
+// A Connector connects to a url. With `reconnect` it connects again after each
+// failure and each end of a connection.
 //
 //   Connector::Create(loop, resolver, "tcp://example.org:80",
 //                     {.on_open = [](Connection& connection) {
@@ -18,7 +18,7 @@
 // as refused. A Unix server whose queue is full is tried again until the
 // attempt times out, after 1 ms at first and up to 100 ms later.
 //
-// Thread safety: none. It belongs to the thread of its loop, which makes all
+// Thread safety: none. It belongs to the thread of its loop, which runs all
 // callbacks.
 
 #ifndef FIO_CORE_CONNECTOR_H_
@@ -41,8 +41,8 @@
 
 namespace fio {
 
-// Callbacks may do anything, and end or destroy the connector, but not the
-// loop or the resolver.
+// Callbacks may cancel or destroy the connector. They must not destroy the loop
+// or the resolver.
 struct ConnectorOptions {
   // Required. Called once for each connection, when it is established, before
   // any other callback of the connection. It attaches a protocol or closes.
@@ -66,15 +66,15 @@ struct ConnectorOptions {
   bool reconnect = false;
 
   // How long to wait before the next attempt. The delay doubles after each
-  // failure in a row, up to the maximum, and is back at the start after each
-  // success. Each delay is made shorter or longer by up to a quarter, at
-  // random; the random numbers begin with the seed, and zero means a seed of
-  // the connector's own.
+  // failure in a row, up to the maximum; a success resets it. Each delay is
+  // then made up to a quarter shorter or longer, at random. `jitter_seed` seeds
+  // the random numbers; 0 means a different seed for each connector.
   absl::Duration reconnect_delay = absl::Milliseconds(150);
   absl::Duration max_reconnect_delay = absl::Seconds(30);
   uint64_t jitter_seed = 0;
 
-  // How long an address is tried before the next one is tried beside it.
+  // How long one address is tried before the next one is tried at the same
+  // time.
   absl::Duration attempt_delay = absl::Milliseconds(250);
 
   // Makes the Transport of each connection, for example TLS. Null for none.
@@ -95,7 +95,7 @@ class Connector {
     kConnecting,
     kConnected,
     kWaiting,   // For the next attempt.
-    kFinished,  // on_finish was called; the connection may live on.
+    kFinished,  // on_finish was called; the connection may still be open.
   };
 
   struct Stats {
@@ -104,8 +104,9 @@ class Connector {
     uint64_t failed = 0;
   };
 
-  // Begins the first attempt. `loop` and `resolver` outlive the connector. Call
-  // it on the thread of `loop`; the resolver may serve other loops as well.
+  // Begins the first attempt. `loop` and `resolver` must outlive the connector.
+  // Call it on the thread of `loop`; the resolver may serve other loops as
+  // well.
   //
   // Errors: kUnimplemented for https and wss without a transport (TLS is not
   // built yet); kInvalidArgument without an on_open, for a bad url, a url
@@ -125,11 +126,10 @@ class Connector {
   // As Cancel().
   ~Connector();
 
-  // Ends the attempt under way: the question for the name is cancelled and the
-  // sockets are closed. Makes no further attempt, and calls on_finish, unless
-  // it was called before. An established connection stays open. The loop
-  // cancels as well when its Run() ends; while it stops there is no further
-  // attempt.
+  // Ends the current attempt: cancels the look-up of the name and closes the
+  // sockets. Makes no further attempt, and calls on_finish, unless it was
+  // called before. An established connection stays open. The loop does the same
+  // when its Run() ends; while it stops it makes no further attempt.
   void Cancel();
 
   State state() const;
@@ -140,7 +140,7 @@ class Connector {
   const Stats& stats() const;
 
  private:
-  // What callbacks of the loop and the resolver may find gone.
+  // Callbacks of the loop and the resolver hold weak references to it.
   class Impl;
 
   explicit Connector(std::shared_ptr<Impl> impl);

@@ -1,8 +1,8 @@
-// A Listener accepts the connections of one listening socket on one loop. Other
-// listeners may share the socket: of other loops, threads and processes. It may
-// hand a connection over to another loop.
+// A Listener accepts the connections of one listening socket on one loop.
+// Listeners of other loops and processes may share the socket. It can hand a
+// connection over to another loop.
 //
-// It accepts in batches of a bounded number of system calls, so that many new
+// It accepts in batches with a bounded number of system calls, so that many new
 // connections do not delay the open ones. When the process has no descriptor
 // left, it closes one connection (see AtLimit) and accepts nothing for
 // ListenOptions::back_off. When the kernel lacks memory, for accept4(2) or to
@@ -86,13 +86,12 @@ enum class AcceptBalance : uint8_t {
 // Which connection is closed when a client waits and the process has no
 // descriptor left to accept it with (EMFILE, ENFILE): one per back-off.
 enum class AtLimit : uint8_t {
-  // The client that has waited the longest. Open connections stay open.
+  // The waiting client that came first. Open connections stay open.
   kShedWaiting,
 
   // An open connection that makes no progress. It ends as by
-  // Connection::Abort(), and the client that waits is accepted in its place.
-  // The
-  // first of these that there is:
+  // Connection::Abort(), and the client that waits is accepted in its place. It
+  // is the first of these that exists:
   //
   //   1. of those that were accepted at least a second ago and have a
   //      Connection::SetDeadline() pending, the one that was accepted first:
@@ -114,7 +113,7 @@ enum class AtLimit : uint8_t {
 // the same time. They may close and pause the listener, but must not destroy
 // it.
 struct ListenOptions {
-  // Called once for each connection, before all other callbacks for it. It
+  // Called once for each connection, before all its other callbacks. It
   // attaches a protocol or closes the connection. Required.
   std::function<void(Connection&)> on_open = nullptr;
 
@@ -123,17 +122,17 @@ struct ListenOptions {
   std::function<AcceptVerdict(const SocketAddress& peer)> on_accept = nullptr;
 
   // Called when there is no descriptor or no memory to accept with, once per
-  // back-off: with the errno, and ListenerStats::shed.
+  // back-off. `error` is the errno, `shed` is ListenerStats::shed.
   std::function<void(int error, uint64_t shed)> on_shed = nullptr;
 
   // Called once in each process that listens, after its last accept. A Reactor
   // calls it on the thread of Run(), before the lifecycle's kOnFinish. If
-  // listening fails, the call that fails calls it.
+  // listening fails, it is called inside the call that fails.
   std::function<void()> on_finish = nullptr;
 
   // Makes the transport of each connection; null for plain bytes. A url whose
-  // scheme asks for TLS (https, wss) is an error without one, since TLS is not
-  // built yet; with one, the transport is trusted to be TLS.
+  // scheme needs TLS (https, wss) is an error without one, since TLS is not
+  // built yet. With one, fio does not check that it is TLS.
   TransportFactory transport = nullptr;
 
   // How long nothing is accepted after a failure, and how long until the next
@@ -148,19 +147,19 @@ struct ListenOptions {
 
   AcceptBalance balance = AcceptBalance::kByKernel;
 
-  // Options of the listening socket, which accepted ones inherit in part.
+  // Options of the listening socket. Accepted sockets inherit some of them.
   ListenSocketOptions socket = {};
 };
 
 // What a Listener has done since it was created.
 struct ListenerStats {
-  uint64_t accepted = 0;     // All sockets but those that were shed at once.
-  uint64_t rejected = 0;     // Of these, by on_accept or for want of a loop.
+  uint64_t accepted = 0;  // All sockets but those that were shed at once.
+  uint64_t rejected = 0;  // Of these, by on_accept or because a loop is gone.
   uint64_t handed_over = 0;  // Of these, to another loop.
-  uint64_t shed = 0;         // Closed for want of descriptors or memory.
+  uint64_t shed = 0;         // Closed because of no descriptors or memory.
 };
 
-// Which listeners a new connection wakes, of those that share one socket.
+// How many of the listeners that share one socket a new connection wakes.
 enum class AcceptWakes : uint8_t {
   kAll,
   kOne,  // Sometimes a few; see Trigger::kLevelExclusive.
@@ -168,7 +167,7 @@ enum class AcceptWakes : uint8_t {
 
 class Listener {
  public:
-  // Whether one can listen on `url` with `options`, without doing it. Errors:
+  // Checks whether `url` and `options` are valid, without listening. Errors:
   // kInvalidArgument without an on_open, for a back_off that is not positive,
   // or for a datagram url; kUnimplemented for a url that asks for TLS without a
   // transport.
@@ -183,13 +182,13 @@ class Listener {
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, const Url& url, ListenOptions options);
 
-  // Accepts on a socket that others may use too. The socket is closed by its
-  // last owner. on_finish is not called, and `options->socket` is ignored.
-  // `targets` are the loops that connections may be handed to, with the index
-  // of AcceptVerdict::ToLoop(); `loop` may be among them. Errors:
-  // kInvalidArgument if a pointer is null, without an on_open, or for a
-  // back_off that is not positive; those of Loop::Watch(), as above. All begin
-  // with "listen" and the address.
+  // Accepts on a socket that other listeners may share. Its last owner closes
+  // it. on_finish is not called, and `options->socket` is ignored. `targets`
+  // are the loops that connections may be handed to, with the index of
+  // AcceptVerdict::ToLoop(); `loop` may be among them. Errors: kInvalidArgument
+  // if a pointer is null, without an on_open, or for a back_off that is not
+  // positive; those of Loop::Watch(), as above. All begin with "listen" and the
+  // address.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, std::shared_ptr<ListenSocket> socket,
       std::shared_ptr<const ListenOptions> options,
@@ -202,9 +201,9 @@ class Listener {
   ~Listener();
 
   // Accepts nothing until Resume(). Clients wait in the kernel, up to the
-  // backlog. Two calls are as one. If several listeners share the socket with
-  // AcceptWakes::kOne, pause all of them: a wake-up that this one has had is
-  // not repeated for the others.
+  // backlog. A second call does nothing. If several listeners share the socket
+  // with AcceptWakes::kOne, pause all of them: a wake-up that this one has had
+  // is not repeated for the others.
   void Pause();
   void Resume();
   bool paused() const { return paused_; }
@@ -215,15 +214,16 @@ class Listener {
   // A listener that was created from a url stops listening in all processes
   // that have a copy of the socket (ListenSocket::StopListening()), unless this
   // is a child of fork(2): new clients are refused, and those that wait are
-  // reset. A listener that was given a socket only gives it up; with
-  // AcceptWakes::kOne it first accepts the connections that it alone may have
-  // been woken for.
+  // reset. A listener that was given a socket only releases it. With
+  // AcceptWakes::kOne it first accepts the connections for which it may have
+  // been the only one woken.
   void Close();
 
-  // With the real port. Valid after Close() too.
+  // The address it listens on, with the real port. Valid after Close() too.
   const SocketAddress& local_address() const { return local_address_; }
 
-  // Any thread. The numbers are read one by one, so they may not fit together.
+  // Any thread. The numbers are read one after the other, so they may be of
+  // slightly different times.
   ListenerStats stats() const;
 
  private:
@@ -264,20 +264,20 @@ class Listener {
   // it; AcceptWaiting() tries again.
   UniqueFd reserve_;
 
-  // With AtLimit::kShedUnproductive: what this loop serves, and some that have
-  // ended since.
+  // With AtLimit::kShedUnproductive: the connections that this loop serves, and
+  // some that have ended.
   struct Served {
     ConnectionId id;
     MonotonicTime since;
   };
   std::vector<Served> served_;
 
-  // Watched, unless it is closed or paused or backs off.
+  // The watch of the socket; kNone while closed, paused or in a back-off.
   WatchId watch_ = WatchId::kNone;
   bool paused_ = false;
   TimerId back_off_ = TimerId::kNone;
 
-  size_t next_target_ = 0;  // The first to choose among equals.
+  size_t next_target_ = 0;  // Where the search for the least loaded starts.
 
   struct {
     loop_internal::Counter accepted, rejected, handed_over, shed;

@@ -1,4 +1,4 @@
-// What tests of the reactor share.
+// Helpers of the reactor's tests.
 
 #ifndef FIO_CORE_REACTOR_TEST_UTIL_H_
 #define FIO_CORE_REACTOR_TEST_UTIL_H_
@@ -36,7 +36,7 @@
 
 namespace fio::core_internal {
 
-// Says "bye" when it is asked to go.
+// Echoes; writes "bye" in OnShutdown().
 class Echo final : public Protocol {
  public:
   void OnData(Connection& connection) override {
@@ -52,12 +52,12 @@ inline void AttachEcho(Connection& connection) {
   connection.Attach(std::make_unique<Echo>());
 }
 
-// So that a test's signals are its own.
+// The reactor handles no signals, so a test can.
 inline SignalOptions NoSignals() {
   return {.stop = {}, .restart = {}, .ignore_sigpipe = false};
 }
 
-// A single process that hears no signal.
+// A single process that handles no signal.
 inline ReactorOptions Threads(int threads) {
   return {.threads = threads,
           .workers = 1,
@@ -76,8 +76,8 @@ inline SocketAddress ListenOn(Reactor& reactor, ListenOptions options,
   return *reactor.ListenAddress(*listener);
 }
 
-// A blocking client, which may run in the same thread as the reactor: its
-// system calls need only the kernel's help. None if it is refused.
+// A blocking client. It may run in the same thread as the reactor, because the
+// kernel completes the connection. An empty Socket if it is refused.
 inline Socket TryConnectTo(const SocketAddress& address) {
   UniqueFd fd(socket(address.family(), SOCK_STREAM | SOCK_CLOEXEC, 0));
   if (connect(fd.get(), address.data(), address.size()) != 0) return Socket();
@@ -98,8 +98,8 @@ inline std::vector<Socket> ConnectMany(const SocketAddress& address,
   return sockets;
 }
 
-// From another thread than those of the loops: returns when each loop has begun
-// and ended at least `turns` turns.
+// Returns when each loop has begun and ended at least `turns` turns. Call it on
+// a thread that runs no loop.
 inline void AwaitTurns(const Reactor& reactor, int turns = 2) {
   const std::vector<LoopHandle> handles = reactor.handles();
   for (int i = 0; i < turns; ++i) {
@@ -111,8 +111,8 @@ inline void AwaitTurns(const Reactor& reactor, int turns = 2) {
   }
 }
 
-// What `run` writes to the pipe in a forked child, and how that ends: by 0, or
-// by 1 if an expectation failed there.
+// Runs `run` in a forked child. Returns what it writes to the pipe; `status` is
+// its wait status: exit code 0, or 1 if an expectation failed there.
 inline std::string InChild(const std::function<void(int pipe)>& run,
                            int& status) {
   int ends[2];
@@ -144,7 +144,7 @@ inline std::string InChild(const std::function<void(int pipe)>& run,
   return written;
 }
 
-// As above, for a child that tells nothing.
+// The same for a child that writes nothing; expects exit code 0.
 inline void ExpectChildPasses(const std::function<void()>& run) {
   int status = -1;
   InChild([&run](int) { run(); }, status);

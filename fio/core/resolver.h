@@ -1,10 +1,9 @@
-// A Resolver finds the addresses of urls without blocking the loop that asks.
+// A Resolver finds the addresses of urls without blocking a loop.
 //
 // IP addresses, paths, "localhost" and the names of /etc/hosts are answered at
-// once; a change of that file counts from the next question on. A file of more
-// than 256 KiB is not read here. For any other name the system is asked, which
-// can take many seconds, for example while a name server is down. This happens
-// outside of the loop:
+// once. That file is read for each question, unless it is larger than 256 KiB.
+// For any other name the system is asked. That can take many seconds, for
+// example while a name server is down, so it happens outside of the loop:
 //
 //   - on threads, which start when a name comes and end when no name is left;
 //   - or in child processes, one for each name, see InProcesses().
@@ -15,11 +14,11 @@
 // wait. So a name whose server does not answer delays other names only when
 // there are kAtATime of that kind.
 //
-// A Resolver may be destroyed at any time, and does not wait for its threads
-// then.
+// A Resolver may be destroyed at any time. The destructor does not wait for
+// threads.
 //
 // Thread safety: every method but the destructor and CancelAll() from any
-// thread. In a child of fork(2) an inherited Resolver is only to be destroyed.
+// thread. In a child of fork(2) an inherited Resolver must only be destroyed.
 
 #ifndef FIO_CORE_RESOLVER_H_
 #define FIO_CORE_RESOLVER_H_
@@ -48,8 +47,8 @@ class Resolver {
  public:
   using Addresses = absl::StatusOr<std::vector<SocketAddress>>;
 
-  // Asks for a name that is not known here. It may block. Called on several
-  // threads at the same time, or in a child process.
+  // Resolves a name that /etc/hosts does not have. It may block. Called on
+  // several threads at the same time, or in a child process.
   using Function = std::function<Addresses(const Url&)>;
   using Done = absl::AnyInvocable<void(Addresses) &&>;
 
@@ -65,15 +64,15 @@ class Resolver {
 
   // Asks in child processes. For a process that forks workers: a child that is
   // forked while another thread holds a lock of the C library can never take
-  // that lock, so such a process must not have threads. All is done on the
-  // thread of `loop`, which is only read while a question is under way and
-  // outlives the resolver. The destructor is called on that thread as well.
+  // that lock, so such a process must not have threads. The resolver starts and
+  // reads children on the thread of `loop`, which must outlive it. Destroy the
+  // resolver on that thread, too.
   //
   // The children are forked by fork(2) and end by _exit(2): no exit handler and
   // no Lifecycle callback runs in them. They have all signals blocked, no
   // descriptor of this process, and are killed if this process ends or the
   // question is cancelled. They are reaped by pid. A `waitpid(-1, ...)` of the
-  // program's own may see them; the answer is not lost then.
+  // program may reap them first; no answer is lost then.
   static std::unique_ptr<Resolver> InProcesses(Loop& loop,
                                                Function ask = &fio::Resolve);
 
@@ -95,19 +94,18 @@ class Resolver {
   // thread.
   QuestionId Resolve(const Url& url, const LoopHandle& loop, Done done);
 
-  // The answer is not wanted any more: `done` is destroyed. It is not called
-  // after this returns, if this is called on the loop's thread. If no other
-  // question waits for the name, it is not asked for, if that has not begun;
-  // if it has, its child process is killed, while a thread goes on to its end.
-  // Does nothing for a question that is answered or unknown.
+  // Cancels the question and destroys `done`. If this is called on the loop's
+  // thread, `done` does not run after this returns. If no other question waits
+  // for the name, a look-up that has not begun is dropped; one that has begun
+  // is killed in a child process, but finishes on a thread. Does nothing for a
+  // question that is answered or unknown.
   void Cancel(QuestionId question);
 
-  // Cancels all questions. Waits until child processes have ended, which is
-  // short, since they are killed, but not for threads. REQUIRES: no other
-  // thread is inside of this object.
+  // Cancels all questions. Kills child processes and waits for their end; does
+  // not wait for threads. REQUIRES: no other thread is inside of this object.
   void CancelAll();
 
-  // How many threads or child processes ask at the moment.
+  // How many threads or child processes are resolving names now.
   int asking() const;
 
  private:

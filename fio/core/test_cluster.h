@@ -1,4 +1,4 @@
-// What tests of clusters share: a root process that a test forks, and a trace
+// Helpers of tests of clusters: a root process that a test forks, and a trace
 // that all its processes write and the test reads.
 //
 //   TestCluster cluster([](const Trace& trace) {
@@ -33,22 +33,22 @@
 
 namespace fio::core_internal {
 
-// Of this process, which may be forked from another that has it, too.
+// Writes events of this process. Forked children inherit it.
 class Trace {
  public:
   explicit Trace(int fd) : fd_(fd) {}
 
-  // Appends one line, with the pid of this process; of up to 400 bytes. Also in
-  // signal handlers.
+  // Appends one line of up to 400 bytes, with the pid of this process. May be
+  // called in signal handlers.
   void Tell(std::string_view event) const;
 
-  // Tells of all that happens to the process: "pre_start", "before_fork",
+  // Writes all lifecycle events of the process: "pre_start", "before_fork",
   // "after_fork", "in_child", "in_root", "start", "shutdown", "finish",
   // "parent_crash", "child_crash", "at_exit".
   void Follow(Lifecycle& lifecycle) const;
 
-  // Listens on a free port of loopback, and tells "address" of it. A failure is
-  // the end of the process.
+  // Listens on a free port of loopback, and writes "address VALUE". A failure
+  // ends the process.
   ListenerId Listen(Reactor& reactor, ListenOptions options,
                     std::string_view url = "tcp://127.0.0.1:0") const;
 
@@ -58,13 +58,13 @@ class Trace {
 
 class TestCluster {
  public:
-  // Forks a process that runs `root` and exits with what it returns, or, in
-  // whatever processes it forks, does not return. Its descriptors are the
-  // test's; it leads a process group of its own.
+  // Forks a process that runs `root` and exits with its result. In processes
+  // that `root` forks, it need not return. The process inherits the test's
+  // descriptors and leads its own process group.
   explicit TestCluster(const std::function<int(const Trace& trace)>& root);
   TestCluster(const TestCluster&) = delete;
   TestCluster& operator=(const TestCluster&) = delete;
-  // Kills what is left, and waits until all is gone.
+  // Kills the processes that are left, and waits for their end.
   ~TestCluster();
 
   pid_t root() const { return root_; }
@@ -73,27 +73,28 @@ class TestCluster {
   void Signal(int signal) const { Signal(root_, signal); }
   void Signal(pid_t process, int signal) const;
 
-  // Waits until the processes have told `count` times of `event`, and returns
-  // who has, in order; more than `count` if more have by now. A failure of the
-  // test, and fewer, if they end before or it takes too long.
+  // Waits until the trace has `event` at least `count` times, and returns the
+  // pids of all processes that wrote it, in order. If the processes end before,
+  // or it takes too long, the test fails and fewer are returned.
   std::vector<pid_t> Await(std::string_view event, size_t count = 1);
-  // Those that have told of it after the first `known`.
+  // The pids of those that wrote it after the first `known`.
   std::vector<pid_t> AwaitMore(std::string_view event, size_t known,
                                size_t count);
 
-  // Awaits "`name` VALUE", and returns the value of the first.
+  // Waits for a line "`name` VALUE", and returns the value of the first one.
   std::string AwaitValue(std::string_view name);
   SocketAddress AwaitAddress();
 
-  // What has been told by now: how often, or by one process, without waiting.
+  // Do not wait: how often `event` is in the trace, and the events of one
+  // process.
   size_t Count(std::string_view event);
   std::vector<std::string> TraceOf(pid_t process);
   // The values of all "`name` VALUE".
   std::vector<std::string> Values(std::string_view name);
 
-  // Waits until all processes have ended, and returns the exit code of the
-  // root, or 1000 and the signal that has ended it; -1, and a failure of the
-  // test, if it takes too long.
+  // Waits until all processes have ended. Returns the exit code of the root, or
+  // 1000 plus the signal that ended it. If it takes too long, the test fails
+  // and this returns -1.
   int AwaitEnd();
 
  private:
@@ -102,25 +103,25 @@ class TestCluster {
     std::string event;
   };
 
-  // Reads what is there, waiting for up to `timeout_ms`. False at the end of
-  // all processes, or if nothing came.
+  // Reads lines; waits for them for up to `timeout_ms`. False if all processes
+  // have ended or nothing came.
   bool Read(int timeout_ms);
   void ReadAvailable();
   std::string Describe() const;
 
   pid_t root_ = 0;
   UniqueFd trace_;
-  bool ended_ = false;  // All writers are gone.
+  bool ended_ = false;  // All writers have ended.
   std::string partial_;
   std::vector<Line> lines_;
 };
 
-// A blocking client; no call of it takes longer than a test should.
+// A blocking client whose calls have a time limit.
 class TestClient {
  public:
   explicit TestClient(const SocketAddress& address);
 
-  // 0, or the errno of connect(2) or the first other call that has failed.
+  // 0, or the errno of the first call that failed.
   int error() const { return error_; }
 
   void Send(std::string_view bytes);

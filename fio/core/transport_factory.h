@@ -1,5 +1,5 @@
-// A TransportFactory makes what the bytes of each new connection pass: TLS, or
-// nothing if it is null.
+// A TransportFactory makes the Transport of each new connection, for example
+// TLS. A null factory means no transport.
 
 #ifndef FIO_CORE_TRANSPORT_FACTORY_H_
 #define FIO_CORE_TRANSPORT_FACTORY_H_
@@ -12,8 +12,8 @@
 namespace fio {
 
 // Called once for each connection, on the thread of its loop, before on_open.
-// If it returns null the connection is aborted and on_open not called, for its
-// bytes must not go without.
+// If it returns null, the connection is aborted and on_open is not called: its
+// bytes must not be sent without the transport.
 using TransportFactory = std::function<std::unique_ptr<Transport>()>;
 
 }  // namespace fio

@@ -1,4 +1,4 @@
-// In which order to try the addresses of one name.
+// The order in which to try the addresses of one name.
 
 #ifndef FIO_CORE_INTERNAL_ADDRESS_ORDER_H_
 #define FIO_CORE_INTERNAL_ADDRESS_ORDER_H_
@@ -9,9 +9,9 @@
 
 namespace fio::core_internal {
 
-// Families take turns, that of the first address first, so that a family that
-// does not work here costs one wait and not one for each of its addresses (RFC
-// 8305, section 4). The order within a family stays.
+// Alternates the families, beginning with that of the first address. So a
+// family that does not work costs one wait, not one for each of its addresses
+// (RFC 8305, section 4). The order within a family is kept.
 std::vector<SocketAddress> InterleaveFamilies(
     const std::vector<SocketAddress>& addresses);
 

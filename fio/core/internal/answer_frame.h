@@ -1,7 +1,7 @@
-// How a process that asks for a name sends the answer to its parent: one
-// message, in the byte order of this machine.
+// The message in which a process that resolves a name sends the answer to its
+// parent, in the byte order of this machine.
 //
-// Thread safety: functions of their arguments.
+// Thread safety: any thread.
 
 #ifndef FIO_CORE_INTERNAL_ANSWER_FRAME_H_
 #define FIO_CORE_INTERNAL_ANSWER_FRAME_H_
@@ -17,14 +17,14 @@
 
 namespace fio::core_internal {
 
-// A message is never longer. Of an answer that would be, the last addresses, or
-// the end of the error's text, are left out.
+// The longest message. If an answer is longer, its last addresses, or the end
+// of the error's text, are left out.
 inline constexpr size_t kMaxAnswerFrame = 16384;
 
 std::string EncodeAnswer(
     const absl::StatusOr<std::vector<SocketAddress>>& answer);
 
-// Nothing if `frame` is none that EncodeAnswer() makes.
+// Nothing if `frame` is not a result of EncodeAnswer().
 std::optional<absl::StatusOr<std::vector<SocketAddress>>> DecodeAnswer(
     std::string_view frame);
 

@@ -1,14 +1,14 @@
-// Runners of a NameTable that are child processes, one for each name: for a
-// process that must not have threads, since it forks workers.
+// Runners of a NameTable that are child processes, one for each name. For a
+// process that must not have threads, because it forks workers.
 //
-// A child has no descriptor of its parent's but the socket for its answer; its
-// 0, 1 and 2 are /dev/null. All signals are blocked in it. It ends by _exit(2),
-// with nothing flushed and no exit handler run, and is killed when its parent
-// ends. Children are reaped by pid, so that the statuses of other children of
-// the process stay for whoever waits for them.
+// A child has no descriptors of its parent except the socket for its answer;
+// its 0, 1 and 2 are /dev/null. All signals are blocked in it. It ends by
+// _exit(2): nothing is flushed and no exit handler runs. It is killed when its
+// parent ends. Children are reaped by pid, so other children of the process are
+// not reaped here.
 //
-// Thread safety: RunLater() and Stop() on any thread; all else on the thread of
-// the loop.
+// Thread safety: any thread may call RunLater() and Stop(). Call the rest on
+// the thread of the loop.
 
 #ifndef FIO_CORE_INTERNAL_ASK_PROCESSES_H_
 #define FIO_CORE_INTERNAL_ASK_PROCESSES_H_
@@ -35,13 +35,13 @@ class AskProcesses : public std::enable_shared_from_this<AskProcesses> {
   AskProcesses(Loop& loop, std::shared_ptr<NameTable> names);
   AskProcesses(const AskProcesses&) = delete;
   AskProcesses& operator=(const AskProcesses&) = delete;
-  // As StopAll(). In a forked child, whose children they are not, it only
-  // closes this process's copies.
+  // As StopAll(). In a forked child it only closes the copies of the
+  // descriptors, because the processes are not its children.
   ~AskProcesses();
 
-  // Begins a runner, in a task of the loop.
+  // Starts a runner, in a task of the loop.
   void RunLater();
-  // Kills the child that asks for that name, in a task of the loop.
+  // Kills the child that resolves the name with that id, in a task of the loop.
   void Stop(uint64_t name);
   // Kills all children, and waits until they have ended. REQUIRES: the table
   // was cleared.
@@ -55,7 +55,7 @@ class AskProcesses : public std::enable_shared_from_this<AskProcesses> {
   };
 
   void RunNext();
-  // Starts a child. If there is none afterwards: the answer.
+  // Starts a child. If that fails, returns the answer for `name`.
   std::optional<NameTable::Addresses> Start(const NameTable::Name& name);
   absl::Status StartWatching();
   void StopWatchingIfIdle();

@@ -10,7 +10,7 @@
 
 namespace fio::core_internal {
 
-// Starts a detached thread that asks for the names of `names` and ends when
+// Starts a detached thread that resolves the names of `names` and ends when
 // none waits. All signals are blocked in it, so that signals go to the threads
 // that expect them. Errors: that of pthread_create(3).
 absl::Status StartAskThread(std::shared_ptr<NameTable> names);

@@ -1,7 +1,7 @@
-// A Backoff says how long to wait before trying again: twice as long after each
-// failure in a row, up to a limit. Each delay is then made up to a quarter
-// shorter or longer, so that those who have failed together do not come back
-// together.
+// A Backoff returns how long to wait before the next attempt: twice as long
+// after each failure in a row, up to a limit. Each delay is then made up to a
+// quarter shorter or longer, at random, so that clients that failed together do
+// not try again together.
 //
 // Thread safety: none.
 
@@ -31,7 +31,7 @@ class Backoff {
     return delay * factor(random_);
   }
 
-  // There was a success: begins anew.
+  // Call this after a success: the next delay is the first one again.
   void Reset() { next_ = first_; }
 
  private:

@@ -1,5 +1,5 @@
-// The names that a machine knows without asking a server: those of /etc/hosts,
-// see hosts(5), and "localhost" (RFC 6761, section 6.3).
+// The names that need no name server: those of /etc/hosts, see hosts(5), and
+// "localhost" (RFC 6761, section 6.3).
 //
 // Thread safety: any thread.
 
@@ -18,9 +18,9 @@ namespace fio::core_internal {
 inline constexpr size_t kMaxHostsFile = size_t{256} * 1024;
 
 // The addresses of the url's host, with the url's port, of the families that
-// its scheme allows, in the order of the file; none twice. "localhost" and
-// names that end in ".localhost" are the loopback addresses if the file does
-// not have them. Empty if the name is not known here, or the file cannot be
+// its scheme allows, in the order of the file, without duplicates. "localhost"
+// and names that end in ".localhost" give the loopback addresses if the file
+// does not have them. Empty if the name is not known, or the file cannot be
 // read.
 std::vector<SocketAddress> FindKnownHost(const Url& url,
                                          const char* path = "/etc/hosts");

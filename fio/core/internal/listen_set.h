@@ -1,10 +1,8 @@
 // The listeners of a reactor: their sockets, which the root opens, and the
-// The listeners of a reactor: their sockets, which the root opens, and the
 // Listeners that accept on them in this process.
 //
-// Each socket that collects clients has a Listener that serves it, or will
-// soon: a loop that cannot watch its socket makes the start fail, or tries
-// again.
+// Each listening socket has a Listener, or gets one soon: a loop that cannot
+// watch its socket makes the start fail, or tries again.
 //
 // Thread safety: none; all calls are made on the thread of the main loop.
 
@@ -44,38 +42,38 @@ class ListenSet {
   struct Servers {
     size_t workers = 1;
     size_t loops = 1;            // Of each worker.
-    bool root_is_apart = false;  // The root is no worker.
+    bool root_is_apart = false;  // The root is not a worker.
   };
 
-  // Listens, with as many sockets as `servers` need. If a socket of `inherited`
-  // has the address, it is used instead, and taken out of there. Errors: those
-  // of Listener::Check(), Resolve() and ListenSocket::Listen(). All begin with
-  // "listen" and the url.
+  // Opens as many listening sockets as `servers` need. If a socket of
+  // `inherited` has the address, it is used instead, and removed from there.
+  // Errors: those of Listener::Check(), Resolve() and ListenSocket::Listen().
+  // All begin with "listen" and the url.
   absl::StatusOr<ListenerId> Open(const Url& url, ListenOptions options,
                                   const Servers& servers,
                                   std::vector<ListenSocket>& inherited);
 
-  // Instead of a worker's index: the root, if it is no worker.
+  // Used instead of a worker's index for a root that is not a worker.
   static constexpr size_t kRoot = static_cast<size_t>(-1);
   // Makes the loops of `group`, which are those of `worker`, accept on all
   // listeners that are meant for it. Errors: those of Listener::Create(), of
-  // any loop. What fails on a loop that another thread runs already is logged;
-  // the Listener itself retries what the kernel has no memory for.
+  // any loop. A failure on a loop that another thread runs already is logged.
+  // If the kernel has no memory, the Listener tries again.
   absl::Status Accept(LoopGroup& group, size_t worker);
   absl::Status Accept(ListenerId id, LoopGroup& group, size_t worker);
 
-  // Lets the loops of `worker` serve also the sockets of `lent`'s worker, for
-  // `time`, counted anew by each call. Sharing does no harm: the kernel gives
-  // each connection to one process. Of another worker's sockets, each loop
-  // takes those of the loop with its own index; of its own worker's, those of
-  // all other loops. A loop looks once at a socket that it serves already, so
-  // that a client does not wait for a wake-up that got lost. Listeners of the
-  // root are left out. Failures are logged.
+  // Makes the loops of `worker` accept also on the sockets of worker `lent`,
+  // for `time`; each call starts the time again. Sharing does no harm: the
+  // kernel gives each connection to one process. If `lent` is another worker,
+  // each loop takes the sockets of the loop with the same index; if it is
+  // `worker` itself, each loop takes those of all other loops. A socket that a
+  // loop serves already is checked once, in case a wake-up was lost. Listeners
+  // of the root are not included. Failures are logged.
   void AcceptLent(LoopGroup& group, size_t worker, size_t lent,
                   absl::Duration time);
 
   // The sockets of the listeners that workers serve, and the worker of each; 0
-  // for those that all share.
+  // for sockets that all workers share.
   struct Shared {
     size_t worker;
     std::shared_ptr<const ListenSocket> socket;
@@ -92,11 +90,11 @@ class ListenSet {
   // every process, unless workers that may go on share them. False if no
   // listener has this id.
   bool Close(ListenerId id, LoopGroup& group);
-  // The same for all listeners, and for good: the sockets stop listening in
-  // every process, if this process has opened them. Then calls `done`, in the
-  // same task.
+  // Closes all listeners: the sockets stop listening in every process, if this
+  // process opened them. Then calls `done`, in the same task.
   void CloseAll(LoopGroup& group, std::function<void()> done);
-  // The same, where nothing accepts. Calls each on_finish before it returns.
+  // Like CloseAll(), when nothing accepts yet. Calls each on_finish before it
+  // returns.
   void Drop() { Finish(std::exchange(entries_, {})); }
 
   // For a child of fork(2) that has a copy of the set, or after CloseAll():
@@ -112,7 +110,7 @@ class ListenSet {
     SocketAddress address;
     std::vector<std::shared_ptr<ListenSocket>> sockets;
 
-    // Workers, which may go on when the root closes it, accept on it.
+    // Workers accept on it; they may continue when the root closes it.
     bool is_of_workers() const {
       return servers.root_is_apart && !options->root_only;
     }
@@ -120,14 +118,14 @@ class ListenSet {
       return servers.root_is_apart && options->root_only;
     }
   };
-  // What one loop accepts on, by listener and index of the socket.
+  // Identifies a socket: the listener and the index of the socket.
   using Key = std::pair<ListenerId, size_t>;
   struct Acceptor {
-    std::unique_ptr<Listener> listener;  // Null while it is tried again.
+    std::unique_ptr<Listener> listener;  // Null until the next attempt.
     bool lent = false;
-    TimerId timer = TimerId::kNone;  // The loan's end, or the next try.
+    TimerId timer = TimerId::kNone;  // End of the lending, or next attempt.
   };
-  // Which loop is to accept on which socket.
+  // One loop that is to accept on one socket.
   struct Part {
     Key key;
     std::shared_ptr<const Entry> entry;
@@ -135,7 +133,7 @@ class ListenSet {
     Loop& loop;
     std::vector<LoopHandle> targets;
   };
-  // Each only on its loop's thread.
+  // Each one is used only on its loop's thread.
   using Accepting = absl::flat_hash_map<Key, Acceptor>;
 
   using Entries = absl::flat_hash_map<ListenerId, std::shared_ptr<const Entry>>;

@@ -1,8 +1,8 @@
-// The loops of one process, each on a thread of its own; the first, the main
-// one, on the thread of whoever runs the group.
+// The loops of one process, each on its own thread. The first, the main loop,
+// runs on the thread that calls RunMain().
 //
-// Thread safety: handles() and HandleOf() on any thread, the rest on the thread
-// that runs the main loop.
+// Thread safety: any thread may call handles() and HandleOf(). Call the rest on
+// the thread that runs the main loop.
 
 #ifndef FIO_CORE_INTERNAL_LOOP_GROUP_H_
 #define FIO_CORE_INTERNAL_LOOP_GROUP_H_
@@ -29,9 +29,10 @@ namespace fio::core_internal {
 class LoopGroup {
  public:
   struct Hooks {
-    // Whether anybody wants on_idle; asked before each turn that may sleep.
+    // Whether on_idle is wanted. Called before each turn that may sleep.
     std::function<bool()> wants_idle;
-    // The last loop that was busy has nothing to do. A task of the main loop.
+    // Called when no loop has anything to do any more, in a task of the main
+    // loop.
     std::function<void()> on_idle;
   };
 
@@ -48,43 +49,43 @@ class LoopGroup {
   Loop& main() { return *main_; }
   size_t size() const { return members_.size(); }
 
-  // Any thread. At least the main loop's, first.
+  // Any thread. The main loop's is first.
   std::vector<LoopHandle> handles() const;
-  // Of the loop that has the connection; of the main one if none has. Any
-  // thread.
+  // The handle of the loop that has the connection, or of the main loop if none
+  // has. Any thread.
   LoopHandle HandleOf(ConnectionId id) const;
 
-  // Has the group grow to `count` loops, or shrink to the main one. REQUIRES:
-  // no thread runs. Errors: those of Loop::Create(); the group is then as
-  // before.
+  // Grows the group to `count` loops, or shrinks it to the main loop. REQUIRES:
+  // no thread runs. Errors: those of Loop::Create(); the group is then
+  // unchanged.
   absl::Status Resize(size_t count);
 
-  // Runs every loop but the main one, until it has stopped. Errors: those of
-  // ThreadPool::Create().
+  // Starts threads that run every loop but the main one until it has stopped.
+  // Errors: those of ThreadPool::Create().
   absl::Status StartThreads();
 
-  // Whether loops but the main one run on threads of their own.
+  // Whether the threads have been started.
   bool has_threads() const { return threads_ != nullptr; }
 
   // One turn of the main loop. Errors: those of Loop::RunOnce(), of any loop.
   absl::Status RunMain(MonotonicTime deadline);
 
-  // Calls `task` with each loop, on its thread; directly where no thread runs
-  // it. Then `done`, on the main loop, once each call has returned.
+  // Calls `task` with each loop, on its thread, or at once if no thread runs
+  // it. When all calls have returned, calls `done` on the main loop.
   void ForEach(const std::function<void(size_t index, Loop& loop)>& task,
                std::function<void()> done = nullptr);
 
   // Loop::Drain() of each.
   void Drain();
-  // Whether no loop has a connection. The main loop wakes when the last one of
-  // a group that drains has gone.
+  // Whether no loop has a connection. The main loop wakes when the last
+  // connection of a draining group has ended.
   bool drained() const;
 
   // Loop::Stop() of each.
   void Stop(absl::Duration grace);
   bool stopped() const;
 
-  // Awaits the threads, and finishes each loop: tasks that wait are run, timers
+  // Joins the threads, and finishes each loop: waiting tasks run, timers are
   // cancelled. REQUIRES: stopped().
   void Finish();
 
@@ -95,7 +96,7 @@ class LoopGroup {
  private:
   struct Member {
     std::unique_ptr<Loop> loop;
-    bool busy = true;  // Its own thread's.
+    bool busy = true;  // Used by its own thread only.
     std::atomic<bool> ended{true};
   };
 
@@ -110,12 +111,13 @@ class LoopGroup {
   const LoopOptions options_;
   const Hooks hooks_;
   std::vector<std::unique_ptr<Member>> members_;
-  Loop* main_ = nullptr;  // That of the first.
-  // Not an absl::Mutex, which does not survive a fork() with threads waiting.
+  Loop* main_ = nullptr;  // The first member's.
+  // Not an absl::Mutex, which is unusable after a fork() while threads wait for
+  // it.
   mutable std::mutex mutex_;
-  std::vector<LoopHandle> handles_;      // Under mutex_.
-  absl::Status thread_error_;            // Likewise: the first of a thread's.
-  std::atomic<bool> failed_{false};      // There is one.
+  std::vector<LoopHandle> handles_;  // Under mutex_.
+  absl::Status thread_error_;        // Likewise: the first error of a thread.
+  std::atomic<bool> failed_{false};  // Whether there is one.
   std::unique_ptr<ThreadPool> threads_;  // For the members but the first.
 
   std::atomic<bool> draining_{false};

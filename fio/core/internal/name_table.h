@@ -1,11 +1,12 @@
-// A NameTable holds the names that a Resolver was asked for, and who waits for
-// each. A name is asked for once, however many wait for it.
+// A NameTable holds the names that a Resolver must resolve, and the questions
+// that wait for each. A name is resolved once for all its questions.
 //
-// Names are asked for by runners, which are threads or processes: a runner
-// takes one name after the other (Next(), Answer()) and ends when none waits.
+// Runners, which are threads or processes, resolve the names: a runner takes
+// one name after the other (Next(), Answer()) and ends when no name waits.
 //
-// Thread safety: any thread. In a child of fork(2), Cancel() and the tasks that
-// were posted do nothing, and Clear() is all that may be called beside it.
+// Thread safety: any thread. In a child of fork(2), only Cancel(), which does
+// nothing there, and Clear() may be called. Tasks that were posted before do
+// nothing there.
 
 #ifndef FIO_CORE_INTERNAL_NAME_TABLE_H_
 #define FIO_CORE_INTERNAL_NAME_TABLE_H_
@@ -40,8 +41,8 @@ class NameTable : public std::enable_shared_from_this<NameTable> {
     Function ask;
     int max_runners = 1;
     size_t max_waiting = 1;  // Names that no runner has taken.
-    // Whether a name that was taken can be stopped. If not, it is remembered
-    // until it is answered, so that it is not asked for a second time.
+    // Whether a runner can be stopped. If not, a name that it has taken is kept
+    // until it is answered, so that it is not resolved a second time.
     bool can_stop = false;
   };
   struct Name {
@@ -50,7 +51,7 @@ class NameTable : public std::enable_shared_from_this<NameTable> {
   };
   struct Added {
     uint64_t question;  // Never 0, never reused.
-    bool needs_runner;  // The caller starts one, or calls RunnerFailed().
+    bool needs_runner;  // The caller must start one or call RunnerFailed().
   };
 
   explicit NameTable(Options options);
@@ -60,24 +61,25 @@ class NameTable : public std::enable_shared_from_this<NameTable> {
   // Calls `done` with `answer` in a task of the loop.
   uint64_t AddAnswered(const Url& url, const LoopHandle& loop, Done done,
                        Addresses answer);
-  // Likewise with what a runner answers, or kResourceExhausted.
+  // The same with the answer of a runner, or kResourceExhausted.
   Added Add(const Url& url, const LoopHandle& loop, Done done);
 
-  // Destroys the question's `done`, which is not called any more. Returns the
-  // name that a runner should stop asking for, or 0.
+  // Destroys the question's `done`, which does not run any more. Returns the id
+  // of the name whose runner the caller should stop, or 0.
   uint64_t Cancel(uint64_t question);
-  // Cancels all questions. In a forked child, if another thread had the lock at
-  // the time of the fork, false: the table must then never be destroyed.
+  // Cancels all questions. Returns false in a forked child if another thread
+  // held the lock at the time of the fork: then never destroy the table.
   bool Clear();
 
   const Function& ask() const { return options_.ask; }
   int runners() const;
 
-  // What a runner asks for next. If there is nothing, the runner has ended.
+  // The next name for a runner. If there is none, the runner must end; it no
+  // longer counts.
   std::optional<Name> Next();
   void Answer(const Name& name, const Addresses& answer);
-  // A runner that was needed could not be started. If there is no other one,
-  // what waits is refused with the status.
+  // Call this if a runner could not be started. If there is no other runner,
+  // all waiting questions are answered with `why`.
   void RunnerFailed(const absl::Status& why);
 
  private:
@@ -106,8 +108,8 @@ class NameTable : public std::enable_shared_from_this<NameTable> {
   const Options options_;
   const int fork_count_;  // Of the process that it belongs to.
 
-  // All below is under it. Not an absl::Mutex, since it is tried in children of
-  // fork(2).
+  // Guards everything below. Not an absl::Mutex, because children of fork(2)
+  // call try_lock() on it.
   mutable std::mutex mutex_;
   absl::flat_hash_map<uint64_t, std::unique_ptr<Question>> questions_;
   absl::flat_hash_map<std::string, Entry> names_;

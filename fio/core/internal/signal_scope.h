@@ -1,5 +1,5 @@
-// A SignalScope handles the signals that SignalOptions lists, for as long as it
-// lives, and unblocks them in the thread that creates it.
+// During its lifetime a SignalScope handles the signals that SignalOptions
+// lists, and unblocks them in the thread that creates it.
 //
 // Thread safety: none.
 
@@ -34,8 +34,8 @@ class SignalScope {
   // the mask stays as it is.
   ~SignalScope() = default;
 
-  // Readable while Next() has something to tell; empty if SignalOptions lists
-  // no signal.
+  // Readable while Next() may return a signal's meaning; empty if SignalOptions
+  // lists no signal.
   absl::Span<const int> fds() const;
   Meaning Next();
 

@@ -1,4 +1,4 @@
-// How many descriptors this process may have open.
+// The limit on the number of open descriptors of this process.
 
 #ifndef FIO_CORE_PROCESS_DESCRIPTOR_LIMIT_H_
 #define FIO_CORE_PROCESS_DESCRIPTOR_LIMIT_H_
@@ -14,9 +14,9 @@ namespace fio {
 // A limit that the system does not allow to raise stays as it is; that is
 // logged as a warning.
 //
-// Errors: the errno of getrlimit(2), if the limit cannot be read. glibc reads
-// it by prlimit64(2); where a sandbox refuses that, getrlimit(2) is tried on
-// machines that have it.
+// Errors: the errno of getrlimit(2), if the limit cannot be read. glibc calls
+// prlimit64(2) for this; if a sandbox refuses that, the system call
+// getrlimit(2) is tried on machines that have it.
 absl::StatusOr<size_t> RaiseDescriptorLimit(size_t wanted);
 
 }  // namespace fio

@@ -1,6 +1,6 @@
-// A Lifecycle holds callbacks for events of a whole process: it starts, forks,
-// serves, stops, ends. The reactor fires most of the events; the program may
-// fire any of them with Force().
+// A Lifecycle holds callbacks for events of the process: start, fork, serving,
+// stop, end. The reactor fires most of the events; the program may fire any of
+// them with Force().
 //
 //   lifecycle.Add(LifecycleEvent::kOnStart, &OpenDatabase, &database);
 //   lifecycle.Add(LifecycleEvent::kAtExit, [] { WriteReport(); });
@@ -52,8 +52,8 @@ enum class LifecycleEvent : uint8_t {
   // callbacks run as one list, the newest first. A callback that is added
   // during this runs after the others.
   //
-  // In the root and in a single process this is after Run(), so SIGPIPE is no
-  // longer ignored on behalf of SignalOptions: see there before printing.
+  // In the root and in a single process this is after Run(), so SignalOptions
+  // no longer ignores SIGPIPE: see there before printing.
   kAtExit,
   kNever,  // Is never fired, and takes no callbacks.
 };
@@ -62,7 +62,8 @@ class Lifecycle {
  public:
   using Function = void (*)(void* argument);
 
-  // Names a callback that was added as a callable. Never reused in a process.
+  // Identifies a callback that was added as a callable. Never reused in a
+  // process.
   enum class CallbackId : uint64_t { kNone = 0 };
 
   Lifecycle();
@@ -107,7 +108,7 @@ class Lifecycle {
 
   CallbackId AddCallback(LifecycleEvent event, Callback callback);
 
-  // At the end of the process kAtExit may still want it.
+  // Shared, because kAtExit may need it after the destructor.
   const std::shared_ptr<State> state_;
 };
 

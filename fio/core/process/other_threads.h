@@ -1,4 +1,4 @@
-// FindOtherThreads() tells which threads a process has beside the caller. A
+// FindOtherThreads() returns the threads of the process except the caller. A
 // process that forks should have none: the child has only the thread that
 // called fork(2), and a lock that another thread held stays locked there.
 //
@@ -17,12 +17,12 @@ namespace fio {
 // thread is left out. Empty if there are none, and on systems other than Linux.
 //
 // Reads /proc/self/task. Where /proc is not mounted or not readable, unshare(2)
-// tells whether there are other threads, but neither how many nor their names:
-// the result is then one "?". If a sandbox refuses both, the result is empty.
+// shows only whether there are other threads; if there are, the result is one
+// "?". If a sandbox refuses both, the result is empty.
 //
 // A thread that has been joined may still be seen by the kernel for some
-// microseconds. So if there are other threads, this looks again for some 10
-// milliseconds before it tells of them.
+// microseconds. So if there are other threads, this looks again for about 10
+// milliseconds before it returns them.
 std::vector<std::string> FindOtherThreads();
 
 }  // namespace fio

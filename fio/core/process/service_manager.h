@@ -1,12 +1,13 @@
-// What a service manager, as systemd, and a service tell each other: the
-// sockets that the service is started with, see sd_listen_fds(3), and the
-// service's state, see sd_notify(3). Without a service manager both do nothing.
+// The interface to a service manager such as systemd: the sockets that it
+// passes to the service, see sd_listen_fds(3), and the state that the service
+// reports, see sd_notify(3). Without a service manager both functions do
+// nothing.
 //
 //   auto fds = TakeListenFds();  // Before anything opens descriptors.
 //   ...
 //   NotifyServiceManager("READY=1").IgnoreError();
 //
-// Thread safety: that of getenv(3) and, for TakeListenFds(), unsetenv(3).
+// Thread safety: that of getenv(3) and, for TakeListenFds(), of unsetenv(3).
 
 #ifndef FIO_CORE_PROCESS_SERVICE_MANAGER_H_
 #define FIO_CORE_PROCESS_SERVICE_MANAGER_H_
@@ -23,7 +24,7 @@
 
 namespace fio {
 
-// What a test may put in place of the process's own.
+// The process's environment, which a test can replace.
 struct ServiceEnvironment {
   // As getenv(3) and unsetenv(3).
   absl::FunctionRef<const char*(const char* name)> get = getenv;
@@ -37,22 +38,21 @@ struct ListenFd {
   std::string name;  // FileDescriptorName= of the unit; or "unknown".
 };
 
-// The descriptors that this process was started with, in the manager's order
-// and closed on exec(3) from here on. Empty if there are none, or LISTEN_PID
-// names another process. The variables are unset, also on an error, so that
-// neither a second call nor a child takes the descriptors again. Errors:
-// kInvalidArgument naming LISTEN_PID, LISTEN_FDS or LISTEN_FDNAMES and its
-// value; the errno of fcntl(2) for a descriptor that is not open. On an error
-// the descriptors are as they were.
+// Takes the descriptors that the manager passed, in its order, and makes them
+// close on exec(3). Empty if there are none, or LISTEN_PID is another process.
+// Unsets the variables, also on an error, so that neither a second call nor a
+// child takes the descriptors again. Errors: kInvalidArgument for a malformed
+// LISTEN_PID, LISTEN_FDS or LISTEN_FDNAMES, with its value; the errno of
+// fcntl(2) for a descriptor that is not open. After an error the descriptors
+// are unchanged.
 absl::StatusOr<std::vector<ListenFd>> TakeListenFds(
     const ServiceEnvironment& environment = {});
 
-// Sends `state`, lines of NAME=value, as one datagram to the socket that
-// NOTIFY_SOCKET names: a path, or '@' and a name that is in no file system. Ok
-// without sending if it is not set. Waits while the manager's queue is full, as
-// sd_notify(3) does. Errors: kInvalidArgument if `state` is empty, or naming a
-// NOTIFY_SOCKET that is none of these or too long; the errno of the call that
-// failed, with the address.
+// Sends `state`, lines of NAME=value, as one datagram to the socket in
+// NOTIFY_SOCKET: a path, or '@' and an abstract name. Ok without sending if it
+// is not set. Blocks while the manager's queue is full, as sd_notify(3) does.
+// Errors: kInvalidArgument if `state` is empty, or NOTIFY_SOCKET is neither of
+// these or too long; the errno of the call that failed, with the address.
 absl::Status NotifyServiceManager(std::string_view state,
                                   const ServiceEnvironment& environment = {});
 

@@ -1,6 +1,5 @@
-// A Supervisor is the root's side of a cluster. It forks the workers, keeps
-// their number constant, replaces them one by one, and makes sure that they
-// end.
+// A Supervisor manages the workers of a root. It forks them, keeps their number
+// constant, replaces them one by one, and makes sure that they end.
 //
 // It runs no loop and reads no clock. Its owner waits for fds() and
 // next_deadline() and then calls Advance():
@@ -14,14 +13,14 @@
 //   }
 //
 // Advance() also returns in each child that it forks. Call it where the child
-// can leave by returning: with no callback of a loop on the stack.
+// can return to the top level: with no callback of a loop on the stack.
 //
-// Each worker has a socket to the root, and is asked to stop through it. No
-// signal is used for that: ^C in a terminal goes to the workers and to the
-// root, and would count twice. The only signal that is sent is SIGKILL, and
-// only to workers that have not been reaped. Other children of the process are
-// not touched. A message that cannot be sent is sent again after 10 ms, until
-// it has left or the worker has ended.
+// Each worker has a socket to the root, which asks it to stop through that
+// socket. No signal is used for this, because ^C in a terminal reaches the
+// workers and the root, and would count twice. The only signal that is sent is
+// SIGKILL, and only to workers that have not been reaped. Other children of the
+// process are not touched. A message that cannot be sent is tried again every
+// 10 ms until it is sent or the worker has ended.
 //
 // A child has a copy of the unwritten output of the root's stdio streams, and
 // writes it again if it flushes them. Nothing is flushed here; a callback for
@@ -72,10 +71,10 @@ struct SupervisorOptions {
 
   // A worker that was asked to stop and has not ended after this is killed.
   absl::Duration stop_timeout = absl::Seconds(254 + 8 + 1);
-  // How much longer it may take if it was replaced or stops by itself
+  // How much longer a worker may take that was replaced or stops by itself
   // (StopLevel::kDrain).
   absl::Duration drain_time = absl::ZeroDuration();
-  // Likewise from kCutOff on.
+  // The same for a worker that was asked for kCutOff.
   absl::Duration cut_off_timeout = absl::Seconds(1);
 
   // False: a crash stops all workers, as by Stop(kGraceful), for debugging.
@@ -86,9 +85,9 @@ struct SupervisorOptions {
   // fork(2).
   std::function<absl::Status(int place)> may_fork = nullptr;
 
-  // Called around each fork(2), as the handlers of pthread_atfork(3): before
-  // it, after it in the root, and after it in the child, there before any
-  // callback of the lifecycle. Each may be null.
+  // Called around each fork(2), like the handlers of pthread_atfork(3): before
+  // it, after it in the root, and after it in the child, before any callback of
+  // the lifecycle there. Each may be null.
   std::function<void()> prepare_fork = nullptr;
   std::function<void()> forked_in_root = nullptr;
   std::function<void(int place)> entered_child = nullptr;
@@ -96,11 +95,11 @@ struct SupervisorOptions {
 
 struct SupervisorStats {
   uint64_t forked = 0;        // All workers so far.
-  uint64_t respawned = 0;     // Those that followed one that had ended.
-  uint64_t crashed = 0;       // As kOnChildCrash was fired.
+  uint64_t respawned = 0;     // Replacements of workers that had ended.
+  uint64_t crashed = 0;       // How often kOnChildCrash was fired.
   uint64_t killed = 0;        // By SIGKILL, for a timeout or kKill.
-  uint64_t failed_forks = 0;  // Tried again later.
-  uint64_t lent = 0;          // Orders to serve another place, by Lend().
+  uint64_t failed_forks = 0;  // Will be tried again.
+  uint64_t lent = 0;          // Requests of Lend().
 };
 
 class Supervisor {
@@ -114,63 +113,61 @@ class Supervisor {
   Supervisor(const Supervisor&) = delete;
   Supervisor& operator=(const Supervisor&) = delete;
   // Kills the workers that are left and waits until they have ended. In a
-  // forked child it only closes what is its own there.
+  // forked child it only closes its copies of the descriptors.
   ~Supervisor();
 
-  // Readable while Advance() has something to do; level-triggered. The same
-  // ones all the time, and none in a worker, where they are closed.
+  // Readable while Advance() has something to do; level-triggered. They never
+  // change. Empty in a worker, where they are closed.
   absl::Span<const int> fds() const;
 
-  // When Advance() has something to do, whatever fds() say: InfinitePast for
-  // at once.
+  // When Advance() has something to do even if no fds() are readable.
+  // InfinitePast: now.
   MonotonicTime next_deadline() const;
 
   // Does what is due: reads reports, reaps workers that have ended, asks
-  // workers to stop, kills, forks. Returns null in the root. Returns the
-  // worker's end in a child that it forked; that may outlive the supervisor.
+  // workers to stop, kills, forks. Returns null in the root. In a forked child
+  // it returns the WorkerEnd, which may outlive the supervisor.
   //
   // Fires in the root: kOnChildCrash for a worker that crashed; kBeforeFork,
   // kAfterFork and kInRoot around each fork. Fires in the child: kAfterFork,
   // kInChild. These callbacks may call Stop() and Restart(), and no other
   // method.
   //
-  // A worker that drains by itself (WorkerEnd::TellDrains()) loses its place:
-  // another one is forked as if it had ended, and it is asked for kDrain, so
-  // that it is killed when `drain_time` and `stop_timeout` are over.
+  // A worker that drains by itself (WorkerEnd::TellDrains()) loses its place.
+  // Its replacement is forked as if it had ended. It is asked for kDrain, and
+  // killed after `drain_time` plus `stop_timeout`.
   //
   // Errors: the errno of the call if a worker cannot be forked while a place
-  // has never had one. Later ones are logged and tried again, with the delays
-  // of the options. kFailedPrecondition in a forked child.
+  // has never had one. Later failures are logged and tried again, with the
+  // delays of the options. kFailedPrecondition in a forked child.
   //
   // A worker crashes if it exits with a code that is not 0, or is killed by a
-  // signal; but not if the supervisor killed it, nor after Stop(). If another
-  // part of the process has reaped it, or SIGCHLD is ignored, it is not known
-  // how it ended: that is no crash.
+  // signal; but not if the supervisor killed it, nor after Stop(). If other
+  // code has reaped it, or SIGCHLD is ignored, its status is lost: that does
+  // not count as a crash.
   absl::StatusOr<std::unique_ptr<WorkerEnd>> Advance(MonotonicTime now);
 
   // Replaces all workers that are older than the call, place after place. For
   // each it forks a new worker, waits until that is ready, asks the old one to
-  // drain, and goes on with the next place while the old one drains. If the new
-  // one ends before it is ready, another is forked after the delay, and the old
-  // one goes on serving. If an earlier restart has forked one that is not ready
-  // yet, that one is asked to stop. Takes effect in Advance(). Does nothing
-  // after Stop().
+  // drain, and continues with the next place while the old one drains. If the
+  // new one ends before it is ready, another is forked after the delay, and the
+  // old one continues to serve. A worker that an earlier restart has forked and
+  // that is not ready yet is asked to stop. Takes effect in Advance(). Does
+  // nothing after Stop().
   void Restart();
 
-  // Asks up to `count` workers to serve the sockets of `place` beside their
-  // own; they do so for a limited time that they know themselves. It asks
-  // workers that are ready and do not drain, other ones at each call, and the
-  // worker of the place itself last. A request may get lost, if a worker does
-  // not read and its socket is full: call it again while there is cause. Does
-  // nothing after Stop().
+  // Asks up to `count` workers to accept also on the sockets of `place`, for a
+  // limited time that the workers choose. It asks workers that are ready and do
+  // not drain, different ones at each call, and the worker of the place itself
+  // last. A request is lost if the worker does not read and its socket is full:
+  // repeat the call while it is needed. Does nothing after Stop().
   //
-  // Advance() calls it with a count of one when a place has lost the worker
-  // that served it. One, because a client that waits there may be what that
-  // worker has died of.
+  // Advance() calls it with a count of one when a place has lost its worker.
+  // One, because a client that waits there may have caused the crash.
   void Lend(int place, int count);
 
   // Asks all workers to stop. No worker is forked from now on. Takes effect in
-  // Advance(). A level that is not above the one before does nothing.
+  // Advance(). A level that is not higher than the previous one does nothing.
   void Stop(StopLevel level);
 
   // Whether a stop was asked for and no worker is left.
@@ -182,31 +179,34 @@ class Supervisor {
   // Whether workers are still to be replaced for Restart().
   bool restarting() const;
 
-  // Of all workers that have not been reaped, those that drain included.
+  // The pids of all workers that have not been reaped, including those that
+  // drain.
   std::vector<pid_t> pids() const;
 
   const SupervisorStats& stats() const { return stats_; }
 
  private:
   struct Worker {
-    uint64_t id = 0;  // Never reused, as a pid is.
+    uint64_t id = 0;  // Never reused, unlike a pid.
     pid_t pid = 0;
     int place = 0;
-    uint64_t restarts = 0;  // How many came before it.
-    UniqueFd channel;       // To it, for Orders.
+    uint64_t restarts = 0;  // Restart() calls before it.
+    UniqueFd channel;       // Sends Orders to it.
     std::optional<MonotonicTime> ready_at = std::nullopt;
-    StopLevel asked = StopLevel::kNone;  // Since then `kill_at` runs.
-    StopLevel told = StopLevel::kNone;   // The order has left.
-    MonotonicTime retry_at = MonotonicTime::InfinitePast();  // To tell it.
+    StopLevel asked = StopLevel::kNone;  // That set kill_at.
+    StopLevel told = StopLevel::kNone;   // The order was sent.
+    MonotonicTime retry_at = MonotonicTime::InfinitePast();  // No send earlier.
     MonotonicTime kill_at = MonotonicTime::InfiniteFuture();
   };
 
   struct Place {
-    // Oldest first: who serves and, in a restart, who will. Or none.
+    // Oldest first: the one that serves and, in a restart, its replacement. May
+    // be empty.
     std::vector<Worker> workers;
     bool had_worker = false;
-    absl::Duration delay;  // The last one; 0 if all is well.
-    MonotonicTime not_before = MonotonicTime::InfinitePast();  // To fork.
+    absl::Duration delay;  // The last one; 0 after a success.
+    MonotonicTime not_before =
+        MonotonicTime::InfinitePast();  // No fork earlier.
   };
 
   Supervisor(SupervisorOptions options, Lifecycle& lifecycle,
@@ -215,22 +215,22 @@ class Supervisor {
 
   bool in_root() const;
   bool IsOutdated(const Worker& worker) const;
-  // Whose replacement the restart is at: the first that is not done, if there
-  // is an outdated one at all.
+  // The place that Restart() replaces now: the first that is not done. Null if
+  // no worker is outdated.
   const Place* RestartedPlace() const;
-  // Whether a worker is to be forked for `place`, not before its `not_before`.
+  // Whether `place` needs a new worker, ignoring its `not_before`.
   bool WantsWorker(const Place& place, const Place* restarted) const;
   // Whether the newer worker of `place` is older than the last Restart().
   bool HasStaleReplacement(const Place& place) const;
 
   void HearReports(MonotonicTime now);
   void OnReport(const process_internal::Report& report, MonotonicTime now);
-  // Its serving worker, which has been taken off, has gone or is going.
+  // The serving `worker` was removed from `place`: it has ended or drains.
   void OnLostWorker(Place& place, const Worker& worker, MonotonicTime now);
   void OnExit(const ChildExit& exit, MonotonicTime now);
   void Delay(Place& place, MonotonicTime now) const;
 
-  // Moves those that are to go to leaving_.
+  // Moves workers that have been replaced, and stale replacements, to leaving_.
   void ReplaceWorkers();
   absl::StatusOr<std::unique_ptr<WorkerEnd>> ForkWorkers(MonotonicTime now);
   // One worker; null in the root.
@@ -247,8 +247,8 @@ class Supervisor {
   Lifecycle& lifecycle_;
   const pid_t root_;
   std::unique_ptr<ChildWatch> children_;
-  UniqueFd reports_;         // What workers tell.
-  UniqueFd worker_reports_;  // The other end, for the workers.
+  UniqueFd reports_;         // Reports of workers are read here.
+  UniqueFd worker_reports_;  // The other end, for workers.
   std::array<int, 2> fds_;
 
   std::vector<Place> places_;
@@ -256,7 +256,7 @@ class Supervisor {
   StopLevel stop_ = StopLevel::kNone;
   uint64_t restarts_ = 0;
   uint64_t last_id_ = 0;
-  size_t next_lender_ = 0;  // The place whose worker is lent to next.
+  size_t next_lender_ = 0;  // The place whose worker Lend() asks next.
   SupervisorStats stats_;
 };
 

@@ -1,12 +1,11 @@
-// A WorkerEnd is a worker's connection to its Supervisor. It tells the root
-// that the worker is ready or that it drains, and receives what the root asks
-// for. It also notices that the root has died.
+// A WorkerEnd is a worker's connection to its Supervisor. It reports to the
+// root that the worker is ready or drains, and receives the root's requests. It
+// also detects that the root has died.
 //
-// It needs no signal. Each worker has a socket of its own to the root. The
-// root's death is the end of that socket. Another process that the root forked
-// may hold a copy of the socket; a pidfd tells the death in that case. Kernels
-// before Linux 5.3 have no pidfd_open(2): there Next() also compares
-// getppid(2).
+// It uses no signal. Each worker has its own socket to the root. When the root
+// dies, the socket ends. Another process that the root forked may hold a copy
+// of the socket; so a pidfd detects the death, too. Kernels before Linux 5.3
+// have no pidfd_open(2): there Next() also checks getppid(2).
 //
 // Thread safety: none.
 
@@ -28,10 +27,10 @@ namespace fio {
 // How a worker is to stop, in this order.
 enum class StopLevel : uint8_t {
   kNone,
-  kDrain,     // Another worker has its place: it may go on for a while.
-  kGraceful,  // Its connections may end as they like.
+  kDrain,     // Another worker has its place: serve for a while.
+  kGraceful,  // Its protocols decide how connections end.
   kCutOff,    // Its connections are aborted.
-  kKill,      // SIGKILL. No worker is told of it.
+  kKill,      // SIGKILL; never sent to a worker as a request.
 };
 
 namespace process_internal {
@@ -58,8 +57,8 @@ class WorkerEnd {
   struct Request {
     StopLevel stop = StopLevel::kNone;  // The highest that was asked for.
     bool root_died = false;             // True once.
-    // Places whose sockets this worker is to serve as well, for a while; see
-    // Supervisor::Lend(). New ones since the last call.
+    // Places on whose sockets this worker should also accept, for a while; see
+    // Supervisor::Lend(). Only those since the last call.
     std::vector<int> lent;
   };
 
@@ -67,41 +66,41 @@ class WorkerEnd {
   WorkerEnd& operator=(const WorkerEnd&) = delete;
   ~WorkerEnd() = default;
 
-  // Which of the workers this is: from 0, and the same for its replacement.
+  // The place of this worker, from 0; its replacement has the same place.
   int place() const { return place_; }
 
   // The process that forked this one.
   pid_t root() const { return root_; }
 
-  // Tells the root that the worker serves: an older worker of its place may go.
-  // Later calls do nothing.
+  // Reports that the worker serves: the root may stop an older worker of its
+  // place. Later calls do nothing.
   void TellReady();
 
-  // Tells the root that the worker stops by itself and accepts no more: it is
-  // to be replaced now. Later calls do nothing.
+  // Reports that the worker stops by itself and no longer accepts: the root
+  // then replaces it. Later calls do nothing.
   void TellDrains();
 
-  // Sends again what could not be sent, because the root does not read or the
-  // kernel has no memory. True if nothing is left to send. While it is false,
-  // call it again after some milliseconds: there is no event to wait for.
+  // Sends reports that could not be sent before, because the root does not read
+  // or the kernel has no memory. Returns true if nothing is left to send. If it
+  // returns false, call it again after some milliseconds: there is no event to
+  // wait for.
   bool SendReports();
 
-  // Readable while Next() may have something new; level-triggered. The same
-  // ones all the time. Call Next() once before the first wait: the root may
-  // have died while it forked. After Next() has told the root's death they stay
-  // readable, and Next() has nothing new any more.
+  // Readable while Next() may have something new; level-triggered. They never
+  // change. Call Next() once before the first wait: the root may have died
+  // while it forked. After Next() has reported the root's death they stay
+  // readable, but Next() returns nothing new.
   absl::Span<const int> fds() const { return fds_; }
 
-  // Reads what the root has sent. An error of recv(2) or poll(2) is no death of
-  // the root: the descriptors stay readable, and a later call reads.
+  // Reads what the root has sent. An error of recv(2) or poll(2) does not count
+  // as the root's death: the descriptors stay readable, and a later call reads.
   Request Next();
 
   // Starts a thread that ends this process by SIGKILL when the root has been
-  // dead for `grace`, whatever the other threads do: a worker that hangs in a
-  // callback would stay for ever. The thread sleeps in poll(2), blocks all
-  // signals, takes no lock and allocates nothing. A `grace` of more than 24
-  // days is 24 days. Errors: those of pthread_create(3) and fcntl(2). Call it
-  // once.
+  // dead for `grace`, even if other threads hang: otherwise a worker that hangs
+  // in a callback would never end. The thread sleeps in poll(2), blocks all
+  // signals, takes no lock and allocates nothing. `grace` is limited to 24
+  // days. Errors: those of pthread_create(3) and fcntl(2). Call it once.
   //
   // PR_SET_PDEATHSIG is no substitute: it is sent when the *thread* that forked
   // ends, its signal may be handled or ignored, and it leaves no time for a
@@ -111,12 +110,12 @@ class WorkerEnd {
  private:
   friend class Supervisor;
 
-  // In the child. `channel` is its end of the root's socket; `id` is told to
-  // the root through `reports`.
+  // Called in the child. `channel` is its end of the root's socket; `id` is
+  // sent in each report on `reports`.
   WorkerEnd(int place, pid_t root, uint64_t id, UniqueFd channel,
             UniqueFd reports);
 
-  // Reads all of the channel; false at its end.
+  // Reads everything in the channel; false at its end.
   bool ReadChannel(Request& request);
   bool RootHasDied();
 
@@ -125,7 +124,7 @@ class WorkerEnd {
   const uint64_t id_;
   const UniqueFd channel_;
   const UniqueFd reports_;
-  UniqueFd root_pidfd_;  // None where the kernel has none.
+  UniqueFd root_pidfd_;  // None if the kernel has no pidfd.
   std::vector<int> fds_;
   StopLevel stop_ = StopLevel::kNone;
   bool told_death_ = false;
