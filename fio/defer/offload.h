@@ -30,8 +30,7 @@ concept TaskSink = requires(T& sink, Task task) {
 
 namespace defer_internal {
 
-// What `done` gets of work that returns R: a Status or StatusOr as it is, and
-// of everything else the StatusOr.
+// The argument of `done` if `work` returns R: see Offload().
 template <typename R>
 struct OffloadResultOf {
   using type = absl::StatusOr<R>;
@@ -68,7 +67,7 @@ struct OffloadCall {
   }
 };
 
-// The task of the pool. However it ends, it replies.
+// The task of the pool. Its destructor posts the reply, also if it never ran.
 template <typename Call>
 class OffloadTask {
  public:

@@ -1,4 +1,4 @@
-// A Task is work for later: called once, or destroyed without having been
+// A Task is a callable that is called once later, or destroyed without being
 // called. It owns its captures; up to 64 bytes of them cost no allocation.
 
 #ifndef FIO_DEFER_TASK_H_

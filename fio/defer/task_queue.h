@@ -17,10 +17,9 @@
 // waker, which must wake it. The waker is called at most once for each
 // PrepareToSleep(), and never while no consumer sleeps.
 //
-// A post does not block, except for the few nanoseconds that another thread is
-// inside of the queue. If that thread is preempted meanwhile, the post sleeps
-// (see SpinLock), so that a post from a thread of higher real-time priority
-// does not keep it from running.
+// A post blocks only while another thread is inside of the queue, for a few
+// nanoseconds. If that thread is preempted there, the post sleeps (see
+// SpinLock), so that it can run even if it has a lower real-time priority.
 //
 // Thread safety: every method from any thread and from tasks, except for those
 // that Consumers::kOne reserves for one thread. A queue may be destroyed as
@@ -72,7 +71,7 @@ class TaskQueue {
   explicit TaskQueue(TaskQueueOptions options = {});
   TaskQueue(const TaskQueue&) = delete;
   TaskQueue& operator=(const TaskQueue&) = delete;
-  // As Close(kDrop); then waits for calls of the waker that have not returned.
+  // As Close(kDrop); then waits until all calls of the waker have returned.
   ~TaskQueue();
 
   // The queue owns `task` until it has run. Returns false, and destroys `task`,
@@ -113,7 +112,7 @@ class TaskQueue {
   void Close(OnClose on_close);
   bool closed() const { return closed_.load(std::memory_order_acquire); }
 
-  // Returns true if nothing waits: the caller is to sleep now, and the waker
+  // Returns true if no task waits: the caller should sleep now, and the waker
   // will be called as soon as a task is posted. Returns false if a task waits
   // or the queue is closed.
   [[nodiscard]] bool PrepareToSleep();
@@ -126,15 +125,16 @@ class TaskQueue {
   // REQUIRES: there is one consumer.
   void EndSleep();
 
-  // Call these around a fork(2): no other thread is inside of the queue in
-  // between. In the child nobody sleeps afterwards: its other threads are gone.
+  // Call these around a fork(2): they keep other threads out of the queue in
+  // between. AfterFork(kChild) forgets all sleepers, because the child has no
+  // other threads.
   enum class Side { kParent, kChild };
   void BeforeFork() ABSL_EXCLUSIVE_LOCK_FUNCTION(take_lock_, post_lock_);
   void AfterFork(Side side) ABSL_UNLOCK_FUNCTION(take_lock_, post_lock_);
 
  private:
-  // Only ever grows: written under a lock, read without. Whoever sees that a
-  // task was taken sees that it was posted.
+  // Never decreases: written under a lock, read without. A thread that sees a
+  // task counted as taken also sees it counted as posted.
   class Count {
    public:
     void Add(uint64_t n) { Set(Get() + n); }
@@ -144,12 +144,13 @@ class TaskQueue {
    private:
     std::atomic<uint64_t> value_{0};
   };
-  // Where one kind of task arrives.
+  // Tasks of one kind that were posted.
   struct Inbox {
     defer_internal::TaskList tasks;
     Count posted;
   };
-  // Where it is run from; takes over an inbox as a whole when it has run out.
+  // Tasks of one kind that run next. When it is empty, it takes all tasks of
+  // the inbox.
   struct Outbox {
     defer_internal::TaskList tasks;
     Count taken;
@@ -167,7 +168,7 @@ class TaskQueue {
   const size_t capacity_;
   MoveOnlyFunction<void()> waker_;
 
-  // The consumers' side; its lock is taken before the other where both are.
+  // Used by consumers. If both locks are needed, this one is taken first.
   alignas(64) defer_internal::SpinLock take_lock_
       ABSL_ACQUIRED_BEFORE(post_lock_);
   int urgent_run_ ABSL_GUARDED_BY(take_lock_) = 0;
@@ -175,7 +176,7 @@ class TaskQueue {
   Outbox urgent_outbox_;  // Likewise.
   defer_internal::SpareChunks emptied_ ABSL_GUARDED_BY(take_lock_);
 
-  // The posters' side: one cache line for what is not urgent.
+  // Used by posts: one cache line for tasks that are not urgent.
   alignas(64) defer_internal::SpinLock post_lock_;
   std::atomic<bool> closed_{false};  // Written under `post_lock_`.
   int sleepers_ ABSL_GUARDED_BY(post_lock_) = 0;

@@ -7,8 +7,8 @@
 //
 // Thread safety: every method from any thread, and from tasks unless said
 // otherwise. A forked child has no threads: in it every method but the
-// destructor aborts the process with a message that names the pool. In the root
-// of workers do not create a pool: see docs/processes.md.
+// destructor aborts the process with a message that names the pool. Do not
+// create a pool in a root with workers: see docs/processes.md.
 
 #ifndef FIO_DEFER_THREAD_POOL_H_
 #define FIO_DEFER_THREAD_POOL_H_
@@ -24,8 +24,8 @@
 namespace fio {
 
 struct ThreadPoolOptions {
-  // How many threads: n > 0 is n; n < 0 is the number of cores divided by |n|;
-  // 0 is the number of cores, or one less if there are more than three. As
+  // How many threads. n > 0: n; n < 0: the number of cores divided by |n|; 0:
+  // the number of cores, or one less if there are more than three. As
   // ResolveConcurrency() with `workers` 0.
   int threads = 0;
 
@@ -76,7 +76,7 @@ class ThreadPool {
   // Whether Stop() has been called.
   bool stopped() const;
 
-  // How many threads there are, or were until Stop().
+  // How many threads there are, or were before Stop().
   size_t size() const;
 
  private:

@@ -66,7 +66,7 @@ class ChildWatch {
   // the errno of the system call that failed.
   virtual absl::Status Add(pid_t child) = 0;
 
-  // Stops watching `child`; from here on the caller must reap it. Errors:
+  // Stops watching `child`; from now on the caller must reap it. Errors:
   // kNotFound if this watch does not have it, or Next() has returned it;
   // kFailedPrecondition in a forked child.
   virtual absl::Status Remove(pid_t child) = 0;

@@ -11,11 +11,11 @@
 
 namespace fio {
 
-// `clock`, which turns deadlines into timeouts, outlives the poller. kAuto asks
-// the system for each kind in turn, epoll, kqueue and poll, and takes the first
-// that it is given: a container may refuse what the kernel has. Errors: the
-// errno of the system call that failed; kUnimplemented for a `kind` that this
-// system lacks. kAuto fails as its last attempt.
+// `clock` converts deadlines to timeouts and must outlive the poller. kAuto
+// tries epoll, kqueue and poll, and takes the first that the system grants: a
+// container may refuse one that the kernel has. Errors: the errno of the system
+// call that failed; kUnimplemented for a `kind` that this system lacks. kAuto
+// returns the error of its last attempt.
 absl::StatusOr<std::unique_ptr<Poller>> CreatePoller(
     const Clock& clock, PollerKind kind = PollerKind::kAuto);
 

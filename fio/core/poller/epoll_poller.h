@@ -1,5 +1,6 @@
 // The Poller on Linux's epoll(7): one system call per Add, Modify, Remove and
-// Wait, none per RemoveForClose, and the kernel writes the caller's events.
+// Wait, none per RemoveForClose. The kernel writes directly to the caller's
+// events.
 //
 // Thread safety: as Poller.
 
@@ -14,7 +15,7 @@
 
 namespace fio {
 
-// `clock` outlives the poller. Errors: the errno of epoll_create1(2);
+// `clock` must outlive the poller. Errors: the errno of epoll_create1(2);
 // kUnimplemented on other systems.
 absl::StatusOr<std::unique_ptr<Poller>> CreateEpollPoller(const Clock& clock);
 

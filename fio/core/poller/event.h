@@ -1,6 +1,6 @@
-// What a Poller is asked for and what it tells.
+// What a Poller watches for (Interest, Trigger) and what it reports (Event).
 //
-// Thread safety: values.
+// Thread safety: as ints.
 
 #ifndef FIO_CORE_POLLER_EVENT_H_
 #define FIO_CORE_POLLER_EVENT_H_
@@ -11,13 +11,12 @@
 
 namespace fio {
 
-// The caller's own name for a descriptor; comes back untouched, all 64 bits.
-// Those that one poller watches should differ, since an event has no other
-// name.
+// The caller's identifier of a descriptor: any 64 bits, returned unchanged in
+// its events. Tokens of one poller should differ, because an event has no other
+// identifier.
 using Token = uint64_t;
 
-// What to be told of; never nothing. Errors and hang-ups are told of in any
-// case.
+// What to watch for; never empty. Errors and hang-ups are always reported.
 //
 //   Interest::kReadable | Interest::kWritable
 class Interest {
@@ -33,7 +32,7 @@ class Interest {
   friend constexpr Interest operator|(Interest a, Interest b) {
     return Interest(a.bits_ | b.bits_);
   }
-  // What is left without `other`, or nothing, which nobody can ask for.
+  // This interest without `other`; none if that is empty.
   constexpr std::optional<Interest> Without(Interest other) const {
     const unsigned left = bits_ & ~unsigned{other.bits_};
     if (left == 0) return std::nullopt;
@@ -41,7 +40,7 @@ class Interest {
   }
 
   friend constexpr bool operator==(Interest, Interest) = default;
-  // As "readable|writable".
+  // For example "readable|writable".
   friend std::ostream& operator<<(std::ostream& out, Interest interest);
 
  private:
@@ -55,22 +54,22 @@ inline constexpr Interest Interest::kReadable{1};
 inline constexpr Interest Interest::kWritable{4};
 inline constexpr Interest Interest::kPriority{2};
 
-// How often to be told.
+// When readiness is reported.
 enum class Trigger : uint8_t {
-  kLevel,    // In every Wait() for as long as it is so.
-  kEdge,     // When it becomes so: go on until the call would block, and say so
-             // with Poller::MarkDrained().
-  kOneShot,  // Once; then not until the next Modify().
-  // As kLevel, but where several pollers, of this process or others, watch one
-  // open file so, a change is told to at least one that waits and not to all:
-  // a listening socket that is shared. For kReadable and kWritable, with fewer
-  // hints. As kLevel where the kernel has no such thing (kPoll, kKqueue).
+  kLevel,    // In every Wait() while the descriptor is ready.
+  kEdge,     // When it becomes ready. Read or write until EAGAIN, then call
+             // Poller::MarkDrained().
+  kOneShot,  // Once; then not before the next Modify().
+  // Like kLevel, but if several pollers, in this process or others, watch one
+  // open file this way, a change wakes at least one waiting poller, not all of
+  // them. For a shared listening socket. Only for kReadable and kWritable, with
+  // fewer hints. The same as kLevel for kPoll and kKqueue.
   kLevelExclusive,
 };
 
-// What is so for a descriptor. readable() and writable() are sure to be told;
-// the others are hints that a backend may lack, each implied by what the next
-// read or write answers. Any of them may be spurious.
+// The state of a descriptor. readable() and writable() are always reported. The
+// others are hints, which a backend may lack: the next read or write returns
+// the same information. Any of them may be spurious.
 //
 //                     epoll, poll              kqueue
 //   priority()        POLLPRI                  EVFILT_EXCEPT, if there is one
@@ -79,7 +78,7 @@ enum class Trigger : uint8_t {
 //   error()           POLLERR                  EV_EOF with an error
 class Readiness {
  public:
-  // The bits of poll(2) on Linux, everywhere.
+  // The bits of Linux's poll(2), on every system.
   enum Bit : uint32_t {
     kReadable = 0x1,
     kPriority = 0x2,
@@ -92,34 +91,34 @@ class Readiness {
   constexpr Readiness() = default;
   constexpr explicit Readiness(uint32_t bits) : bits_(bits) {}
 
-  // A read would not block: there are bytes, or the end, or an error.
+  // A read would not block: it returns bytes, the end or an error.
   constexpr bool readable() const {
     return bits_ & (kReadable | kReadClosed | kHangUp | kError);
   }
-  // A write would not block: there is room, or an error.
+  // A write would not block: there is room or an error.
   constexpr bool writable() const {
     return bits_ & (kWritable | kHangUp | kError);
   }
-  // Out-of-band bytes have come.
+  // Out-of-band bytes have arrived.
   constexpr bool priority() const { return bits_ & kPriority; }
-  // The peer will send no more; bytes may still be there.
+  // The peer will send no more; bytes may still be unread.
   constexpr bool read_closed() const { return bits_ & (kReadClosed | kHangUp); }
-  // The peer takes no more.
+  // The peer receives no more.
   constexpr bool write_closed() const { return bits_ & (kHangUp | kError); }
   constexpr bool error() const { return bits_ & kError; }
 
   constexpr uint32_t bits() const { return bits_; }
 
   friend constexpr bool operator==(Readiness, Readiness) = default;
-  // As "readable|read closed", or "nothing".
+  // For example "readable|read closed", or "nothing".
   friend std::ostream& operator<<(std::ostream& out, Readiness readiness);
 
  private:
   uint32_t bits_ = 0;
 };
 
-// Laid out as epoll_event of epoll_ctl(2), so that Linux writes events where
-// the caller wants them and nothing is copied.
+// Has the layout of epoll_event of epoll_ctl(2), so that Linux writes directly
+// to the caller's events, without a copy.
 class
 #if defined(__linux__) && defined(__x86_64__)
     [[gnu::packed]]

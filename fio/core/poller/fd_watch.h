@@ -1,14 +1,14 @@
-// An FdWatch is a registration that ends itself: Poller::Add() when it is made,
-// Poller::Remove() when it dies.
+// An FdWatch is a scoped registration: Create() calls Poller::Add(), the
+// destructor calls Poller::Remove().
 //
 //   absl::StatusOr<FdWatch> watch = FdWatch::Create(
 //       *poller, fd, token, Interest::kReadable, Trigger::kEdge);
 //
-// It does not own the descriptor, which must stay open while the watch lives:
-// destroy the watch first. If the poller has gone it ends without a call.
+// It does not own the descriptor. Destroy the watch before the descriptor is
+// closed. If the poller is gone, the watch does nothing.
 //
-// Thread safety: none; different ones may be used by different threads, and the
-// rules of Poller::Remove() hold.
+// Thread safety: none. Different watches may be used by different threads; the
+// rules of Poller::Remove() apply.
 
 #ifndef FIO_CORE_POLLER_FD_WATCH_H_
 #define FIO_CORE_POLLER_FD_WATCH_H_
@@ -34,9 +34,9 @@ class FdWatch {
   FdWatch& operator=(FdWatch&& other) noexcept;
   ~FdWatch() { Reset(); }
 
-  // As Poller::Modify(), and its previous token is told no more, as with
-  // Remove(). Errors: those of Poller::Modify(), and kFailedPrecondition if it
-  // watches nothing; then nothing has changed.
+  // As Poller::Modify(). The previous token is not reported any more, as after
+  // Remove(). Errors, after which nothing has changed: those of
+  // Poller::Modify(); kFailedPrecondition if it watches nothing.
   absl::Status Modify(Token token, Interest interest, Trigger trigger);
 
   // Poller::MarkDrained().
@@ -45,7 +45,7 @@ class FdWatch {
   // Ends the watch now.
   void Reset();
 
-  // What it watches; -1 for nothing.
+  // The descriptor; -1 if it watches nothing.
   int fd() const { return fd_; }
   Token token() const { return token_; }
 

@@ -1,4 +1,4 @@
-// The Poller on kqueue(2) of the BSDs and macOS. On Linux there is one under
+// The Poller on kqueue(2) of the BSDs and macOS. On Linux it exists with
 // --define=kqueue=libkqueue, for tests only (internal/libkqueue.h).
 //
 // Thread safety: as Poller.
@@ -14,8 +14,8 @@
 
 namespace fio {
 
-// `clock` outlives the poller. Errors: the errno of kqueue(2); kUnimplemented
-// on other systems.
+// `clock` must outlive the poller. Errors: the errno of kqueue(2);
+// kUnimplemented on other systems.
 absl::StatusOr<std::unique_ptr<Poller>> CreateKqueuePoller(const Clock& clock);
 
 }  // namespace fio

@@ -1,16 +1,15 @@
-// The Poller on poll(2), for systems without better. Wait() costs in proportion
-// to what is watched, and so do few, idle descriptors as well as many busy
-// ones.
+// The Poller on poll(2), for systems without a better one. The cost of Wait()
+// is proportional to the number of watched descriptors, idle or busy.
 //
-// Edges are made here: once told, a direction is not asked for again until
-// MarkDrained() or Modify(). So kEdge needs MarkDrained(), and new bytes before
-// it are not told.
+// kEdge is emulated: once reported, a direction is not polled again until
+// MarkDrained() or Modify(). So kEdge needs MarkDrained(), and bytes that
+// arrive before it cause no event.
 //
-// A descriptor that is closed without Remove() is dropped when it is next asked
-// for; if its number was given to another before, that one is watched instead.
+// A descriptor that is closed without Remove() is dropped at the next Wait().
+// If its number was reused before that, the new descriptor is watched instead.
 //
-// Thread safety: as Poller. Another thread that changes what is watched while
-// one is in Wait() interrupts it for a moment.
+// Thread safety: as Poller. If a thread changes what is watched while another
+// is in Wait(), it interrupts that Wait() briefly.
 
 #ifndef FIO_CORE_POLLER_POLL_POLLER_H_
 #define FIO_CORE_POLLER_POLL_POLLER_H_
@@ -23,7 +22,7 @@
 
 namespace fio {
 
-// `clock` outlives the poller. Errors: the errno of pipe(2).
+// `clock` must outlive the poller. Errors: the errno of pipe(2).
 absl::StatusOr<std::unique_ptr<Poller>> CreatePollPoller(const Clock& clock);
 
 }  // namespace fio

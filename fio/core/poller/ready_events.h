@@ -33,8 +33,8 @@ class ReadyEvents {
     using pointer = const Event*;
     using reference = Event;
 
-    // Field by field, which compilers keep in registers; a copy of the packed
-    // whole would go through memory in pieces of the wrong size.
+    // Copies field by field, which compilers keep in registers. A copy of the
+    // whole packed struct would go through memory, in pieces of other sizes.
     Event operator*() const {
       return Event(event_->token(), event_->readiness());
     }
@@ -91,8 +91,8 @@ class ReadyEvents {
     Join();
   }
 
-  // Puts this at the front of the list. Not inline, so that poller.cc alone has
-  // to tell gcc 12 that the address in the list does not dangle.
+  // Puts this at the front of the list. Not inline, so that only poller.cc must
+  // suppress gcc 12's false warning of a dangling pointer.
   void Join();
 
   void Leave() {
@@ -115,7 +115,7 @@ class ReadyEvents {
   }
 
   absl::Span<Event> events_;
-  ReadyEvents** first_ = nullptr;  // The poller's list of those alive.
+  ReadyEvents** first_ = nullptr;  // The poller's list of existing ones.
   ReadyEvents* next_ = nullptr;
 };
 

@@ -48,7 +48,7 @@ enum class SignalMechanism : uint8_t {
 
 class SignalWatch {
  public:
-  // From here on the watch reports each arrival of `signals`, and they have no
+  // From now on the watch reports each arrival of `signals`, and they have no
   // other effect. The first watch of a signal changes the disposition, which
   // all threads of the process share. Signal masks are not changed: a signal
   // that all threads block never arrives, see SignalsUnblocked. (kSignalFd

@@ -1,5 +1,5 @@
-// A SignalsUnblocked lets signals reach the thread that creates it, for as long
-// as it lives. A program inherits its signal mask from the program that started
+// During its lifetime a SignalsUnblocked unblocks signals in the thread that
+// creates it. A program inherits its signal mask from the program that started
 // it: without this, a signal that was blocked there would never arrive.
 //
 // Thread safety: none. Destroy it on the thread that created it.
@@ -18,13 +18,13 @@ namespace fio {
 
 class SignalsUnblocked {
  public:
-  // Unblocks `signals` in the calling thread (pthread_sigmask(3)). Of those
-  // that are pending one arrives at once, so install the handlers first.
+  // Unblocks `signals` in the calling thread (pthread_sigmask(3)). A pending
+  // signal arrives at once, so install the handlers first.
   explicit SignalsUnblocked(absl::Span<const int> signals);
   SignalsUnblocked(const SignalsUnblocked&) = delete;
   SignalsUnblocked& operator=(const SignalsUnblocked&) = delete;
-  // Blocks again those that the constructor found blocked. Does nothing on
-  // another thread and in a forked child, where they stay unblocked.
+  // Blocks the signals again that were blocked before. Does nothing on another
+  // thread and in a forked child: there they stay unblocked.
   ~SignalsUnblocked();
 
  private:

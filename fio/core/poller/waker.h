@@ -11,8 +11,8 @@
 // only destroy it: the descriptor is shared, and the wake would reach the
 // parent.
 //
-// Thread safety: Wake() from any thread and from a signal handler; the rest by
-// the thread that waits.
+// Thread safety: any thread and signal handlers may call Wake(). Call the rest
+// on the thread that waits.
 
 #ifndef FIO_CORE_POLLER_WAKER_H_
 #define FIO_CORE_POLLER_WAKER_H_

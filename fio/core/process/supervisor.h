@@ -205,8 +205,7 @@ class Supervisor {
     std::vector<Worker> workers;
     bool had_worker = false;
     absl::Duration delay;  // The last one; 0 after a success.
-    MonotonicTime not_before =
-        MonotonicTime::InfinitePast();  // No fork earlier.
+    MonotonicTime not_before = MonotonicTime::InfinitePast();  // To fork.
   };
 
   Supervisor(SupervisorOptions options, Lifecycle& lifecycle,

@@ -1,15 +1,16 @@
-// A RepeatedCallback is what a repeated timer calls: anything that can be
-// called without arguments and returns TimerNext, or nothing, which means
-// TimerNext::kContinue. It is converted from either kind:
+// A RepeatedCallback is the callback of a repeated timer. It is made from a
+// callable without arguments that returns TimerNext, or void, which means
+// TimerNext::kContinue:
 //
-//   loop.RunEvery({.callback = [] { Report(); }, .interval =
-//   absl::Seconds(1)}); loop.RunEvery({.callback = [&left] {
+//   loop.RunEvery({.callback = [] { Report(); },
+//                  .interval = absl::Seconds(1)});
+//   loop.RunEvery({.callback = [&left] {
 //                    return --left > 0 ? TimerNext::kContinue
 //                                      : TimerNext::kStop;
 //                  },
 //                  .interval = absl::Seconds(1)});
 //
-// Thread safety: a value.
+// Thread safety: that of its callable.
 
 #ifndef FIO_CORE_TIMER_REPEATED_CALLBACK_H_
 #define FIO_CORE_TIMER_REPEATED_CALLBACK_H_
@@ -21,11 +22,11 @@
 
 namespace fio {
 
-// What the callback of a repeated timer wants.
+// Whether a repeated timer continues.
 enum class TimerNext { kContinue, kStop };
 
-// `Function` is what keeps the callable: a MoveOnlyFunction or a std::function
-// of TimerNext().
+// `Function` stores the callable: a MoveOnlyFunction or a std::function of
+// TimerNext().
 template <typename Function>
 class RepeatedCallback {
  public:

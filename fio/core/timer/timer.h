@@ -7,7 +7,7 @@
 //     void OnTimer(TimerWheel& wheel) override { Close(); }
 //   };
 //
-// Thread safety: that of its wheel, so none.
+// Thread safety: none, as its wheel.
 
 #ifndef FIO_CORE_TIMER_TIMER_H_
 #define FIO_CORE_TIMER_TIMER_H_
@@ -20,7 +20,7 @@ class TimerWheel;
 
 namespace timer_internal {
 
-// Of a circular list. One that is in no list is a list by itself.
+// A node of a circular list. A node that is in no list links to itself.
 struct Link {
   Link() = default;
   Link(const Link&) = delete;
@@ -38,7 +38,7 @@ struct Link {
     next->previous = previous;
     next = previous = this;
   }
-  // Moves all of `other`, in order, to the end of this list.
+  // Moves all nodes of `other`, in order, to the end of this list.
   void Append(Link& other) {
     if (other.alone()) return;
     other.next->previous = previous;
@@ -60,22 +60,22 @@ class Timer : private timer_internal::Link {
   Timer(const Timer&) = delete;
   Timer& operator=(const Timer&) = delete;
 
-  // Whether a wheel will call it.
+  // Whether a wheel will call OnTimer().
   bool armed() const { return wheel_ != nullptr; }
 
  protected:
-  // Cancels it.
+  // Cancels the timer.
   virtual ~Timer();
 
-  // Runs inside TimerWheel::Advance(), once for each time the timer was armed;
-  // it is not armed any more. It may arm, cancel and destroy any timer, itself
-  // included; it must not call Advance() or destroy the wheel.
+  // Runs inside TimerWheel::Advance(), once for each time the timer was armed.
+  // The timer is then not armed any more. It may arm, cancel and destroy any
+  // timer, itself included; it must not call Advance() or destroy the wheel.
   virtual void OnTimer(TimerWheel& wheel) = 0;
 
  private:
   friend class TimerWheel;
 
-  // CancelAll() has taken it out.
+  // Called after CancelAll() has cancelled the timer.
   virtual void OnCancelAll(TimerWheel&) {}
 
   uint64_t tick_ = 0;

@@ -1,20 +1,19 @@
-// A TimerWheel keeps deadlines and runs what is due when they have passed. It
-// reads no clock: its owner tells it the time, once per turn of a loop, and a
-// test tells it whatever time it likes.
+// A TimerWheel keeps timers and runs those whose deadlines have passed. It
+// reads no clock: its owner passes the time to Advance(), once per turn of a
+// loop. A test can pass any time.
 //
 //   TimerWheel wheel(clock.Now());
 //   TimerId id = wheel.Arm(wheel.now() + absl::Seconds(5), [] { ... });
 //   ...
 //   wheel.Advance(clock.Now());  // Runs what is due.
 //
-// A deadline is a callback that the wheel keeps, named by a TimerId, or a Timer
-// inside an object of the caller's (timer.h).
+// A timer is either a callback that the wheel owns, identified by a TimerId, or
+// a Timer inside an object of the caller (timer.h).
 //
-// Arming, cancelling and re-arming cost the same whatever the number of timers,
-// and allocate nothing once the wheel has grown; cancelling is the common case,
-// since most timeouts in a server never fire. Deadlines are rounded up to the
-// tick of 1 ms, so a timer is never early, and late by at most a tick and the
-// time to the next Advance().
+// Arming, cancelling and re-arming are O(1), and allocate nothing once the
+// wheel has grown. Deadlines are rounded up to the tick of 1 ms. So a timer is
+// never early, and late by at most one tick plus the time to the next
+// Advance().
 //
 // Thread safety: none. A wheel belongs to one thread.
 
@@ -37,39 +36,39 @@
 
 namespace fio {
 
-// Names one timer of one wheel, for ever: once it is gone, no other timer has
-// its name.
+// Identifies one timer of one wheel. Never reused, so an old id is harmless.
 enum class TimerId : uint64_t { kNone = 0 };
 
 class TimerWheel {
  public:
   // Runs at most once, inside Advance(). It may arm and cancel timers of this
-  // wheel, its own (by then gone) included; it must not call Advance() or
-  // destroy the wheel. Up to 64 bytes of captures cost no allocation.
+  // wheel; its own is not armed any more. It must not call Advance() or destroy
+  // the wheel. Up to 64 bytes of captures cost no allocation.
   using Callback = MoveOnlyFunction<void()>;
 
-  // What a repeated timer's callback wants.
+  // Whether a repeated timer continues.
   using Next = TimerNext;
 
   struct Repeated {
-    // Runs once per interval, on a grid: a late run does not move those that
-    // follow, and intervals that passed without one, since the owner came late,
-    // are made up for by a single run. May do what a Callback may, and cancel
-    // or re-arm its own timer. One that returns nothing goes on.
+    // Runs once per interval, on a fixed grid: a late run does not move the
+    // next ones, and several missed runs become one. May do what a Callback
+    // may, and cancel or re-arm its own timer. If it returns void, the timer
+    // continues.
     RepeatedCallback<MoveOnlyFunction<Next()>> callback;
 
-    // Positive. Less than a tick is as much as a tick.
+    // Positive. Less than a tick counts as one tick.
     absl::Duration interval;
 
-    // When it runs first, if not one interval after now().
+    // When it runs first; InfinitePast() means one interval after now().
     MonotonicTime first = MonotonicTime::InfinitePast();
 
-    // How often it runs: n > 0 n times, 0 once, n < 0 until something stops it.
+    // How often it runs. n > 0: n times; 0: once; n < 0: until it is stopped.
     int64_t repetitions = -1;
 
     // Runs once, after the last run: when the repetitions are used up, the
-    // callback wants to stop, the timer is cancelled, or the wheel ends. If it
-    // is cancelled from its own callback, after that has returned.
+    // callback returns kStop, the timer is cancelled, or the wheel is
+    // destroyed. If the callback cancels its own timer, this runs after the
+    // callback has returned.
     Callback on_finish = nullptr;
   };
 
@@ -78,20 +77,19 @@ class TimerWheel {
   explicit TimerWheel(MonotonicTime now);
   TimerWheel(const TimerWheel&) = delete;
   TimerWheel& operator=(const TimerWheel&) = delete;
-  // As CancelAll(). What an `on_finish` arms then is refused.
+  // As CancelAll(). A timer that an `on_finish` then arms is refused.
   ~TimerWheel();
 
   // --- Deadlines inside objects ---
 
-  // Arms the timer, anew if it is armed. A deadline that has passed is due now:
-  // it fires in the next Advance(), never inside Arm(). REQUIRES: not armed in
-  // another wheel.
+  // Arms the timer, or re-arms it. If the deadline has passed, it fires in the
+  // next Advance(), never inside Arm(). REQUIRES: not armed in another wheel.
   void Arm(Timer& timer, MonotonicTime deadline);
 
-  // As Arm(); if the timer is armed for an earlier deadline, for the price of a
-  // store: it stays where it is sorted and moves on when it comes up there. Its
-  // place among timers of the same tick is then any, and NextDeadline() may be
-  // as early as the deadline that it had.
+  // Like Arm(), but costs only one store if the timer is armed for an earlier
+  // deadline: it stays in its slot and is moved when that slot is due. Then its
+  // order among timers of the same tick is unspecified, and NextDeadline() may
+  // return its earlier deadline.
   void Postpone(Timer& timer, MonotonicTime deadline);
 
   // True if the timer was armed: it will not be called, even if it was due.
@@ -99,12 +97,12 @@ class TimerWheel {
 
   // --- Callbacks ---
 
-  // As above. Owns `callback` until it has run or is cancelled. kNone if
-  // `callback` is null.
+  // As above, for a callback, which the wheel owns until it has run or is
+  // cancelled. kNone if `callback` is null.
   [[nodiscard]] TimerId Arm(MonotonicTime deadline, Callback callback);
 
-  // As above, again and again. kNone if the callback is null or the interval
-  // not positive; `on_finish` has then run.
+  // As above, for a repeated timer. kNone if the callback is null or the
+  // interval is not positive; `on_finish` has then run.
   [[nodiscard]] TimerId ArmEvery(Repeated repeated);
 
   // True if the timer was armed: its callback will not run, even if it was due,
@@ -113,38 +111,38 @@ class TimerWheel {
   // cancelled.
   bool Cancel(TimerId id);
 
-  // Whether Cancel() would be true.
+  // Whether Cancel() would return true.
   bool IsArmed(TimerId id) const;
 
-  // Moves the deadline, of a repeated timer that of its next run, from which
-  // its grid goes on. A timer that is re-armed comes after those that were
-  // armed before for the same tick. False, and nothing happens, where Cancel()
-  // would be false.
+  // Moves the deadline. For a repeated timer this is the next run, and the grid
+  // continues from there. The timer then runs after those armed before for the
+  // same tick. Does nothing and returns false if Cancel() would return false.
   bool Rearm(TimerId id, MonotonicTime deadline);
 
-  // As Rearm(), at the price and with the order of the other Postpone().
+  // As Rearm(), with the cost and the order of the other Postpone().
   bool Postpone(TimerId id, MonotonicTime deadline);
 
   // Cancels everything that is armed: callbacks are destroyed, `on_finish` runs
-  // for each timer that repeats, and timers inside objects are not told.
+  // for each repeated timer, and timers inside objects are disarmed without a
+  // call of OnTimer().
   void CancelAll();
 
   // --- Time ---
 
-  // Runs what is due at `now`, earliest deadline first, equal ones in the order
-  // in which they were armed, and returns how many ran. What a callback arms
-  // waits for the next call, so every call ends. A `now` before that of the
-  // last call counts as that one.
+  // Runs the timers that are due at `now`, earliest deadline first, equal ones
+  // in the order in which they were armed, and returns how many ran. A timer
+  // that a callback arms waits for the next call, so every call ends. If `now`
+  // is before that of the last call, the last one counts.
   //
-  // With a `limit` it touches at most that many timers, those included that it
-  // only sorts more finely on their way, and leaves the rest, in order, to the
-  // next call. A timer costs tens of nanoseconds, and its callback.
+  // With a `limit` it handles at most that many timers, including those that it
+  // only moves to a finer slot, and leaves the rest, in order, to the next
+  // call. A timer costs tens of nanoseconds plus its callback.
   size_t Advance(MonotonicTime now, size_t limit = kNoLimit);
 
   // When Advance() next has something to do; InfiniteFuture() if nothing is
-  // armed. Always a whole tick, never later than the earliest deadline rounded
-  // up, and earlier than it only for deadlines over 256 ms away, which are
-  // sorted more finely on the way: at most five times each.
+  // armed. It is a whole tick, and never later than the earliest deadline,
+  // rounded up. It is earlier only for a deadline over 256 ms away, whose timer
+  // must be moved to a finer slot first, at most five times.
   MonotonicTime NextDeadline() const;
 
   // The time of the last Advance().
@@ -201,8 +199,8 @@ class TimerWheel {
 
   const MonotonicTime start_;
   MonotonicTime now_;
-  uint64_t current_ = 0;  // What has been run up to, inclusive.
-  uint64_t target_ = 0;   // What the last Advance() is, or was, to run up to.
+  uint64_t current_ = 0;  // All ticks up to this one have been run.
+  uint64_t target_ = 0;   // The tick up to which the last Advance() runs.
   size_t armed_ = 0;
   bool ending_ = false;
 
@@ -210,8 +208,8 @@ class TimerWheel {
   size_t cascading_ = 0;
 
   // Lists of timers.
-  Link due_;      // Were due when they were armed.
-  Link running_;  // Those of them that this Advance() runs.
+  Link due_;      // Timers that were due when they were armed.
+  Link running_;  // Those that this Advance() runs.
   std::array<std::array<Link, kSlots>, kLevels> slots_;
   // A bit for each slot that may hold a timer.
   std::array<std::array<uint64_t, kSlots / 64>, kLevels> occupied_ = {};
@@ -222,7 +220,7 @@ class TimerWheel {
   absl::Span<std::byte> unused_memory_;
   std::vector<Entry*> blocks_;
   Link free_;
-  Entry* repeating_ = nullptr;  // Whose repeated callback runs.
+  Entry* repeating_ = nullptr;  // Its repeated callback runs.
   std::vector<std::unique_ptr<Repetition>> spare_repetitions_;
 };
 
