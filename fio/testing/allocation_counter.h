@@ -1,18 +1,18 @@
-// An AllocationCounter counts what its thread allocates, for tests and
-// benchmarks of code that promises to allocate nothing.
+// An AllocationCounter counts the allocations of its thread, for tests and
+// benchmarks of code that must not allocate.
 //
 //   AllocationCounter counter;
 //   connection.Write("hello");
 //   EXPECT_EQ(counter.allocations(), 0);
 //
-// A binary that links this has its global operator new and delete replaced, all
-// forms of them: they count, and forward to malloc and free. A new that finds
-// no memory ends the process instead of throwing; the nothrow forms return
-// nullptr. Calls of malloc itself are not counted, and an optimizing compiler
-// may leave out a new-expression whose object nobody needs.
+// Linking this replaces all forms of the global operators new and delete: they
+// count, and forward to malloc and free. Without memory, new ends the process
+// instead of throwing; the nothrow forms return nullptr. Calls of malloc itself
+// are not counted. An optimizing compiler may remove a new-expression whose
+// object is not used.
 //
-// Thread safety: a counter belongs to the thread that made it, and counts that
-// thread alone.
+// Thread safety: none. A counter belongs to the thread that created it and
+// counts only that thread.
 
 #ifndef FIO_TESTING_ALLOCATION_COUNTER_H_
 #define FIO_TESTING_ALLOCATION_COUNTER_H_
@@ -26,7 +26,7 @@ class AllocationCounter {
   AllocationCounter() : start_(OfThisThread()) {}
 
   // How often this thread has called an operator new since the counter was
-  // made. What was deleted since counts all the same.
+  // created. Deleted objects count, too.
   int64_t allocations() const { return OfThisThread() - start_; }
 
  private:

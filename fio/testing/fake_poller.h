@@ -1,22 +1,23 @@
-// A FakePoller is a Poller whose descriptors are simulated: the test says which
-// there are and what they are ready for. It keeps the contract of poller.h as
-// epoll does, edges and order included, and never waits: with nothing ready
-// Wait() is empty at once, whatever its deadline, and no clock moves.
+// A FakePoller is a Poller with simulated descriptors: the test opens them and
+// sets their readiness. It behaves like the epoll poller, including edges and
+// order, but never waits: if nothing is ready, Wait() returns no events at
+// once, whatever its deadline, and no clock moves.
 //
 //   FakePoller poller;
 //   poller.Open(7);
 //   poller.Add(7, token, Interest::kReadable, Trigger::kEdge);
 //   poller.SetReadiness(7, Readiness(Readiness::kReadable));
-//   poller.Wait(events, MonotonicTime::InfinitePast());  // Tells of `token`.
+//   poller.Wait(events, MonotonicTime::InfinitePast());  // Reports `token`.
 //
-// Real descriptors, as a Waker's, may be watched beside them: the kernel is
-// asked in each Wait(), without waiting. A Loop on a FakePoller is run turn by
-// turn, by RunOnce(); Run() would spin.
+// Real descriptors, such as a Waker's, may be watched, too: each Wait() checks
+// them in the kernel, without waiting. Run a Loop on a FakePoller by RunOnce();
+// Run() would spin.
 //
-// Wait() costs as much as it tells, however many are watched.
+// The cost of Wait() depends on the number of events, not of watched
+// descriptors.
 //
-// Thread safety: none, unlike other pollers; but descriptors may become ready
-// by other threads, as when they use a Waker.
+// Thread safety: none, unlike other pollers. But other threads may make real
+// descriptors ready, for example by a Waker.
 
 #ifndef FIO_TESTING_FAKE_POLLER_H_
 #define FIO_TESTING_FAKE_POLLER_H_
@@ -41,38 +42,40 @@ namespace fio::testing {
 class FakePoller final : public Poller {
  public:
   struct Options {
-    // Events of simulated descriptors are told in an order drawn from it. By
-    // default it is that in which they became ready, real descriptors first.
+    // Seeds a random order of the events of simulated descriptors. By default
+    // they are in the order in which they became ready, after those of real
+    // descriptors.
     std::optional<uint64_t> shuffle_seed = std::nullopt;
   };
 
   explicit FakePoller(const Options& options);
   FakePoller() : FakePoller(Options()) {}
 
-  // --- What the test says ---
+  // --- For the test: state ---
 
-  // From here on `fd` is open and simulated. REQUIRES: it is not negative and
+  // From now on `fd` is open and simulated. REQUIRES: it is not negative and
   // not open.
   void Open(int fd, Readiness readiness = Readiness());
 
-  // Ends the descriptor, and with it its watch. REQUIRES: Open() opened it.
+  // Closes the descriptor, which also ends its watch. REQUIRES: Open() opened
+  // it.
   void Close(int fd);
 
-  // What is so for `fd`. What was not so before is a change for kEdge; so is,
-  // of what is so, that which is in `anew`, as when bytes come behind others.
-  // REQUIRES: Open() opened it.
+  // Sets the readiness of `fd`. Bits that were not set before are edges for
+  // kEdge. So are bits of `readiness` that are also in `anew`, for example when
+  // more bytes arrive. REQUIRES: Open() opened it.
   void SetReadiness(int fd, Readiness readiness, Readiness anew = Readiness());
 
-  // --- What it has seen ---
+  // --- For the test: results ---
 
   // How many simulated descriptors are watched.
   size_t watched() const { return watched_; }
 
-  // The deadline of the last Wait(), and how many events it told.
+  // The deadline of the last Wait(), and how many events it returned.
   MonotonicTime last_deadline() const { return last_deadline_; }
   size_t last_told() const { return last_told_; }
 
-  // kAuto: it is none of the kernel's.
+  // kAuto, since it is none of the other kinds.
   PollerKind kind() const override { return PollerKind::kAuto; }
 
  private:
@@ -80,12 +83,12 @@ class FakePoller final : public Poller {
     Token token = 0;
     uint32_t readiness = 0;  // Bits of Readiness.
     uint32_t ticket = 0;     // Its place in `ready_`; 0 if it has none.
-    uint32_t interest = 0;   // Bits to be told; 0 if not watched or disarmed.
+    uint32_t interest = 0;   // Bits to report; 0 if not watched or disarmed.
     Trigger trigger = Trigger::kLevel;
     bool open = false;
     bool watched = false;
   };
-  // Void once the descriptor has another ticket.
+  // Ignored once the descriptor has another ticket.
   struct Place {
     int fd;
     uint32_t ticket;
@@ -117,7 +120,7 @@ class FakePoller final : public Poller {
   size_t watched_ = 0;
   MonotonicTime last_deadline_;
   size_t last_told_ = 0;
-  std::unique_ptr<Poller> real_;  // Of real descriptors; null until there are.
+  std::unique_ptr<Poller> real_;  // Of real descriptors; null without them.
 };
 
 }  // namespace fio::testing

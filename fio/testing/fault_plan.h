@@ -1,8 +1,7 @@
 // A FaultPlan makes system calls fail. While it exists, it replaces the table
-// of fio/base/syscalls.h: it passes each call on to the table that was in force
-// before, the kernel's or a SimulatedNetwork's, but some calls are cut short,
-// interrupted or refused. Which ones is random, from a seed, or ordered call by
-// call:
+// of fio/base/syscalls.h: it forwards each call to the previous table, the
+// kernel's or a SimulatedNetwork's, but makes some calls partial, interrupted
+// or refused. These are chosen at random, from a seed, or requested one by one:
 //
 //   LoopbackPair pair = LoopbackPair::Tcp();
 //   FaultPlan plan({.seed = 7, .short_write = 0.5, .interrupted = 0.1});
@@ -17,12 +16,12 @@
 // Calls that a test makes without the table, such as ::send(), neither fail nor
 // count.
 //
-// An edge-triggered poller misses no event: after a call that was told EAGAIN,
-// was cut short or has reached a reset, the plan makes the kernel report the
+// An edge-triggered poller misses no event: after a call that returned EAGAIN,
+// was partial or reached a reset, the plan makes the kernel report the
 // descriptor again. There are two exceptions: a listener, and reading from a
 // Unix socket that is not watched for writing or whose own buffer is full.
 //
-// A child of fork(2) has a copy of the plan, and of its counts, of its own.
+// A child of fork(2) has its own copy of the plan and its counts.
 //
 // Thread safety: any thread may call any function. No call of the table may run
 // while the plan is created or destroyed.
@@ -123,13 +122,14 @@ class FaultPlan {
   };
   static constexpr int kMaxInterrupts = 3;
 
-  // Puts the plan in force, in all threads. REQUIRES: no other FaultPlan
-  // exists; a SimulatedNetwork that is created later is destroyed first.
+  // Makes the plan's table the current one of all threads. REQUIRES: no other
+  // FaultPlan exists; a SimulatedNetwork that is created later is destroyed
+  // first.
   explicit FaultPlan(const Options& options);
   FaultPlan() : FaultPlan(Options()) {}
   FaultPlan(const FaultPlan&) = delete;
   FaultPlan& operator=(const FaultPlan&) = delete;
-  // Puts the previous table back in force.
+  // Restores the previous table.
   ~FaultPlan();
 
   // The settings of a descriptor below are valid until it is closed through the
@@ -162,10 +162,10 @@ class FaultPlan {
   // as they are. A later FailNth() replaces one that has not failed its call.
   // REQUIRES: `n` and `error` are positive.
   void FailNth(uint64_t n, int error);
-  // Takes FailNth() back, if its call has not come. For a test that looks at a
-  // part of a run only: call it where that part ends.
+  // Cancels FailNth(), if its call has not come. For a test of only a part of a
+  // run: call it where that part ends.
   void CancelFailNth();
-  // The call that FailNth() has failed; none if it has not come (yet).
+  // The call that FailNth() made fail; none if it has not come (yet).
   std::optional<Call> nth_failed() const;
 
   // Calls `poll` instead of poll(2), on the calling thread, so that a test can
@@ -178,12 +178,11 @@ class FaultPlan {
   // How many calls were made, including those that failed.
   uint64_t calls(Call call) const;
   uint64_t calls() const;
-  // How many of them this plan failed or cut short.
+  // How many of them this plan made fail or partial.
   uint64_t faults() const;
 
-  // The descriptors that calls of the table have made and that nobody has
-  // closed through the table, in ascending order. It is empty after a test that
-  // leaks nothing.
+  // The descriptors that calls of the table have created and none has closed,
+  // in ascending order. Empty after a test without leaks.
   std::vector<int> open_descriptors() const;
 
  private:
@@ -192,7 +191,7 @@ class FaultPlan {
   static constexpr size_t kCalls = static_cast<size_t>(Call::kClose) + 1;
   static constexpr uint64_t kNever = UINT64_MAX;
 
-  // What is known of one descriptor.
+  // The state of one descriptor.
   struct Descriptor {
     bool opened_here = false;
     bool target = false;
@@ -202,21 +201,21 @@ class FaultPlan {
     std::array<uint8_t, kCalls> interrupts = {};  // In a row.
   };
 
-  // An order of FailNext(), with what is left of it.
+  // A request of FailNext(), with the count that is left.
   struct Failure {
-    std::optional<int> fd;  // If none, every one.
+    std::optional<int> fd;  // None: any descriptor.
     Call call;
     int error;
     int count;
   };
 
-  // An order of FailNth().
+  // A request of FailNth().
   struct Nth {
-    uint64_t left;  // The call fails that finds 1.
+    uint64_t left;  // The call that finds 1 here fails.
     int error;
   };
 
-  // What becomes of a call: an errno, or 0 and how much it may move.
+  // The result for a call: an errno, or 0 and how much it may move.
   struct Verdict {
     int error = 0;
     size_t size = 0;
@@ -236,7 +235,7 @@ class FaultPlan {
   const Descriptor* Find(int fd) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Erase(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
-  // What calls have done. Moved() is true if that was up to a reset.
+  // Record what a call has done. Moved() returns true if it reached a reset.
   bool Moved(Call call, int fd, uint64_t bytes);
   void Opened(int fd, int listener);
   void Closing(int fd);
@@ -272,13 +271,13 @@ class FaultPlan {
 //   });
 //
 // To learn which call it was, ask plan.nth_failed(). REQUIRES: no FaultPlan
-// lives; `body` makes a bounded number of calls, or cancels.
+// exists; `body` makes a bounded number of calls, or cancels.
 int ForEachCall(
     absl::Span<const int> errors,
     absl::FunctionRef<void(FaultPlan& plan, std::string_view fault)> body);
 
-// How many descriptors this process has open, by /proc/self/fd. Those of
-// sanitizers and gtest count too, so compare two results.
+// How many descriptors this process has open, from /proc/self/fd. Those of
+// sanitizers and gtest count, too, so compare two results.
 int CountOpenDescriptors();
 
 }  // namespace fio::testing

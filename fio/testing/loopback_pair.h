@@ -5,7 +5,7 @@
 //   loop->Adopt(std::move(pair.near), ...);
 //   pair.far.TryWrite("hello");
 //
-// `far` allows half-open streams, so that it stays when `near` ends its stream.
+// `far` allows half-open streams, so it stays open when `near` ends its stream.
 // A failed system call is a failed check.
 
 #ifndef FIO_TESTING_LOOPBACK_PAIR_H_
@@ -19,24 +19,25 @@
 namespace fio::testing {
 
 struct LoopbackPair {
-  // Over 127.0.0.1: resets, half-closes and buffers as on the wire. `near` was
-  // accepted, `far` connected.
+  // Over 127.0.0.1: with resets, half-closes and buffers as between machines.
+  // `near` was accepted, `far` connected.
   static LoopbackPair Tcp();
-  // By socketpair(2): what one end writes is at the other when Write() returns.
+  // By socketpair(2): bytes that one end sends are at the other end when the
+  // call returns.
   static LoopbackPair Unix();
 
   Socket near;
   Socket far;
 };
 
-// What is there to be read now, without waiting.
+// Reads what is available now, without waiting.
 std::string ReadAvailable(Socket& socket);
 
-// Reads until there are `bytes`, or the peer ends its stream or resets; waits
-// for as long as that takes.
+// Reads until there are `bytes` bytes, or the peer ends its stream or resets;
+// waits without a time limit.
 std::string ReadUntil(Socket& socket, size_t bytes);
 
-// Reads until the peer ends its stream or resets; waits for it.
+// Reads until the peer ends its stream or resets; waits without a time limit.
 std::string ReadToEnd(Socket& socket);
 
 }  // namespace fio::testing

@@ -1,11 +1,11 @@
-// A ManualClock stands still until the test moves it.
+// A ManualClock shows the same time until the test advances it.
 //
 //   ManualClock clock;
 //   TimerWheel wheel(clock.Now());
 //   clock.Advance(absl::Seconds(5));
 //   wheel.Advance(clock.Now());
 //
-// Thread safety: all of it from any thread.
+// Thread safety: any thread may call any method.
 
 #ifndef FIO_TESTING_MANUAL_CLOCK_H_
 #define FIO_TESTING_MANUAL_CLOCK_H_

@@ -1,5 +1,5 @@
-// MemoryFile() makes a regular file without a name, in memory: what a test
-// sends instead of a file of the disk. See memfd_create(2).
+// MemoryFile() makes a regular file in memory, without a name, for tests that
+// send files. See memfd_create(2).
 
 #ifndef FIO_TESTING_MEMORY_FILE_H_
 #define FIO_TESTING_MEMORY_FILE_H_

@@ -1,6 +1,5 @@
-// A ScriptedTransport does what a test tells it, without touching the kernel:
-// reads give what the script says, writes take as much as it says, and all of
-// it is recorded.
+// A ScriptedTransport follows a script, without system calls: it determines
+// what reads return and how much writes take. All calls are recorded.
 //
 //   ScriptedTransport::Script script;
 //   script.reads.push_back(ScriptedTransport::Bytes("hello"));
@@ -30,7 +29,7 @@ namespace fio::testing {
 class ScriptedTransport final : public Transport {
  public:
   struct Input {
-    std::string bytes;  // Empty, without an error: the end.
+    std::string bytes;  // Empty, without an error: end of stream.
     int error = 0;
   };
   static Input Bytes(std::string_view bytes) { return {std::string(bytes)}; }
@@ -38,28 +37,28 @@ class ScriptedTransport final : public Transport {
   static Input Error(int error) { return {.bytes = {}, .error = error}; }
 
   struct Script {
-    // What Read() gives, in order; then EAGAIN. What a call has no room for,
-    // the next one gives.
+    // What Read() returns, in order; then EAGAIN. Bytes that do not fit are
+    // returned by the next call.
     std::deque<Input> reads = {};
-    // What Write() does, in order: takes at most `bytes`, or fails; then it
-    // takes all.
+    // What Write() does, in order: takes at most `bytes`, or fails. After the
+    // last one it takes all.
     std::deque<IoResult> writes = {};
-    // What Flush() answers, in order; then that nothing is left.
+    // What Flush() returns, in order; then 0 bytes left.
     std::deque<IoResult> flushes = {};
-    // What BeforeClose() answers.
+    // What BeforeClose() returns.
     bool delays_close = false;
 
-    // Called inside each call, before the script is looked at.
+    // Called inside each call, before the script is used.
     absl::AnyInvocable<void(Socket& socket, std::string_view call)> on_call =
         nullptr;
 
-    // What happened: "read", "write", "flush", "before_close", "destroyed".
+    // The calls so far: "read", "write", "flush", "before_close", "destroyed".
     std::vector<std::string> calls = {};
     // All bytes that Write() took.
     std::string written = {};
   };
 
-  // `script` outlives the transport.
+  // `script` must outlive the transport.
   explicit ScriptedTransport(Script& script) : script_(script) {}
   ~ScriptedTransport() override { script_.calls.emplace_back("destroyed"); }
 

@@ -1,7 +1,7 @@
-// A SimulatedNetwork is a small kernel of connected TCP sockets, in memory.
-// While one lives, it stands in the table of fio/base/syscalls.h: calls on its
-// descriptors are answered here, as Linux answers them, all others go to the
-// table that was in force before.
+// A SimulatedNetwork simulates connected TCP sockets in memory. During its
+// lifetime it replaces the table of fio/base/syscalls.h: calls on its
+// descriptors behave as on Linux; all others are forwarded to the previous
+// table.
 //
 //   SimulatedNetwork network({.seed = 7, .short_read = 0.5});
 //   SimulatedNetwork::Connection connection = network.Connect();
@@ -11,21 +11,22 @@
 //   network.Step();
 //   socket.Read(out);
 //
-// The far end of each connection is a Peer, in the test's hand. What it sends
-// has arrived when Send() returns, as far as the window allows; the rest, and
-// all that time would do elsewhere, comes with Step(). Bytes that were received
-// before an end or a reset stay readable, who sends to a closed end is reset,
-// and to close with unread bytes resets.
+// The far end of each connection is a Peer, which the test controls. Bytes that
+// it sends have arrived when Send() returns, up to the window; the rest arrives
+// by Step(). Bytes that arrived before an end or a reset stay readable. Sending
+// to a closed end, and closing with unread bytes, cause a reset.
 //
 // Its descriptors are numbers from kFirstFd on, the lowest free one first. They
-// know recv, send, sendmsg, sendfile, poll (which never waits), shutdown,
+// support recv, send, sendmsg, sendfile, poll (which never waits), shutdown,
 // close, getsockname, getpeername, getsockopt, setsockopt and ioctl (SIOCOUTQ:
-// what the peer has not taken). An idle connection takes less than 200 bytes.
+// the bytes that the peer has not taken). An idle connection takes less than
+// 200 bytes.
 //
-// The same seed and the same calls in the same order do the same.
+// The same seed and the same calls in the same order give the same results.
 //
-// Thread safety: none; and no other thread may make a call of the table while
-// the network is made or dies. Other threads may use descriptors of the kernel.
+// Thread safety: none. No other thread may make a call of the table while the
+// network is created or destroyed. Other threads may use descriptors of the
+// kernel.
 
 #ifndef FIO_TESTING_SIMULATED_NETWORK_H_
 #define FIO_TESTING_SIMULATED_NETWORK_H_
@@ -52,49 +53,51 @@
 
 namespace fio::testing {
 
-// The far end of a simulated connection. Copies are the same end. One whose
-// connection has ended, or whose network has gone, keeps what it has received
-// and does nothing.
+// The far end of a simulated connection. Copies refer to the same end. When the
+// connection has ended or the network is destroyed, it keeps what it has
+// received, and its other methods do nothing.
 class Peer {
  public:
-  // Of no connection.
+  // A peer without a connection.
   Peer() = default;
 
-  // Takes all; what exceeds the near end's window is in flight until that has
-  // been read.
+  // Accepts all bytes. What exceeds the near end's window is in flight until
+  // the near end reads.
   void Send(std::string_view bytes);
-  // Ends its stream, behind what was sent.
+  // Ends its stream, after what was sent.
   void ShutdownWrite();
-  // The same, and nobody is there any more: what comes is answered by a reset.
-  // At once a reset, if the peer has bytes that were not taken.
+  // Ends its stream; bytes that arrive later are answered with a reset. If
+  // bytes have arrived that were not taken, resets at once.
   void Close();
-  // What is in flight is lost.
+  // Resets the connection. Bytes in flight are lost.
   void Reset();
 
-  // What has arrived and was not taken yet; good until more arrives.
+  // Bytes that have arrived and were not taken. Valid until more arrive or are
+  // taken.
   std::string_view received() const;
-  // The first `limit` bytes of that, or all.
+  // Takes and returns the first `limit` of those bytes, or all.
   std::string TakeReceived(size_t limit = ~size_t{0});
-  // All that ever arrived.
+  // How many bytes have arrived so far.
   uint64_t received_bytes() const;
-  // False: what arrives is counted and forgotten.
+  // False: bytes that arrive are counted, but not kept.
   void KeepReceived(bool on);
 
-  // How much the near end can send ahead: of what was not taken, or, with auto
-  // read, in one step of the network. 0 is a peer that has stalled.
+  // How many bytes the near end can send before they are taken, or, with auto
+  // read, in one step of the network. 0: the peer stalls.
   void SetWindow(size_t bytes);
-  // On, as at the beginning: the peer takes what arrives, so that its window is
-  // open again in the next step. Off: only TakeReceived() opens it.
+  // True, as at the start: the window opens again in each step. False: only
+  // TakeReceived() opens it.
   void SetAutoRead(bool on);
 
-  // What was sent and has not reached the near end.
+  // How many bytes were sent and have not reached the near end.
   size_t in_flight_bytes() const;
-  // The near end has ended its stream, or has reset the connection.
+  // Whether the near end has ended its stream, or has reset the connection.
   bool saw_end() const;
   bool saw_reset() const;
   // Whether the near end's descriptor is open.
   bool is_connected() const;
-  // The near end's descriptor, or what it was; -1 for a peer of no connection.
+  // The near end's descriptor, also after it was closed; -1 for a peer without
+  // a connection.
   int near_fd() const;
 
  private:
@@ -106,18 +109,18 @@ class Peer {
   std::shared_ptr<Connection> connection_;
 };
 
-// How the network behaves; by default it is a good one. Likelihoods are from 0
+// How the network behaves; by default without faults. Likelihoods are from 0
 // for never to 1 for always, for each call on one of its descriptors.
 struct SimulatedNetworkOptions {
   uint64_t seed = 1;
 
-  // What each end has room for before it reads.
+  // How many unread bytes each end can hold.
   uint32_t window_bytes = 64 * 1024;
 
   // Of n bytes 1 to n - 1 are moved.
   double short_read = 0;
   double short_write = 0;
-  // EAGAIN, though it is ready; it is told anew in the next step.
+  // EAGAIN, although it is ready; readiness is reported again in the next step.
   double would_block = 0;
   // EINTR, at most kMaxInterrupts in a row.
   double interrupted = 0;
@@ -126,10 +129,11 @@ struct SimulatedNetworkOptions {
   double no_memory = 0;
   // The peer resets: for each call, and in each step for one connection.
   double reset = 0;
-  // What peers send takes a step or more; each piece is cut this likely.
+  // Bytes that peers send take one step or more; the likelihood that a piece is
+  // cut.
   double segmented = 0;
 
-  // Whether trace() is kept.
+  // Whether trace() is recorded.
   bool trace = false;
 };
 
@@ -144,43 +148,46 @@ class SimulatedNetwork final
     Peer peer;
   };
 
-  // `poller`, if there is one, learns of every descriptor. It lives as long, or
-  // until SetPoller(nullptr). REQUIRES: no other network lives.
+  // `poller`, if not null, gets every descriptor and its readiness. It must
+  // outlive the network, or live until SetPoller(nullptr). REQUIRES: no other
+  // network exists.
   explicit SimulatedNetwork(const SimulatedNetworkOptions& options,
                             FakePoller* poller = nullptr);
   SimulatedNetwork() : SimulatedNetwork(SimulatedNetworkOptions()) {}
   SimulatedNetwork(const SimulatedNetwork&) = delete;
   SimulatedNetwork& operator=(const SimulatedNetwork&) = delete;
-  // Its descriptors are closed; their numbers mean nothing any more. REQUIRES:
-  // whoever has replaced the table since has put it back.
+  // Closes its descriptors; their numbers are invalid afterwards. REQUIRES: a
+  // table that has replaced this one since was removed again.
   ~SimulatedNetwork();
 
   // A new connection, established.
   Connection Connect();
 
-  // Lets a moment pass: what is in flight arrives, windows open, and what was
-  // cut short or refused is told anew. Returns whether anything was to do.
+  // Simulates a short time: bytes in flight arrive, windows open, and readiness
+  // that a fault has hidden is reported again. Returns whether there was
+  // anything to do.
   bool Step();
   // Whether Step() has nothing to do.
   bool quiet() const { return moving_.empty(); }
 
-  // nullptr: descriptors are told to nobody any more. REQUIRES: none is open,
-  // or `poller` is null.
+  // Replaces the poller; null: none. REQUIRES: no descriptor is open, or
+  // `poller` is null.
   void SetPoller(FakePoller* poller);
 
-  // What is so for one of its open descriptors.
+  // The readiness of one of its open descriptors.
   Readiness readiness(int fd);
 
   // How many of its descriptors are open.
   size_t open_count() const { return open_count_; }
-  // How many calls were made on them, and how many of these were failed, cut
-  // short or met a reset by an option.
+  // How many calls were made on its descriptors, and how many of them an option
+  // made fail, partial or reset.
   uint64_t calls() const { return calls_; }
   uint64_t faults() const { return faults_; }
 
-  // What has happened, a line each, for a person; with Options::trace.
+  // The events so far, one per line, for people to read. Empty without
+  // SimulatedNetworkOptions::trace.
   const std::string& trace() const { return trace_; }
-  // Adds a line.
+  // Adds a line to the trace.
   void Note(std::string_view what);
 
  private:
@@ -211,7 +218,7 @@ class SimulatedNetwork final
   const SimulatedNetworkOptions options_;
   FakePoller* poller_;
   const Syscalls* replaced_;
-  Syscalls table_;  // What stands in force instead.
+  Syscalls table_;  // The current table meanwhile.
   testing_internal::Random random_;
 
   std::vector<std::shared_ptr<Link>> links_;  // From kFirstFd on.

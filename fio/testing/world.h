@@ -1,7 +1,6 @@
-// A World is a Loop with nothing real below it: a clock that stands still until
-// the test moves it, a poller that never waits, and a simulated network. What a
-// user's Protocol does in it is decided by the test and a seed alone, so that a
-// run is the same each time and takes no real time.
+// A World is a Loop on a ManualClock, a poller that never waits, and a
+// simulated network. Only the test and a seed determine what happens in it, so
+// each run of a user's Protocol is the same and takes no real time.
 //
 //   World world({.seed = 7});
 //   Peer peer = world.Connect([](Connection& connection) {
@@ -14,19 +13,19 @@
 //   world.Advance(absl::Seconds(5));
 //   EXPECT_TRUE(peer.saw_end());
 //
-// By default the network is a good one; WorldOptions::network makes it cut
-// calls short, refuse them, reset and tear messages apart, each by its
-// likelihood. A million connections fit into a world.
+// By default the network has no faults. WorldOptions::network sets how likely
+// calls are partial or refused, connections are reset and messages are split. A
+// World can hold a million connections.
 //
-// Run the loop by the world only: Loop::Run() would spin. Only RunUntil() waits
-// for other threads, as of a ThreadPool; otherwise their posts run in the turn
-// that finds them.
+// Run the loop only by the methods below: Loop::Run() would spin. Only
+// RunUntil() waits for other threads, such as those of a ThreadPool; in the
+// other methods a posted task runs in the turn that finds it.
 //
-// A FaultPlan that is made while a world lives stands on top of its network,
-// and must go before the world.
+// A FaultPlan that is created during the lifetime of a World forwards to its
+// network, and must be destroyed before the World.
 //
-// Thread safety: none; and no other thread may make a call of the table of
-// fio/base/syscalls.h while the world is made or dies.
+// Thread safety: none. No other thread may make a call of the table of
+// fio/base/syscalls.h while the World is created or destroyed.
 
 #ifndef FIO_TESTING_WORLD_H_
 #define FIO_TESTING_WORLD_H_
@@ -50,32 +49,33 @@
 namespace fio::testing {
 
 struct WorldOptions {
-  // Of all that is drawn.
+  // The seed of all random numbers.
   uint64_t seed = 1;
 
-  // The clock and the poller are the world's, whatever stands here.
+  // Its clock and its poller are ignored: the World has its own.
   LoopOptions loop = {};
 
-  // How the network behaves; its seed is the one above.
+  // How the network behaves. Its seed is ignored: `seed` is used.
   SimulatedNetworkOptions network = {};
 
-  // Whether events of a turn come in an order that is drawn, instead of that in
+  // Whether the events of a turn are in random order, instead of the order in
   // which they became ready.
   bool shuffle_events = false;
 
-  // A RunUntilIdle() that takes more turns fails the test: a protocol spins.
+  // A RunUntilIdle() that takes more turns fails the test, because a protocol
+  // spins.
   int max_turns = 100'000;
 };
 
 class World {
  public:
-  // REQUIRES: no other World or SimulatedNetwork lives.
+  // REQUIRES: no other World or SimulatedNetwork exists.
   explicit World(const WorldOptions& options);
   World() : World(WorldOptions()) {}
   World(const World&) = delete;
   World& operator=(const World&) = delete;
-  // The loop goes first, each connection with its OnClose(). Sockets of
-  // MakeConnection() that are left name nothing any more.
+  // Destroys the loop first: each connection gets its OnClose(). Sockets of
+  // MakeConnection() that still exist become invalid.
   ~World();
 
   Loop& loop() { return *loop_; }
@@ -83,36 +83,37 @@ class World {
   SimulatedNetwork& network() { return network_; }
   FakePoller& poller() { return *poller_; }
 
-  // Gives the loop a new connection; `on_open` is called here and attaches a
-  // protocol. A loop that is stopping refuses it: the peer sees the end.
+  // Adds a new connection to the loop. Calls `on_open`, which attaches a
+  // protocol, before it returns. A loop that is stopping refuses the
+  // connection: the peer sees the end.
   Peer Connect(absl::FunctionRef<void(Connection&)> on_open);
 
-  // A connection for the test to use or to Adopt() itself, as after its peer
-  // has sent something.
+  // A connection that the test uses or Adopt()s itself, for example after its
+  // peer has sent something.
   std::pair<Socket, Peer> MakeConnection();
 
-  // Lets `count` moments pass, each a step of the network and a turn of the
-  // loop. Time stands still.
+  // Runs `count` times a step of the network and a turn of the loop. The time
+  // does not change.
   void Turn(int count = 1);
 
-  // Turns until nothing more would happen without time or a peer: nothing is
-  // ready, in flight or posted, and no timer is due. A loop that has stopped
-  // and has no connections left is idle, too.
+  // Runs turns until nothing is ready, in flight or posted, and no timer is
+  // due. A loop that has stopped and has no connections left is idle, too.
   void RunUntilIdle();
 
-  // Turns until `condition` is true, which is asked between turns, and lets
-  // other threads run meanwhile: for the answer of a ThreadPool's task, as of
-  // Offload(), which comes as a task of the loop. The world's time stands
-  // still. REQUIRES: the condition becomes true, or this does not return.
+  // Runs turns until `condition` is true, and lets other threads run meanwhile.
+  // `condition` is called between turns. Use it to wait for the result of
+  // Offload(), which arrives as a task of the loop. The World's time does not
+  // change. REQUIRES: the condition becomes true; otherwise this never returns.
   void RunUntil(absl::FunctionRef<bool()> condition);
 
-  // Lets time pass, from deadline to deadline of the loop: each timer runs at
-  // its time, with all that follows from it. REQUIRES: `span` is finite and not
-  // negative.
+  // Advances the time, from deadline to deadline of the loop: each timer runs
+  // at its time, and then turns until the loop is idle. REQUIRES: `span` is
+  // finite and not negative.
   void Advance(absl::Duration span);
 
-  // What has happened, a line each; with SimulatedNetworkOptions::trace. Runs
-  // of the same seed and the same calls have the same trace.
+  // The events so far, one per line. Empty without
+  // SimulatedNetworkOptions::trace. Runs with the same seed and the same calls
+  // have the same trace.
   const std::string& trace() const { return network_.trace(); }
 
  private:

@@ -70,10 +70,11 @@ class Poller {
   absl::Status Modify(int fd, Token token, Interest interest, Trigger trigger);
 
   // Ends the watch of `fd`, which must still be open. `token` is not reported
-  // by later calls of Wait(). If the calling thread is the one that waits, its
-  // events are also removed from existing ReadyEvents. (On another thread, an
-  // event that Wait() has already fetched may still be reported.) Errors: as
-  // Modify(), but none for an inherited poller, where it does nothing.
+  // by later calls of Wait(). If the calling thread is the one that waits, the
+  // token's events are also removed from existing ReadyEvents. (On another
+  // thread, an event that Wait() has already fetched may still be reported.)
+  // Errors: as Modify(), but none for an inherited poller, where it does
+  // nothing.
   absl::Status Remove(int fd, Token token);
 
   // Removes the events of `token` from existing ReadyEvents. Only for the
