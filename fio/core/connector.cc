@@ -42,7 +42,7 @@ namespace {
 using core_internal::Backoff;
 using core_internal::InterleaveFamilies;
 
-// When a socket that was told to be writable does not know how it ended.
+// How long to wait if a socket is reported as writable, but has no outcome yet.
 constexpr absl::Duration kUndecidedPause = absl::Milliseconds(10);
 
 // How long to wait for room in the queue of a Unix server.
@@ -243,7 +243,7 @@ void Connector::Impl::Begin() {
       });
 }
 
-// Nothing of it goes on: neither its question, nor its sockets and timers.
+// Cancels the attempt's question, sockets and timers.
 void Connector::Impl::EndAttempt() {
   resolver_.Cancel(std::exchange(question_, Resolver::QuestionId::kNone));
   EndTrials();
@@ -378,7 +378,7 @@ void Connector::Impl::OnWritable(int fd) {
   OnEstablished(fd);
 }
 
-// Whoever comes next need not wait for one that has failed.
+// If the newest address has failed, the next one is tried at once.
 void Connector::Impl::OnFailure(int fd, const absl::Status& why) {
   errors_.push_back(why);
   const auto trial = Find(fd);

@@ -40,7 +40,7 @@ namespace {
 // Calls of accept4() in one turn, whatever they return.
 constexpr int kBatch = 64;
 
-// Of a new connection, before it counts as unproductive.
+// How old a connection must be to count as unproductive.
 constexpr absl::Duration kTimeToBegin = absl::Seconds(1);
 
 absl::Status ListenError(std::string_view where, const absl::Status& cause) {
@@ -67,9 +67,8 @@ absl::StatusOr<ListenSocket> OpenSocket(const Url& url,
   return ListenOnAny(*addresses, options.socket);
 }
 
-// Errors after which the next call may succeed: those of the network that
-// accept(2) passes on are of the connection that was first, which is gone with
-// them.
+// Errors after which the next call may succeed: network errors that accept(2)
+// passes on belong to the first connection in the queue, which is then removed.
 bool MayAcceptNext(int error) {
   switch (error) {
     case EINTR:
@@ -138,7 +137,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
         /*targets=*/{}, /*owns_socket=*/true, AcceptWakes::kAll));
     status = listener->Start();
     if (status.ok()) return listener;
-    // Its end calls on_finish.
+    // The destructor calls on_finish.
   } else if (shared->on_finish != nullptr) {
     shared->on_finish();
   }
@@ -213,8 +212,8 @@ ListenerStats Listener::stats() const {
           .shed = counters_.shed.Get()};
 }
 
-// A listener that is deaf for a while is not one that cannot be: its socket
-// collects clients, so it is tried again.
+// If memory is short, this is no error: clients already wait at the socket, so
+// it tries again later.
 absl::Status Listener::Start() {
   absl::Status watched = UpdateWatch();
   if (!absl::IsResourceExhausted(watched)) return watched;
@@ -222,7 +221,8 @@ absl::Status Listener::Start() {
   return absl::OkStatus();
 }
 
-// Level-triggered: what a batch leaves is told again in the next turn.
+// Level-triggered: clients that a batch leaves are reported again in the next
+// turn.
 absl::Status Listener::UpdateWatch() {
   const bool accepts =
       socket_ != nullptr && !paused_ && back_off_ == TimerId::kNone;
@@ -262,7 +262,7 @@ void Listener::AcceptWaiting() {
       AcceptFailed(accepted.error);
       return;
     } else if (i + 1 == kBatch && !any) {
-      // It may be of all of them after all.
+      // A whole batch failed: perhaps all calls will.
       BackOff(absl::ErrnoToStatus(accepted.error, "accept4"));
     }
     if (loop_.turn_is_up()) return;
@@ -284,9 +284,9 @@ void Listener::AcceptFailed(int error) {
 
 // --- At the limit of descriptors ---
 
-// Accepts one client by the descriptor of the reserve, and closes it or another
-// connection. False if no client waits: the kernel looks for a descriptor
-// before it looks for a client.
+// Frees the reserve descriptor to accept one client, and closes that client or
+// another connection. False if no client waits: the kernel checks for a
+// descriptor before it checks for a client.
 bool Listener::MakeRoom() {
   if (!reserve_) {
     if (ClientWaits()) ShedUnproductive();
@@ -313,7 +313,7 @@ bool Listener::ClientWaits() const {
 }
 
 // False if the options do not ask for it, or there is nothing to shed. The
-// descriptor comes free at the end of the turn.
+// descriptor is freed at the end of the turn.
 bool Listener::ShedUnproductive() {
   Connection* const connection = FindUnproductive();
   if (connection == nullptr) return false;
@@ -346,7 +346,7 @@ void Listener::Remember(ConnectionId id) {
     std::erase_if(served_, [this](const Served& served) {
       return loop_.Find(served.id) == nullptr;
     });
-    // So that the next time is far off.
+    // So that the next clean-up is far away.
     served_.reserve(std::max(2 * served_.size(), size_t{16}));
   }
   served_.push_back({.id = id, .since = loop_.now()});
@@ -369,7 +369,7 @@ void Listener::BackOff(const absl::Status& cause) {
 }
 
 void Listener::WaitAWhile() {
-  // It ends with the timer, also where the loop cancels all of them.
+  // The back-off ends with the timer, also if the loop cancels all timers.
   back_off_ =
       loop_.RunAfter(options_->back_off,
                      [end = absl::MakeCleanup([this] { EndBackOff(); })] {});

@@ -80,8 +80,8 @@ void CallIfAny(const std::function<void()>& callback) {
   if (callback != nullptr) callback();
 }
 
-// What a loop calls when it drops something: not in a child that has inherited
-// the loop, where it was never asked for.
+// For callbacks that a loop calls when it drops something: does nothing in a
+// child that has inherited the loop.
 std::function<void()> OnlyInThisProcess(std::function<void()> on_finish) {
   return [on_finish = std::move(on_finish), forks = ForkCount()] {
     if (forks == ForkCount()) CallIfAny(on_finish);
@@ -96,7 +96,7 @@ absl::Status NoListener(ListenerId id) {
 // Set when exit(3) has begun.
 std::atomic<bool> g_process_exits{false};
 
-// For what exit(3) must not destroy, since threads still use it.
+// Keeps an object that exit(3) must not destroy, because threads still use it.
 void LeaveForEver(void* object) {
   static std::vector<void*>* const left = new std::vector<void*>;
   left->push_back(object);
@@ -114,8 +114,8 @@ RootThreads Resolve(RootThreads asked) {
 // How long after the cut-off the root waits for a worker.
 constexpr absl::Duration kKillDelay = absl::Seconds(1);
 
-// How long a worker serves what another one cannot, and until it tries again
-// to tell the root something.
+// How long a worker serves a place that is lent to it, and how long until it
+// tries again to send a report.
 constexpr absl::Duration kLoan = absl::Seconds(5);
 constexpr absl::Duration kReportRetry = absl::Milliseconds(10);
 
@@ -252,7 +252,8 @@ class Reactor::Impl {
   const int fork_count_ = ForkCount();
 
   Lifecycle lifecycle_;
-  // Before the loops: their connections may own connectors, which use it.
+  // Declared before the loops: their connections may own connectors, which use
+  // it.
   std::unique_ptr<Resolver> resolver_;
   std::unique_ptr<LoopGroup> loops_;
   LoopHandle main_;  // Of the main loop.
@@ -287,13 +288,13 @@ class Reactor::Impl {
   bool notes_exit_ = false;  // A function for atexit(3) is registered.
   std::atomic<bool> is_inside_run_{false};
 
-  // What other threads and signal handlers ask for.
+  // Requests of other threads and signal handlers.
   std::atomic<bool> may_stop_{false};
   std::atomic<bool> stop_asked_{false};
   std::atomic<int64_t> stop_by_ns_;
   std::atomic<bool> restart_asked_{false};
 
-  // What they may ask.
+  // State that other threads may read.
   std::atomic<pid_t> root_pid_{getpid()};
   std::atomic<int> running_{0};
   std::atomic<size_t> capacity_{0};
@@ -302,8 +303,8 @@ class Reactor::Impl {
 
 // --- Setting up ---
 
-// What was set up and never ran ends here, but not in a child of fork(2): it is
-// the parent's.
+// Calls on_finish of what was set up and never ran, but not in a child of
+// fork(2): the parent does that.
 Reactor::Impl::~Impl() {
   if (fork_count_ != ForkCount()) return;
   resolver_->CancelAll();  // While its loop lives.
@@ -329,13 +330,13 @@ absl::Status Reactor::Impl::CreateLoops() {
   return absl::OkStatus();
 }
 
-// No thread of ours runs where workers are forked.
+// A root with workers must not have threads.
 std::unique_ptr<Resolver> Reactor::Impl::CreateResolver() {
   return status_.ok() && is_root_apart() ? Resolver::InProcesses(loops_->main())
                                          : std::make_unique<Resolver>();
 }
 
-// Whether this process may do now what is for the root alone, or for all.
+// Whether this process may listen or connect now, with or without `root_only`.
 absl::Status Reactor::Impl::CheckPlace(std::string_view call,
                                        std::string_view url,
                                        bool root_only) const {
@@ -442,7 +443,7 @@ absl::Status Reactor::Impl::StartConnector(ConnectorId id,
   return absl::OkStatus();
 }
 
-// Their on_finish may come back to the map.
+// Exchanged first, because on_finish may use the map.
 void Reactor::Impl::DropConnectors() { std::exchange(connectors_, {}).clear(); }
 
 absl::Status Reactor::Impl::CancelConnect(ConnectorId id) {
@@ -545,7 +546,7 @@ absl::Status Reactor::Impl::Begin() {
   return WatchToWake(signals_->fds());
 }
 
-// In reverse of Begin(), and of what came after it.
+// Undoes Begin() and what followed it, in reverse order.
 absl::Status Reactor::Impl::End(absl::Status status) {
   may_stop_ = false;
   running_ = 0;
@@ -572,8 +573,8 @@ absl::Status Reactor::Impl::End(absl::Status status) {
   return status;
 }
 
-// Has the main loop wake when one of `fds` is readable; what for, is seen to
-// after each turn.
+// Wakes the main loop when one of `fds` is readable. They are read after each
+// turn.
 absl::Status Reactor::Impl::WatchToWake(absl::Span<const int> fds) {
   for (const int fd : fds) {
     absl::StatusOr<WatchId> watch =
@@ -627,7 +628,7 @@ absl::Status Reactor::Impl::ServeTurns() {
   return absl::OkStatus();
 }
 
-// The originals stay, for workers that are forked later.
+// The originals are kept for workers that are forked later.
 void Reactor::Impl::RunPreset() {
   preset_has_run_ = true;
   for (const std::function<void()>& task : preset_.tasks) main_.Post(task);
@@ -642,7 +643,7 @@ void Reactor::Impl::RunPreset() {
   }
 }
 
-// What never came to run here has finished as well.
+// Calls on_finish of timers and connectors that never ran in this process.
 void Reactor::Impl::DropPreset() {
   const Preset dropped = std::exchange(preset_, {});
   if (std::exchange(preset_has_run_, false)) return;
@@ -707,9 +708,9 @@ absl::Status Reactor::Impl::MayFork(int place) {
   return absl::OkStatus();
 }
 
-// Clients that nobody accepts are lent to other workers: to one at first, since
-// one of them may be what its worker died or hangs of, then to twice as many at
-// each look.
+// Lends the place of a stuck queue to other workers. To one at first, because a
+// client in the queue may have crashed or blocked the place's worker; then to
+// twice as many at each check.
 void Reactor::Impl::WatchQueues() {
   std::vector<QueueWatch::Queue> queues;
   for (const ListenSet::Shared& shared : listeners_.SharedSockets()) {
@@ -756,8 +757,8 @@ void Reactor::Impl::TellWhenAllReady() {
   Tell("READY=1");
 }
 
-// Right after fork(2). What the child has of the root's loop goes, and nothing
-// of that reaches the wire.
+// Called right after fork(2). Destroys the child's copies of the root's loop;
+// nothing of them is sent.
 void Reactor::Impl::EnterChild(int place) {
   loops_->AfterFork();
   is_root_ = false;
@@ -776,7 +777,7 @@ void Reactor::Impl::EnterChild(int place) {
   std::unique_ptr<LoopGroup> inherited = std::move(loops_);
   status_ = CreateLoops();
   if (!status_.ok()) {
-    // Nothing can be run or called any more; the root tries it again.
+    // Nothing can run without a loop. The root tries again.
     ABSL_LOG(ERROR) << "worker " << place << ": " << status_;
     _exit(EXIT_FAILURE);
   }
@@ -804,7 +805,8 @@ void Reactor::Impl::WorkAndExit(std::unique_ptr<WorkerEnd> end) {
     std::swap(root_wakes_, wakes_);
   }
   if (status_.ok()) {
-    // Without it only a worker that hangs would outlive a root that is killed.
+    // Not fatal: only a worker that hangs would then outlive a root that is
+    // killed.
     const absl::Status guarded =
         worker_->StartWatchdog(options_.shutdown_timeout + kKillDelay);
     if (!guarded.ok()) {
@@ -832,8 +834,8 @@ void Reactor::Impl::Restart() {
   main_.Wake();
 }
 
-// System calls only if there is something, but for the root, which forks nobody
-// once a signal has stopped it.
+// Makes system calls only if something may have arrived. The root always does,
+// so that it does not fork after a signal to stop.
 void Reactor::Impl::HearRequests() {
   if (std::exchange(woken_, false) || supervisor_ != nullptr) {
     HearSignals();
@@ -872,7 +874,7 @@ void Reactor::Impl::HearRoot() {
     }
   }
   if (request.root_died) {
-    // They stay readable.
+    // Its descriptors stay readable from now on.
     for (const WatchId watch : std::exchange(root_wakes_, {})) {
       loops_->main().Unwatch(watch);
     }
@@ -887,7 +889,8 @@ void Reactor::Impl::HearRoot() {
                                             : absl::ZeroDuration());
 }
 
-// What could not be sent is sent again: nothing tells when it can be.
+// Sends reports; tries again after a delay if that fails, because no event says
+// when it is possible.
 void Reactor::Impl::SendReports() {
   if (worker_->SendReports() || std::exchange(sends_reports_, true)) return;
   loops_->main().RunAfter(kReportRetry, [this] {
@@ -906,13 +909,13 @@ void Reactor::Impl::BeginRestart() {
   }
 }
 
-// Whether a stop that is asked for leaves time to drain.
+// Whether a requested stop leaves time to drain.
 bool Reactor::Impl::drains() const {
   return is_replaced_ && options_.drain_time > absl::ZeroDuration() &&
          Now() < cut_off_;
 }
 
-// A stop that begins, or is to end sooner than the one before has asked for.
+// Begins a stop, or makes one that has begun end sooner.
 void Reactor::Impl::BeginStop() {
   const MonotonicTime now = Now();
   stop_heard_ = true;
@@ -931,7 +934,7 @@ void Reactor::Impl::BeginStop() {
   phase_ = Phase::kClosing;
   running_ = 0;
   if (is_replaced_) {
-    // Before the sockets are left to others.
+    // Before this worker stops accepting.
     worker_->TellDrains();
     SendReports();
   }
@@ -985,8 +988,8 @@ Reactor::Reactor(ReactorOptions options)
 Reactor::~Reactor() {
   if (!impl_->is_inside_run()) return;
   ABSL_CHECK(g_process_exits) << "Reactor destroyed inside its own Run()";
-  // A static Reactor, and a callback that calls exit(3): its caller is still
-  // inside of Run(), and so may be other threads.
+  // A static Reactor, and exit(3) was called in Run(): the caller and other
+  // threads still use the Impl.
   LeaveForEver(impl_.release());
 }
 

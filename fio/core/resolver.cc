@@ -36,7 +36,7 @@ bool IsLiteral(const Url& url) {
          inet_aton(url.host().c_str(), &ipv4) != 0;
 }
 
-// The answer, if nobody else needs to be asked.
+// The answer, if it needs no look-up.
 std::optional<Resolver::Addresses> AnswerHere(const Url& url) {
   if (IsLiteral(url)) return fio::Resolve(url);
   std::vector<SocketAddress> known = core_internal::FindKnownHost(url);

@@ -115,7 +115,7 @@ void WriteControl(msghdr& message, Control& control, int level, int type,
   std::memcpy(CMSG_DATA(header), &info, sizeof(info));
 }
 
-// False if that is no IP address.
+// False if `from` is not an IP address.
 bool WriteSource(msghdr& message, Control& control, const SocketAddress& from) {
   if (from.family() == AF_INET) {
     in_pktinfo info = {};
@@ -163,7 +163,7 @@ void SetOptions(SocketBuilder& builder, int family,
   if (options.reuse_port) builder.Set(sock_internal::kReusePort, 1);
   if (family == AF_INET6) builder.Set(sock_internal::kV6Only, options.v6_only);
   if (options.broadcast) builder.Set(sock_internal::kBroadcast, 1);
-  // An IPv6 socket that takes IPv4 datagrams, too, tells of both.
+  // An IPv6 socket that also receives IPv4 datagrams needs both options.
   const bool takes_ipv4 = family == AF_INET || !options.v6_only;
   if (options.receive_destination) {
     builder.Set(family == AF_INET6 ? kReceiveDestination6 : kReceiveDestination,

@@ -98,7 +98,8 @@ absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
       Sys().listen(builder.fd(), options.backlog) != 0) {
     builder.Check(CallFailed("listen", address));
   }
-  // Only now: bind(2) and listen(2) have found nobody else there.
+  // Set only now: bind(2) and listen(2) have shown that no other socket has the
+  // address.
   if (options.reuse_port && options.exclusive) {
     builder.Set(sock_internal::kReusePort, 1);
   }

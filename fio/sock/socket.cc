@@ -101,14 +101,15 @@ struct Socket::State {
   std::unique_ptr<Environment> environment;
   std::unique_ptr<Watermarks> watermarks;
   Watermarks::Level level = Watermarks::Level::kLow;
-  // Replaced from inside their own calls; die when these have returned.
+  // Transports that were replaced inside their own calls; destroyed when these
+  // have returned.
   std::vector<std::unique_ptr<Transport>> retired;
 };
 
 void Socket::DeleteState::operator()(State* state) const { delete state; }
 
-// Marks that callbacks may be running. What they end or replace goes when they
-// have returned.
+// Marks that callbacks may be running. What they end or replace is destroyed
+// when they have returned.
 class Socket::Busy {
  public:
   explicit Busy(Socket& socket) : socket_(socket), before_(socket.flags_) {
@@ -182,10 +183,10 @@ IoResult Socket::FinishConnect() {
   if (!IsValid()) return {.error = EBADF};
   if (peer_address().size() != 0) return {};
   const TcpPast past = sock_internal::TcpPastOf(fd());
-  // What has come since, bytes and then a reset, is told by reading.
+  // Read() returns the bytes that have come since, and then the reset.
   if (past == TcpPast::kEstablished) return {};
   int error = TakeError();
-  // The kernel tells an error once, and libkqueue asks for it.
+  // The kernel returns an error once; libkqueue may have taken it.
   if (error == 0 && past == TcpPast::kNotEstablished) error = ECONNREFUSED;
   if (error == 0 || error == EAGAIN) return {.error = EAGAIN};
   EndLater();
@@ -235,8 +236,8 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
   return read;
 }
 
-// Whether a read that came back short has left nothing. If that does not
-// follow, the kernel is asked for an owner's sake; nobody else wants to know.
+// Whether a short read has left nothing in the kernel. If that is not certain,
+// checks it with HoldDescriptor(); without it the answer is not needed.
 bool Socket::ShortReadEmptied() {
   if (ShortReadEmpties()) return true;
   if (!Has(kHeld)) return false;
@@ -423,7 +424,7 @@ IoResult Socket::FlushTransport() {
   return left;
 }
 
-// What waits for all to have left: the farewell, then the end.
+// Runs when all was sent: the closing message, then the end.
 IoResult Socket::EndWriting() {
   if (!Has(kClosing | kShutdownWrite)) return {};
   // Written by a callback, after Flush() had found the queue empty.
@@ -447,13 +448,13 @@ IoResult Socket::EndWriting() {
   return {};
 }
 
-// No error once nothing of the peer's lies unread, since closing would then
-// reset; see RFC 2525, section 2.17. From the first such byte on it is the peer
-// that has to close.
+// No error when no byte of the peer is unread: with unread bytes, close(2)
+// would reset (RFC 2525, section 2.17). After the first such byte the peer has
+// to close.
 IoResult Socket::ReadToClose() {
   if (Has(kEnded)) return {};
   if (Has(kLingers)) AwaitPeersClose();
-  // Without an owner nobody has told of urgent data.
+  // Without HoldDescriptor(), kDrained may be wrong: urgent data.
   if (Has(kDrained) && Has(kHeld) && !Has(kLingering)) return {};
   char sink[kSinkBytes];
   for (int i = 0; i < kSinkReads; ++i) {
@@ -476,7 +477,8 @@ void Socket::AwaitPeersClose() {
   Sys().shutdown(fd(), SHUT_WR);
 }
 
-// The stream has a hole, so the peer must not take its end for a good one.
+// Bytes are missing from the stream, so it must end with a reset, not a normal
+// end.
 void Socket::WriteFailed(int error) {
   error_ = static_cast<uint32_t>(error);
   Set(kAborted);
@@ -496,7 +498,7 @@ IoResult Socket::FlushUntil(const Clock& clock, MonotonicTime deadline) {
     if (flushed.ok() || flushed.failed()) return flushed;
     const absl::Duration left = deadline - clock.Now();
     if (left <= absl::ZeroDuration()) return {.error = ETIMEDOUT};
-    // Whether there is memory again no descriptor tells.
+    // No descriptor becomes ready when there is memory again.
     const absl::Duration wait =
         flushed.would_block() ? left : std::min(left, kMemoryPause);
     pollfd ready = {

@@ -197,7 +197,7 @@ size_t FakePoller::TellReady(absl::Span<Event> events) {
 
 absl::Status FakePoller::CreateReal() {
   if (real_ != nullptr) return absl::OkStatus();
-  // epoll, for an edge-triggered Waker wants to be told every edge.
+  // epoll, because an edge-triggered Waker needs every edge.
   absl::StatusOr<std::unique_ptr<Poller>> real =
       CreatePoller(Clock::System(), PollerKind::kEpoll);
   if (!real.ok()) return real.status();

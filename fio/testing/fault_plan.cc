@@ -114,11 +114,11 @@ bool Renew(const Syscalls& sys, int fd, int level, int option) {
   return sys.setsockopt(fd, level, option, &value, size) == 0;
 }
 
-// Wakes who waits for `fd` in an edge-triggered poller, as the kernel would
-// some time after an EAGAIN or a short count of its own. Linux tells pollers
-// anew of a socket that is ready when one of these options is set, to the same
-// value even: the first for TCP's readers, the others for its writers and for
-// those of all other sockets. Anything else has none of the options.
+// Makes edge-triggered pollers report `fd` again, as the kernel would some time
+// after an EAGAIN or a short count of its own. Linux reports a ready socket
+// again when one of these options is set, even to the same value: the first for
+// TCP's readers, the others for its writers and for those of all other sockets.
+// Anything else has none of the options.
 void WakePollers(const Syscalls& sys, int fd) {
   Renew(sys, fd, SOL_SOCKET, SO_RCVLOWAT);
   if (!Renew(sys, fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT)) {

@@ -261,7 +261,7 @@ struct SimulatedNetwork::Table {
         request, value);
   }
 
-  // Some tell pollers anew of a socket that is ready, as on Linux.
+  // Some options make pollers report a ready socket again, as on Linux.
   static int Setsockopt(int fd, int level, int name, const void* value,
                         socklen_t size) {
     return Call<&Syscalls::setsockopt>(
@@ -473,7 +473,7 @@ SimulatedNetwork::Verdict SimulatedNetwork::Judge(Link& link, bool reads,
     }
   }
   if (verdict.error != 0 || verdict.size < size) ++faults_;
-  // Who was told that there is no more waits to be told of it.
+  // The caller was told that there is no more, so it waits for an event.
   if (verdict.error == EAGAIN || verdict.size < size) link.RenewLater();
   return verdict;
 }

@@ -34,8 +34,8 @@ absl::Status ListenError(const Url& url, const absl::Status& cause) {
                                                  ": ", cause.message()));
 }
 
-// The first must be the first there, unless the user shares the port with
-// others; those that follow join it.
+// The first socket must be the first at the address, unless the user wants to
+// share the port. The others then join it.
 absl::StatusOr<Sockets> OpenSockets(absl::Span<const SocketAddress> addresses,
                                     ListenSocketOptions options, size_t count) {
   if (count > 1) {
@@ -53,7 +53,7 @@ absl::StatusOr<Sockets> OpenSockets(absl::Span<const SocketAddress> addresses,
   }
 }
 
-// One that somebody has opened for us, as an init system does.
+// Takes a socket that a service manager has opened for this process.
 std::shared_ptr<ListenSocket> TakeInherited(
     absl::Span<const SocketAddress> addresses,
     std::vector<ListenSocket>& inherited) {
@@ -137,9 +137,9 @@ absl::Status ListenSet::Accept(ListenerId id, LoopGroup& group, size_t worker) {
   ReserveAccepting(group.size());
   const std::shared_ptr<const Entry> entry = entries_.at(id);
   if (entry->is_of_root() != (worker == kRoot)) return absl::OkStatus();
-  // Each loop's part, on its thread. Before the threads run all of it is done
-  // here, and what fails is the caller's to know; later, other threads try
-  // again what fails.
+  // Each loop starts accepting on its own thread. Before the threads run, all
+  // of it happens here, and failures are returned. Later, other threads retry
+  // what fails.
   auto status = std::make_shared<absl::Status>();
   group.ForEach([this, id, status, worker, entry, paused = paused_.contains(id),
                  tells_all = !group.has_threads(),
@@ -218,7 +218,7 @@ void ListenSet::AcceptLentOn(const Part& part, bool paused,
                              absl::Duration time) {
   const auto found = accepting(part.index).find(part.key);
   if (found != accepting(part.index).end() && !found->second.lent) {
-    // Its own. Watched anew, it is told what waits.
+    // Its own listener. Watching the socket again reports clients that wait.
     Listener* const listener = found->second.listener.get();
     if (listener == nullptr || listener->paused()) return;
     listener->Pause();
@@ -242,7 +242,7 @@ void ListenSet::AcceptLentOn(const Part& part, bool paused,
       });
 }
 
-// A worker that listens by itself is the only one there.
+// A worker that called Listen() itself has its own sockets.
 size_t ListenSet::SocketOf(const Entry& entry, size_t worker, size_t loop) {
   if (entry.servers.workers == 1) worker = 0;  // This one's own.
   switch (entry.sharing) {
@@ -285,7 +285,8 @@ std::vector<ListenSet::Key> ListenSet::KeysOf(ListenerId id,
   return keys;
 }
 
-// Its own on_open may be what leads here, so it dies in a later turn.
+// This may be called in an on_open of the Listener, so that is destroyed in a
+// later turn.
 void ListenSet::EndAccepting(const Key& key, size_t index, Loop& loop) {
   const auto found = accepting(index).find(key);
   if (found == accepting(index).end()) return;
@@ -320,8 +321,8 @@ bool ListenSet::Close(ListenerId id, LoopGroup& group) {
   return true;
 }
 
-// Only in the process that has opened the sockets; in a worker those of the
-// root stay as they are.
+// Has an effect only in the process that opened the sockets; in a worker, the
+// root's sockets continue to listen.
 void ListenSet::StopListening(const Entry& entry) {
   for (const auto& socket : entry.sockets) socket->StopListening();
 }

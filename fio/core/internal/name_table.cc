@@ -90,7 +90,7 @@ absl::Status Refusal(const Url& url, std::string_view why) {
 
 }  // namespace
 
-// The task that calls a question's `done`; the question dies with it.
+// The task that calls a question's `done`. Its destructor removes the question.
 class NameTable::Delivery {
  public:
   Delivery(std::shared_ptr<NameTable> table, uint64_t question)

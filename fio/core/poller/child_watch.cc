@@ -46,8 +46,8 @@ int WaitStatus(const siginfo_t& info) {
   return info.si_status | (info.si_code == CLD_DUMPED ? WCOREFLAG : 0);
 }
 
-// Reaps `child`, whom `type` and `id` name; nothing if it has not ended. On an
-// error there is nobody left to reap.
+// Reaps `child`, identified by `type` and `id`; nothing if it has not ended. An
+// error means that it was already reaped.
 std::optional<ChildExit> Reap(idtype_t type, id_t id, pid_t child) {
   siginfo_t info;
   if (WaitId(type, id, 0, &info) != 0) {
@@ -142,9 +142,9 @@ class ChildWatch::BySigChld final : public ChildWatch {
  private:
   static constexpr pid_t kNobody = std::numeric_limits<pid_t>::max();
 
-  // One signal may stand for many children, and many for one: however many have
-  // come, all children are looked at once. A child that ends from here on sends
-  // another.
+  // One signal may be for many children, and many for one: after any number of
+  // signals, each child is checked once. A child that ends from now on causes
+  // another signal.
   bool StartPass() {
     bool due = std::exchange(look_, false);
     while (signals_->Next() != 0) due = true;
@@ -174,7 +174,8 @@ std::optional<ChildExit> ReapByPidFd(const UniqueFd& pidfd, pid_t child) {
   return Reap(P_PIDFD, static_cast<id_t>(pidfd.get()), child);
 }
 
-// Tries it on this process, which is no child of its own.
+// Tries pidfd_open(2) and waitid(2) on this process, which is not its own
+// child.
 absl::Status CheckPidFd() {
   const UniqueFd self = OpenPidFd(getpid());
   if (!self) return absl::ErrnoToStatus(errno, "pidfd_open");

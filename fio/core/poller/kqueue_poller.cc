@@ -69,8 +69,8 @@ unsigned Flags(Trigger trigger) {
   return EV_ADD | EV_ONESHOT;
 }
 
-// What an event tells. End and error of EVFILT_WRITE go both ways, as the
-// hang-up of poll(2).
+// The readiness of an event. End and error of EVFILT_WRITE apply to both
+// directions, like POLLHUP of poll(2).
 uint32_t Bits(const Kqueue::Event& event) {
   uint32_t bits = Readiness::kPriority;
   if (event.filter == EVFILT_READ) bits = Readiness::kReadable;
@@ -102,9 +102,9 @@ class KqueuePoller final : public Poller {
     // no watch.
     uintptr_t change = 0;
     Token token = 0;
-    uint64_t told_in = 0;    // The number of the Wait() that told of it last,
+    uint64_t told_in = 0;    // The number of the Wait() that reported it last,
     uint32_t told_at = 0;    // and the place of the event there.
-    bool is_waiting = true;  // kOneShot: not told yet.
+    bool is_waiting = true;  // kOneShot: not reported yet.
     Trigger trigger = Trigger::kLevel;
     Interest interest = Interest::kReadable;
   };
@@ -203,7 +203,8 @@ absl::Status KqueuePoller::AddFd(int fd, Token token, Interest interest,
   return Error(error, "add", fd);
 }
 
-// Filters are made anew, since the kernel keeps the trigger of one that it has.
+// Deletes and adds filters, because the kernel does not change the trigger of
+// an existing one.
 absl::Status KqueuePoller::ModifyFd(int fd, Token token, Interest interest,
                                     Trigger trigger) {
   const int closed = WhyNotWatch(fd);
@@ -260,7 +261,7 @@ absl::StatusOr<size_t> KqueuePoller::WaitForEvents(absl::Span<Event> events,
     const int count = queue_->Wait(room, deadline, clock_);
     if (count < 0) return absl::ErrnoToStatus(errno, "kevent");
     const size_t kept = Tell(room.first(static_cast<size_t>(count)), events);
-    // Otherwise nobody is to be told any more.
+    // Otherwise no event is to be reported: wait again.
     if (count == 0 || kept > 0) return kept;
   }
 }

@@ -45,8 +45,8 @@ static_assert(POLLRDHUP == 0 || Readiness::kReadClosed == POLLRDHUP);
 
 using PollBits = decltype(pollfd::events);
 
-// poll(2) tells hang-ups and errors without being asked; they are here so that
-// an edge stays watched for them when all else was told.
+// poll(2) always reports hang-ups and errors. They are included so that a kEdge
+// watch still polls for them when all else was reported.
 PollBits PollEvents(Interest interest) {
   int events = POLLHUP | POLLERR;
   if (interest.readable()) events |= POLLIN | POLLRDHUP;
@@ -79,7 +79,7 @@ class PollPoller final : public Poller {
   struct Watch {
     int fd;
     PollBits events;  // Of the interest.
-    PollBits asked;   // Of these, those to be told now.
+    PollBits asked;   // Those that are polled now.
     Trigger trigger;
     Token token;
     uint64_t change;  // The number of its latest change.
@@ -223,8 +223,8 @@ size_t PollPoller::EndPoll(uint64_t asked_at, absl::Span<Event> events) {
   return told;
 }
 
-// Whether `event` now tells the answer; not if it is of a watch that has
-// changed since it was asked for: that one is asked for again.
+// Writes the answer to `event`. False if the watch has changed since it was
+// polled: it is polled again.
 bool PollPoller::Tell(const pollfd& answer, uint64_t asked_at, Event& event) {
   Watch* const watch = Find(answer.fd);
   if (watch == nullptr || watch->change > asked_at) return false;

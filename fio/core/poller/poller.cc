@@ -27,7 +27,7 @@ absl::Status Inherited(std::string_view call) {
       call, ": the poller is the parent's; make one after fork()"));
 }
 
-// epoll(7) refuses it, so that nobody may rely on it elsewhere.
+// Refused by all backends, because epoll(7) refuses it.
 absl::Status CheckExclusive(std::string_view call, int fd, Interest interest,
                             Trigger trigger) {
   if (trigger != Trigger::kLevelExclusive || !interest.priority()) {

@@ -102,7 +102,7 @@ absl::Status Subscribe(Subscription& added) {
   Slot& slot = g_slots[added.signal];
   Subscription* const first = slot.first;
   added.next = first;
-  slot.first = &added;  // From the handler's first run on it is told.
+  slot.first = &added;  // Before the handler is installed.
   if (first != nullptr) return absl::OkStatus();
   struct sigaction action = {};
   action.sa_handler = &Handle;

@@ -42,8 +42,8 @@ absl::StatusOr<Waker> Waker::Create(Poller& poller, Token token,
                                     WakerKind kind) {
   absl::StatusOr<Pipe> ends = Open(kind, poller);
   if (!ends.ok()) return ends.status();
-  // Each write to an eventfd is an edge of its own, so nobody need ever read
-  // it: the counter has room for 2^64 of them.
+  // Each write to an eventfd is an edge, so it need not be read: the counter
+  // can hold 2^64 writes.
   const bool edges = poller.tells_every_edge();
   const bool drains = !edges || ends->write_end;
   absl::Status added =

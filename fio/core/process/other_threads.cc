@@ -51,7 +51,8 @@ std::string NameOf(std::string_view thread) {
       std::string_view(name.data(), static_cast<size_t>(size)), "\n"));
 }
 
-// EINVAL if there are other threads; otherwise unsharing them is no change.
+// unshare(2) fails with EINVAL if there are other threads; otherwise it changes
+// nothing.
 std::vector<std::string> FindByUnshare() {
   if (unshare(CLONE_THREAD) != 0 && errno == EINVAL) return {"?"};
   return {};

@@ -41,7 +41,7 @@ namespace {
 // Until a message that could not be sent is sent again.
 constexpr absl::Duration kRetry = absl::Milliseconds(10);
 
-// True if all of it has left.
+// True if all of it was sent.
 bool Send(int channel, const Order& order) {
   ssize_t sent;
   do {
@@ -87,8 +87,8 @@ absl::Status Check(const SupervisorOptions& options) {
   return absl::OkStatus();
 }
 
-// Whether it may be killed: a pid that somebody else has reaped may be that of
-// another process by now.
+// Whether it may be killed: if other code has reaped the child, its pid may
+// belong to another process.
 bool IsOurChild(pid_t pid) {
   siginfo_t info;
   return waitid(P_PID, static_cast<id_t>(pid), &info,
@@ -169,7 +169,8 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Advance(
     return absl::FailedPreconditionError(
         absl::StrCat("this Supervisor belongs to process ", root_));
   }
-  // Reports after ends: who has ended has reported before.
+  // Collect the ends before the reports: a worker that has ended has sent its
+  // reports before.
   std::vector<ChildExit> exits;
   while (std::optional<ChildExit> exit = children_->Next()) {
     exits.push_back(*exit);
@@ -268,7 +269,7 @@ void Supervisor::OnReport(const Report& report, MonotonicTime now) {
   }
 }
 
-// Another follows, and somebody else serves meanwhile.
+// Schedules a replacement, and lends the place to another worker meanwhile.
 void Supervisor::OnLostWorker(Place& place, const Worker& worker,
                               MonotonicTime now) {
   if (worker.ready_at.has_value() &&
@@ -303,7 +304,7 @@ void Supervisor::Lend(int place, int count) {
     ++stats_.lent;
     --count;
   }
-  // Other loops of its own worker may be better than nobody.
+  // Otherwise ask the place's own worker: its other loops may be able to serve.
   if (count > 0 && lend_to(places_[static_cast<size_t>(place)])) ++stats_.lent;
 }
 
@@ -436,8 +437,8 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
 
 std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(int place, uint64_t id,
                                                     UniqueFd channel) {
-  // With the root's ends of the channels open here, its death would not end
-  // them.
+  // Close the root's ends of the channels here: otherwise they would stay open
+  // after the root's death.
   places_.clear();
   leaving_.clear();
   reports_.Reset();

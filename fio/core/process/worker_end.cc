@@ -42,11 +42,11 @@ struct Watchdog {
   using Events = decltype(pollfd::events);
 
   int fd;         // Has `events` when the root has died.
-  Events events;  // None of its own for a socket: its end is always told.
+  Events events;  // 0 for a socket: poll(2) always reports its end.
   int grace_ms;   // Until the end.
 };
 
-// Not by the table of system calls: a test's faults are not meant for it.
+// Does not use the table of system calls: tests must not inject faults here.
 void* RunWatchdog(void* argument) {
   const Watchdog watchdog =
       *std::unique_ptr<Watchdog>(static_cast<Watchdog*>(argument));
@@ -109,7 +109,7 @@ bool WorkerEnd::SendReports() {
     const ssize_t sent = Sys().send(reports_.get(), &report, sizeof(report),
                                     MSG_DONTWAIT | MSG_NOSIGNAL);
     if (sent < 0 && errno == EINTR) continue;
-    // That the root has died, Next() tells.
+    // Next() reports the root's death.
     if (sent < 0) return false;
     unsent_.erase(unsent_.begin());
   }

@@ -21,9 +21,10 @@ namespace fio {
 namespace {
 
 constexpr int64_t kTickNanoseconds = 1'000'000;
-// Entries are made by the block, so that no turn waits for many. Their memory
-// comes by the block as well, and from the second megabyte on by huge pages:
-// whoever goes through a million timers in any order misses the TLB each time.
+// Entries are created in blocks, so that no turn creates many. Their memory is
+// also allocated in blocks, from the second megabyte on in huge pages: with
+// small pages, access to a million timers in random order misses the TLB each
+// time.
 constexpr size_t kBlock = 64;
 constexpr size_t kHugePage = size_t{2} << 20;
 

@@ -102,9 +102,9 @@ class TaskList {
   void Append(TaskList& other);
 
  private:
-  // A chunk comes back from another processor's cache. Whoever writes to it
-  // waits for each line, and with it all who wait for its lock, unless the line
-  // was asked for some tasks ahead.
+  // A chunk is reused from another processor's cache. Unless a cache line is
+  // prefetched some tasks ahead, the thread that writes to it waits for the
+  // line, and so do all threads that wait for its lock.
   static constexpr uint32_t kAhead = 8;
   static void FetchToWrite(TaskChunk& chunk, uint32_t i) {
     if (i < TaskChunk::kTasks) __builtin_prefetch(chunk.task(i), /*write=*/1);

@@ -1,7 +1,7 @@
-// A BoundPath is the file that a Unix socket bound to a path leaves in the file
-// system. It removes the file when it dies, but only in the process that made
-// it, and only as long as the path still is that file: a child's copy, and a
-// server that has taken the path over since, lose nothing.
+// A BoundPath owns the file of a Unix socket that is bound to a path. Its
+// destructor removes the file, but only in the process that created it, and
+// only if the path still names the same file. So a forked child does not remove
+// it, nor the file of a server that has taken over the path.
 //
 // Thread safety: none.
 
@@ -21,16 +21,16 @@ namespace fio::sock_internal {
 
 class BoundPath {
  public:
-  // Binds `fd` to `address`, which has a path. A file that is there already is
-  // an error, but for a socket that nobody is bound to any more, as a server
-  // that crashed leaves it: that is replaced. Whether anybody is, a connect(2)
-  // of the wrong type tells, of which a live server sees nothing.
+  // Binds `fd` to `address`, which has a path. An existing file is an error,
+  // except for a socket file that no socket is bound to any more, such as that
+  // of a crashed server: it is replaced. This is checked by a connect(2) with
+  // another socket type, which a live server does not see.
   //
-  // The file gets exactly `mode`, whatever the umask, and is never more open
-  // than that; or what the umask leaves.
+  // The file gets exactly `mode`, whatever the umask is, and never a more
+  // permissive one. Without `mode` it is 0777 less the umask.
   //
   // Errors: the failed call's errno; "bind /run/x: Address already in use" if
-  // the path is somebody else's.
+  // the path is in use.
   static absl::StatusOr<BoundPath> Bind(int fd, const SocketAddress& address,
                                         std::optional<mode_t> mode);
 
@@ -40,7 +40,8 @@ class BoundPath {
   BoundPath& operator=(BoundPath&& other) noexcept;
   ~BoundPath() { Remove(); }
 
-  // Call it before the socket closes: that keeps the inode's number ours.
+  // Call it before the socket closes: until then the inode number is not
+  // reused.
   void Remove();
 
  private:

@@ -1,6 +1,6 @@
 // Keeps freed pieces of one size for the next to come, so that a server in its
-// steady state allocates nothing. Each thread has a list of its own. Only its
-// owner touches a piece: one that waits in a list is poisoned.
+// steady state allocates nothing. Each thread has a list of its own. A piece in
+// a list is poisoned.
 //
 //   struct Node {
 //     void* operator new(size_t) { return FreeList<sizeof(Node)>::Take(); }

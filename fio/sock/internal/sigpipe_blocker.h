@@ -1,7 +1,7 @@
-// For system calls that raise SIGPIPE and cannot be told not to, as
-// sendfile(2): while a SigpipeBlocker lives its thread gets none, and none is
-// left over from it afterwards. A process-wide disposition would be the
-// application's business, not ours. Costs two system calls.
+// For system calls that raise SIGPIPE and have no flag against it, such as
+// sendfile(2). During its lifetime a SigpipeBlocker keeps SIGPIPE from its
+// thread; none is pending afterwards. fio does not change the process-wide
+// disposition, which belongs to the application. Costs two system calls.
 //
 // Thread safety: concerns the calling thread alone.
 

@@ -62,7 +62,7 @@ inline constexpr SocketOption kDeferAccept = {IPPROTO_TCP, TCP_DEFER_ACCEPT,
 absl::Status BadOption(std::string_view call, const SocketAddress& address,
                        std::string_view why);
 
-// Why nobody can connect to `address`, or null.
+// The reason why no socket can connect to `address`, or null.
 const char* CannotConnectTo(const SocketAddress& address);
 
 // Rounded up, and at most what an int holds.

@@ -1,9 +1,9 @@
-// A SimulatedConnection is one TCP connection as Linux keeps it, both ends: the
-// near one has a descriptor, the far one is a test's Peer. It knows no table of
-// descriptors, and tells its Host what has become so.
+// A SimulatedConnection simulates both ends of one TCP connection on Linux: the
+// near end has a descriptor, the far end is a test's Peer. It does not use the
+// table of descriptors, but notifies its Host of changes.
 //
-// Calls of the near end give what the system call does: a count, or an errno as
-// a negative number.
+// Calls of the near end return what the system call does: a count, or a
+// negative errno.
 //
 // Thread safety: none.
 
@@ -27,8 +27,8 @@ class SimulatedConnection {
   // What the connections of a network have in common.
   class Host {
    public:
-    // What is so for the near end may have changed; `anew` is a change even if
-    // it was so before.
+    // The near end's readiness may have changed. Bits in `anew` are edges even
+    // if they were set before.
     virtual void OnChange(SimulatedConnection& connection, Readiness anew) = 0;
     // Arrive() or Renew() is due in the next step.
     virtual void MoveLater(SimulatedConnection& connection) = 0;

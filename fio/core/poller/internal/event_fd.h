@@ -1,5 +1,4 @@
-// OpenEventFd() opens an eventfd(2) that blocks nobody and that no program
-// started by exec(3) inherits.
+// OpenEventFd() opens an eventfd(2) that is non-blocking and closed on exec(3).
 //
 // Thread safety: any thread.
 
