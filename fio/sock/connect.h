@@ -24,7 +24,7 @@ struct ConnectOptions {
 
   // The address to connect from. Without an address the system chooses one;
   // with port 0 it chooses the port. A Unix socket takes an abstract name, but
-  // no path, since nobody would remove the file.
+  // no path, because the file would never be removed.
   SocketAddress local_address = {};
 };
 

@@ -66,7 +66,7 @@ class Waker {
   }
 
   // Call this when Wait() has returned an event with the token, and before
-  // looking for the reason of the wake: from here on Wake() causes an event
+  // looking for the reason of the wake-up: from now on Wake() causes an event
   // again. Without this call there are no further events.
   void Acknowledge();
 

@@ -193,8 +193,8 @@ class Supervisor {
     uint64_t restarts = 0;  // Restart() calls before it.
     UniqueFd channel;       // Sends Orders to it.
     std::optional<MonotonicTime> ready_at = std::nullopt;
-    StopLevel asked = StopLevel::kNone;  // That set kill_at.
-    StopLevel told = StopLevel::kNone;   // The order was sent.
+    StopLevel asked = StopLevel::kNone;                      // It sets kill_at.
+    StopLevel told = StopLevel::kNone;                       // Last order sent.
     MonotonicTime retry_at = MonotonicTime::InfinitePast();  // No send earlier.
     MonotonicTime kill_at = MonotonicTime::InfiniteFuture();
   };

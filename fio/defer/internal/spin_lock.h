@@ -1,11 +1,11 @@
 // A SpinLock protects a few nanoseconds of work. Lock() costs one atomic
 // exchange and Unlock() one store, half of what a mutex costs.
 //
-// A thread that finds the lock held spins for a moment, then gives its
-// processor away, so that a holder that was preempted can go on, and after
-// SpinWait::kYields attempts sleeps for SpinWait::kSleepMicroseconds between
-// two attempts. So a waiter of a higher real-time priority does not keep the
-// holder from running. There is no queue: any waiter may be next.
+// A thread that waits for the lock first spins briefly. Then it yields the
+// processor, so that a preempted holder can run. After SpinWait::kYields
+// attempts it sleeps for SpinWait::kSleepMicroseconds between two attempts. So
+// a waiter of a higher real-time priority does not keep the holder from
+// running. There is no queue: any waiter may be next.
 //
 // The last thread that holds a lock may destroy it right after Unlock().
 //
@@ -22,8 +22,8 @@ namespace fio::defer_internal {
 
 class ABSL_LOCKABLE SpinLock {
  public:
-  // With `needed` false, Lock() does nothing: for a lock that only one thread
-  // ever takes.
+  // If `needed` is false, Lock() does nothing: for a lock that only one thread
+  // uses.
   explicit SpinLock(bool needed = true) : needed_(needed) {}
   SpinLock(const SpinLock&) = delete;
   SpinLock& operator=(const SpinLock&) = delete;
@@ -42,7 +42,7 @@ class ABSL_LOCKABLE SpinLock {
   const bool needed_;
 };
 
-// Holds a lock for as long as it lives.
+// Holds a lock during its lifetime.
 class ABSL_SCOPED_LOCKABLE SpinLockHolder {
  public:
   explicit SpinLockHolder(SpinLock& lock) ABSL_EXCLUSIVE_LOCK_FUNCTION(lock)

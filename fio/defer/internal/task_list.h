@@ -1,5 +1,6 @@
-// A TaskList is a first-in, first-out list of tasks in chunks, which are handed
-// in and out so that nothing is allocated, or freed, while a lock is held.
+// A TaskList is a first-in, first-out list of tasks in chunks. The caller adds
+// and takes back chunks, so that it can allocate and free them without holding
+// a lock.
 //
 // Thread safety: none.
 
@@ -16,7 +17,8 @@
 
 namespace fio::defer_internal {
 
-// Room for tasks, of which those in [begin, end) live. 4 KiB with malloc's own.
+// Room for tasks; those in [begin, end) are constructed. 4 KiB, including
+// malloc's header.
 struct TaskChunk {
   static constexpr uint32_t kTasks = 56;
 

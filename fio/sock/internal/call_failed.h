@@ -1,4 +1,4 @@
-// How a failed system call on a socket is reported.
+// Converts a failed system call on a socket to a Status.
 
 #ifndef FIO_SOCK_INTERNAL_CALL_FAILED_H_
 #define FIO_SOCK_INTERNAL_CALL_FAILED_H_

@@ -1,4 +1,4 @@
-// Both ends of a socket, as the kernel knows them.
+// The local and the peer address of a socket, from the kernel.
 //
 // Thread safety: any thread.
 
@@ -11,7 +11,7 @@
 
 namespace fio::sock_internal {
 
-// By getsockname(2). If the call fails: none, and errno says why.
+// By getsockname(2). None, with errno set, if the call fails.
 std::optional<SocketAddress> FindLocalAddress(int fd);
 
 // By getsockname(2) and getpeername(2); an empty address if the call fails.

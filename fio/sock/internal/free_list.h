@@ -1,14 +1,14 @@
-// Keeps freed pieces of one size for the next to come, so that a server in its
-// steady state allocates nothing. Each thread has a list of its own. A piece in
-// a list is poisoned.
+// Keeps freed pieces of memory of one size for reuse, so that a server in a
+// steady state allocates nothing. Each thread has its own list. A piece in a
+// list is poisoned.
 //
 //   struct Node {
 //     void* operator new(size_t) { return FreeList<sizeof(Node)>::Take(); }
 //     void operator delete(void* p) { FreeList<sizeof(Node)>::Give(p); }
 //   };
 //
-// Thread safety: any thread; a piece may be given back on another thread than
-// it was taken on.
+// Thread safety: any thread; a piece may be taken on one thread and given back
+// on another.
 
 #ifndef FIO_SOCK_INTERNAL_FREE_LIST_H_
 #define FIO_SOCK_INTERNAL_FREE_LIST_H_
@@ -43,8 +43,7 @@ class FreeList {
   }
 
  private:
-  // What a thread keeps at most, of each size; beyond that, pieces go back to
-  // the heap.
+  // The most that a thread keeps of each size; further pieces are freed.
   static constexpr size_t kKeptBytes = size_t{1} << 20;
 
   struct Piece {
@@ -52,7 +51,8 @@ class FreeList {
   };
   static_assert(sizeof(Piece) <= kBytes && kBytes <= kKeptBytes);
 
-  // Trivial to destroy, so that it serves objects that die after the Janitor.
+  // Trivially destructible, so that it can be used after the Janitor is
+  // destroyed.
   struct List {
     Piece* head;
     size_t size;
@@ -60,7 +60,7 @@ class FreeList {
     bool closed;
   };
 
-  // Empties the list at the end of the thread.
+  // Frees the pieces in the list at the end of the thread.
   struct Janitor {
     ~Janitor() {
       list_.room = 0;

@@ -1,4 +1,4 @@
-// One attempt to move bytes by a system call, tried again when a signal
+// One attempt to read or write by a system call, repeated if a signal
 // interrupts it. None of these calls blocks, so EINTR is rare; see signal(7).
 
 #ifndef FIO_SOCK_INTERNAL_PLAIN_IO_H_

@@ -1,5 +1,5 @@
-// A SocketBuilder makes one socket, call by call. The first call that fails is
-// remembered and those after it do nothing, so that only the end need be
+// A SocketBuilder creates one socket by a sequence of calls. After the first
+// call that fails, further calls do nothing, so only the final status must be
 // checked:
 //
 //   SocketBuilder builder(address, SOCK_STREAM);
@@ -76,16 +76,16 @@ class SocketBuilder {
 
   void Set(const SocketOption& option, int value);
   void SetKeepAlive(const KeepAlive& keepalive);
-  // Returns the file that this made, if any: see BoundPath::Bind().
+  // Returns the file that this created, if any: see BoundPath::Bind().
   BoundPath Bind(const SocketAddress& address,
                  std::optional<mode_t> unix_mode = std::nullopt);
 
-  // Takes over what a call on fd() that is not one of these came to.
+  // Records the result of a call on fd() that was made outside of this class.
   void Check(const absl::Status& status) { status_.Update(status); }
 
   const absl::Status& status() const { return status_; }
   int fd() const { return fd_.get(); }
-  // The caller owns the socket from here on.
+  // The caller then owns the socket.
   [[nodiscard]] UniqueFd Release() { return std::move(fd_); }
 
  private:

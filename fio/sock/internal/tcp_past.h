@@ -1,4 +1,4 @@
-// What the kernel remembers of a TCP socket without a peer.
+// What the kernel knows about the past of a TCP socket without a peer.
 
 #ifndef FIO_SOCK_INTERNAL_TCP_PAST_H_
 #define FIO_SOCK_INTERNAL_TCP_PAST_H_
@@ -8,12 +8,12 @@
 namespace fio::sock_internal {
 
 enum class TcpPast : uint8_t {
-  kUnknown,         // Connecting, or the kernel does not say.
-  kEstablished,     // It is, or was before it was reset.
+  kUnknown,         // Connecting, or not known.
+  kEstablished,     // Established now, or before a reset.
   kNotEstablished,  // Connecting has failed, or was never begun.
 };
 
-// By TCP_INFO, see tcp(7). Takes no error from the socket.
+// By TCP_INFO, see tcp(7). Does not clear the socket's pending error.
 TcpPast TcpPastOf(int fd);
 
 }  // namespace fio::sock_internal

@@ -1,5 +1,5 @@
-// A DescriptorTable keeps a T for each descriptor, in pages that come with the
-// first descriptor of their range. Its memory goes with the table.
+// A DescriptorTable keeps a T for each descriptor, in pages that are allocated
+// for the first descriptor of their range and freed with the table.
 //
 // Thread safety: none.
 
@@ -16,7 +16,7 @@ namespace fio::testing_internal {
 template <typename T>
 class DescriptorTable {
  public:
-  // Null if it was never asked for by Get(); `fd` may be negative.
+  // Null if Get() was never called for it; `fd` may be negative.
   T* Find(int fd) {
     const size_t page = static_cast<size_t>(fd) / kPageSize;
     if (fd < 0 || page >= pages_.size() || pages_[page] == nullptr) {

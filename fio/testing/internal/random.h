@@ -1,4 +1,4 @@
-// Draws by seed, the same on every system.
+// Random numbers from a seed, the same on every system.
 //
 // Thread safety: none.
 
@@ -15,12 +15,12 @@ class Random {
  public:
   explicit Random(uint64_t seed) : engine_(seed) {}
 
-  // Less than `end`, which is not 0.
+  // A number less than `end`, which is not 0.
   size_t Below(size_t end) { return engine_() % end; }
 
-  // True as often as `likelihood` says, from 0 to 1. 0 draws nothing.
+  // True with this likelihood, from 0 to 1. 0 uses no random number.
   bool Chance(double likelihood) {
-    // 53 bits are what a double holds, so what is drawn is less than 1.
+    // A double holds 53 bits, so the number is less than 1.
     return likelihood > 0 &&
            static_cast<double>(engine_() >> 11) * 0x1p-53 < likelihood;
   }

@@ -24,7 +24,7 @@ namespace fio::testing_internal {
 
 class SimulatedConnection {
  public:
-  // What the connections of a network have in common.
+  // The interface to the network.
   class Host {
    public:
     // The near end's readiness may have changed. Bits in `anew` are edges even
@@ -69,9 +69,9 @@ class SimulatedConnection {
   // How many bytes Send() takes now, 0 if it would fail.
   size_t Room() const;
   ssize_t Send(std::string_view bytes);
-  // How much of what was sent the peer has not taken.
+  // How many sent bytes the peer has not taken.
   size_t untaken() const;
-  // For a call that was cut short for want of room.
+  // For a call that was partial because there was no more room.
   void WantRoom();
   int Shutdown(int how);
   int TakeError();
@@ -79,19 +79,20 @@ class SimulatedConnection {
     on ? Set(kResetOnClose) : Clear(kResetOnClose);
   }
   void Close();
-  // The network has gone, and with it the descriptor.
+  // The network is destroyed, and with it the descriptor.
   void Orphan() { host_ = nullptr; }
 
   // --- On the wire ---
 
-  // Lets at most `limit` bytes, and then the end, arrive at the near end, as
-  // far as its window allows.
+  // At most `limit` bytes, and then the end, arrive at the near end, as far as
+  // its window allows.
   void Arrive(size_t limit = kAll);
-  // Tells the near end what room it has, and what was promised by RenewLater().
+  // Reports to the near end the room that it has, and the edges of
+  // RenewLater().
   void Renew();
   void RenewLater();
   size_t in_flight_bytes() const { return in_flight_.size(); }
-  // For the host: whether it has this in its list.
+  // For the host: whether this is in its list.
   bool moves() const { return Has(kMoves); }
   void SetMoves(bool moves) { moves ? Set(kMoves) : Clear(kMoves); }
 
@@ -125,8 +126,8 @@ class SimulatedConnection {
     kPeerClosed = 1 << 6,
     kSawEnd = 1 << 7,
     kSawReset = 1 << 8,
-    kLeavesUnread = 1 << 9,  // The peer takes nothing by itself.
-    kForgets = 1 << 10,      // received_ is counted only.
+    kLeavesUnread = 1 << 9,  // SetAutoRead(false).
+    kForgets = 1 << 10,      // received_ is counted, not kept.
     kBlocked = 1 << 11,      // A writer waits for room.
     kMoves = 1 << 12,
     kRenew = 1 << 13,

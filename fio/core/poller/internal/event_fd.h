@@ -11,7 +11,7 @@
 namespace fio::poller_internal {
 
 // Errors: the errno of eventfd(2), which a sandbox may refuse; kUnimplemented
-// if this system has none. A pipe does then.
+// if this system has none. Use a pipe then.
 absl::StatusOr<UniqueFd> OpenEventFd();
 
 }  // namespace fio::poller_internal

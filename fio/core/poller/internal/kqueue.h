@@ -43,22 +43,23 @@ class Kqueue {
  public:
   using Event = struct kevent;
 
-  // Whether the close of a descriptor ends its filters.
+  // Whether closing a descriptor ends its filters.
   static constexpr bool kCloseEndsFilters = true;
 
   // Errors: the errno of kqueue(2).
   static absl::StatusOr<std::unique_ptr<Kqueue> > Open();
 
   explicit Kqueue(UniqueFd queue);
-  // A forked child has none, and what has the number there is not ours.
+  // A forked child does not inherit the kqueue, so nothing is closed there: the
+  // number may belong to another descriptor.
   ~Kqueue();
 
-  // Makes those of `changes` that can be made; the `data` of each is then 0 or
-  // the errno that was in its way. REQUIRES: all have EV_RECEIPT.
+  // Applies those of `changes` that are possible; then the `data` of each is 0
+  // or its errno. REQUIRES: all have EV_RECEIPT.
   void Change(absl::Span<Event> changes);
 
-  // Returns how many `events` it filled in: none at the deadline. On an error
-  // -1 and errno.
+  // Returns how many `events` it wrote: 0 at the deadline, -1 with errno on an
+  // error.
   int Wait(absl::Span<Event> events, MonotonicTime deadline,
            const Clock& clock);
 

@@ -1,18 +1,17 @@
-// A Libkqueue is a Kqueue (internal/kqueue.h) of libkqueue, the kqueue(2) that
-// is built on epoll(7): with it the backend for the BSDs is tested on Linux.
-// It is not meant for use.
+// A Libkqueue is a Kqueue (internal/kqueue.h) on libkqueue, a kqueue(2) that is
+// built on epoll(7). It is only for testing the backend for the BSDs on Linux.
 //
-// libkqueue 2.3.1, Debian's, lacks what is made up for here:
+// Defects of libkqueue 2.3.1 (Debian's) that this class works around:
 //  - A descriptor has one filter, not one per direction: EVFILT_WRITE gets a
 //    duplicate of the descriptor.
-//  - A filter that dies while kevent() has its event is used after its end: so
-//    a change waits until the thread in Wait() is out of kevent().
-//  - Close of a descriptor does not end its filters: delete them before.
-//  - Close of a queue ends it later, on another thread, and the close of a
-//    child's may end its parent's: so queues are not closed but used anew.
-//  - kevent() rounds timeouts down, and takes EV_RECEIPT but not its answer.
-// What stays: eventfd(2) is refused; SO_ERROR of a socket is taken by the event
-// that tells of it.
+//  - A filter that is deleted while kevent() has its event is used afterwards:
+//    so a change waits until the thread in Wait() has left kevent().
+//  - Closing a descriptor does not end its filters: delete them before.
+//  - Closing a queue ends it later, on another thread, and closing a child's
+//    copy may end the parent's: so queues are not closed but reused.
+//  - kevent() rounds timeouts down, and accepts EV_RECEIPT but ignores it.
+// Defects that remain: eventfd(2) is refused; the event that reports SO_ERROR
+// of a socket also clears it.
 //
 // Thread safety: as Kqueue.
 
@@ -49,7 +48,7 @@ class Libkqueue {
   static absl::StatusOr<std::unique_ptr<Libkqueue>> Open();
 
   explicit Libkqueue(int queue) : queue_(queue) {}
-  // A forked child shares the queue with its parent, and leaves it alone.
+  // A forked child shares the queue with its parent, and does not use it.
   ~Libkqueue();
 
   void Change(absl::Span<Event> changes);
@@ -60,7 +59,7 @@ class Libkqueue {
  private:
   struct Filters {
     bool reads = false;
-    UniqueFd writer;  // The duplicate of which EVFILT_WRITE is.
+    UniqueFd writer;  // The duplicate that EVFILT_WRITE watches.
   };
 
   intptr_t Make(const Event& change) ABSL_EXCLUSIVE_LOCKS_REQUIRED(kevent_);
@@ -74,7 +73,7 @@ class Libkqueue {
   const int queue_;
   std::atomic<int> changers_ = 0;  // Threads that interrupt Wait().
 
-  absl::Mutex kevent_;  // Held in kevent(), for as long as it waits.
+  absl::Mutex kevent_;  // Held while kevent() waits.
   // By descriptor.
   std::vector<Filters> filters_ ABSL_GUARDED_BY(kevent_);
   std::vector<int> originals_ ABSL_GUARDED_BY(kevent_);  // Of duplicates.

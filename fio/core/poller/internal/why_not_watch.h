@@ -1,5 +1,6 @@
-// WhyNotWatch() refuses what epoll_ctl(2) refuses, for backends whose kernel
-// does not: poll(2) and kqueue(2) take regular files, and call them ready.
+// WhyNotWatch() refuses the descriptors that epoll_ctl(2) refuses, for other
+// backends: poll(2) and kqueue(2) accept regular files and report them as
+// ready.
 //
 // Thread safety: any thread.
 
