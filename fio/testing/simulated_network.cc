@@ -1,9 +1,5 @@
 #include "fio/testing/simulated_network.h"
 
-#include <linux/sockios.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -14,7 +10,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <cstring>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,54 +18,16 @@
 #include <vector>
 
 #include "absl/log/absl_check.h"
+#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/event.h"
+#include "fio/sock/socket_address.h"
 #include "fio/testing/fake_poller.h"
 #include "fio/testing/internal/simulated_connection.h"
 
 namespace fio::testing {
-namespace {
-
-// The functions of a table have no place for a network in their arguments.
-constinit std::atomic<SimulatedNetwork*> live_network = nullptr;
-
-constexpr uint16_t kNearPort = 80;
-constexpr uint16_t kFirstPeerPort = 1024;
-
-// What a system call gives: a count, or -1 and errno.
-ssize_t Result(ssize_t result) {
-  if (result >= 0) return result;
-  errno = static_cast<int>(-result);
-  return -1;
-}
-
-int CopyOut(const void* from, size_t from_size, void* to, socklen_t* size) {
-  std::memcpy(to, from, std::min<size_t>(*size, from_size));
-  *size = static_cast<socklen_t>(from_size);
-  return 0;
-}
-
-int CopyAddress(uint16_t port, sockaddr* address, socklen_t* size) {
-  sockaddr_in loopback = {};
-  loopback.sin_family = AF_INET;
-  loopback.sin_port = htons(port);
-  loopback.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return CopyOut(&loopback, sizeof(loopback), address, size);
-}
-
-uint16_t PeerPort(int fd) {
-  return static_cast<uint16_t>(kFirstPeerPort +
-                               (fd - SimulatedNetwork::kFirstFd) %
-                                   (65536 - kFirstPeerPort));
-}
-
-bool IsOption(int level, int name, int wanted_level, int wanted_name) {
-  return level == wanted_level && name == wanted_name;
-}
-
-}  // namespace
 
 // --- Peer ---
 
@@ -133,7 +91,9 @@ int Peer::near_fd() const {
   return connection_ == nullptr ? -1 : connection_->fd();
 }
 
-// --- The table ---
+// --- SimulatedNetwork ---
+
+constinit std::atomic<SimulatedNetwork*> SimulatedNetwork::live_ = nullptr;
 
 // What becomes of a call: an errno, or 0 and how much it may move.
 struct SimulatedNetwork::Verdict {
@@ -141,207 +101,14 @@ struct SimulatedNetwork::Verdict {
   size_t size = 0;
 };
 
-// What takes the places of the functions that were in the table before.
-struct SimulatedNetwork::Table {
-  // Calls `own` for a descriptor of the live network, or else the function
-  // that was in the place before.
-  template <auto kEntry, typename Own, typename... Args>
-  static auto Call(int fd, Own own, Args... args)
-      -> decltype((kKernel.*kEntry)(fd, args...)) {
-    SimulatedNetwork& network = *live_network.load();
-    Link* link = network.Find(fd);
-    if (link == nullptr) return (network.replaced_->*kEntry)(fd, args...);
-    ++network.calls_;
-    return static_cast<decltype((kKernel.*kEntry)(fd, args...))>(
-        Result(own(network, *link)));
-  }
-
-  static ssize_t Recv(int fd, void* out, size_t size, int flags) {
-    return Call<&Syscalls::recv>(
-        fd,
-        [&](SimulatedNetwork& network, Link& link) {
-          return network.Recv(link, out, size, flags);
-        },
-        out, size, flags);
-  }
-
-  static ssize_t Send(int fd, const void* bytes, size_t size, int flags) {
-    return Call<&Syscalls::send>(
-        fd,
-        [&](SimulatedNetwork& network, Link& link) {
-          return network.Send(link, {static_cast<const char*>(bytes), size});
-        },
-        bytes, size, flags);
-  }
-
-  static ssize_t Sendmsg(int fd, const msghdr* message, int flags) {
-    return Call<&Syscalls::sendmsg>(
-        fd,
-        [&](SimulatedNetwork& network, Link& link) {
-          return network.Sendmsg(link, *message);
-        },
-        message, flags);
-  }
-
-  static ssize_t Sendfile(int fd, int file, off_t* offset, size_t size) {
-    return Call<&Syscalls::sendfile>(
-        fd,
-        [&](SimulatedNetwork& network, Link& link) {
-          return network.Sendfile(link, file, offset, size);
-        },
-        file, offset, size);
-  }
-
-  static int Shutdown(int fd, int how) {
-    return Call<&Syscalls::shutdown>(
-        fd,
-        [&](SimulatedNetwork& network, Link& link) {
-          return network.Finish(link, "shutdown", link.Shutdown(how));
-        },
-        how);
-  }
-
-  static int Close(int fd) {
-    return Call<&Syscalls::close>(fd,
-                                  [&](SimulatedNetwork& network, Link& link) {
-                                    return network.Close(link);
-                                  });
-  }
-
-  static int Getsockname(int fd, sockaddr* address, socklen_t* size) {
-    return Call<&Syscalls::getsockname>(
-        fd,
-        [&](SimulatedNetwork&, Link&) {
-          return CopyAddress(kNearPort, address, size);
-        },
-        address, size);
-  }
-
-  static int Getpeername(int fd, sockaddr* address, socklen_t* size) {
-    return Call<&Syscalls::getpeername>(
-        fd,
-        [&](SimulatedNetwork&, Link& link) {
-          return link.is_disconnected()
-                     ? -ENOTCONN
-                     : CopyAddress(PeerPort(fd), address, size);
-        },
-        address, size);
-  }
-
-  // Those of whom nothing is known are 0.
-  static int Getsockopt(int fd, int level, int name, void* value,
-                        socklen_t* size) {
-    return Call<&Syscalls::getsockopt>(
-        fd,
-        [&](SimulatedNetwork&, Link& link) {
-          int found = 0;
-          if (IsOption(level, name, SOL_SOCKET, SO_ERROR)) {
-            found = link.TakeError();
-          } else if (IsOption(level, name, SOL_SOCKET, SO_TYPE)) {
-            found = SOCK_STREAM;
-          } else if (IsOption(level, name, SOL_SOCKET, SO_PROTOCOL)) {
-            found = IPPROTO_TCP;
-          } else if (IsOption(level, name, SOL_SOCKET, SO_RCVLOWAT)) {
-            found = 1;
-          }
-          return CopyOut(&found, sizeof(found), value, size);
-        },
-        level, name, value, size);
-  }
-
-  // NOLINTNEXTLINE(google-runtime-int)
-  static int Ioctl(int fd, unsigned long request, int* value) {
-    return Call<&Syscalls::ioctl>(
-        fd,
-        [&](SimulatedNetwork&, Link& link) {
-          if (request != SIOCOUTQ) return -EINVAL;
-          *value = static_cast<int>(link.untaken());
-          return 0;
-        },
-        request, value);
-  }
-
-  // Some options make pollers report a ready socket again, as on Linux.
-  static int Setsockopt(int fd, int level, int name, const void* value,
-                        socklen_t size) {
-    return Call<&Syscalls::setsockopt>(
-        fd,
-        [&](SimulatedNetwork& network, Link& link) {
-          if (IsOption(level, name, SOL_SOCKET, SO_LINGER)) {
-            linger on_close = {};
-            std::memcpy(&on_close, value,
-                        std::min<size_t>(size, sizeof(on_close)));
-            link.SetResetOnClose(on_close.l_onoff != 0 &&
-                                 on_close.l_linger == 0);
-          } else if (IsOption(level, name, SOL_SOCKET, SO_RCVLOWAT)) {
-            network.OnChange(link, Readiness(Readiness::kReadable));
-          } else if (IsOption(level, name, IPPROTO_TCP, TCP_NOTSENT_LOWAT)) {
-            network.OnChange(link, Readiness(Readiness::kWritable));
-          }
-          return 0;
-        },
-        level, name, value, size);
-  }
-
-  static int Poll(pollfd* fds, nfds_t count, int timeout_ms);
-
-  static Syscalls Over(const Syscalls& replaced) {
-    Syscalls table = replaced;
-    table.getsockname = Getsockname;
-    table.getpeername = Getpeername;
-    table.setsockopt = Setsockopt;
-    table.getsockopt = Getsockopt;
-    table.ioctl = Ioctl;
-    table.shutdown = Shutdown;
-    table.recv = Recv;
-    table.send = Send;
-    table.sendmsg = Sendmsg;
-    table.sendfile = Sendfile;
-    table.poll = Poll;
-    table.close = Close;
-    return table;
-  }
-};
-
-// Asks for the simulated ones here and for the others there, where -1 stands
-// for a descriptor that is not asked about.
-int SimulatedNetwork::Table::Poll(pollfd* fds, nfds_t count, int timeout_ms) {
-  SimulatedNetwork& network = *live_network.load();
-  std::vector<pollfd> others(fds, fds + count);
-  bool any = false;
-  for (pollfd& other : others) {
-    if (network.Find(other.fd) == nullptr) continue;
-    other.fd = -1;
-    any = true;
-  }
-  if (!any) return network.replaced_->poll(fds, count, timeout_ms);
-  ++network.calls_;
-  const int ready = network.replaced_->poll(others.data(), count, 0);
-  if (ready < 0) return ready;
-  int told = 0;
-  for (nfds_t i = 0; i < count; ++i) {
-    fds[i].revents = others[i].revents;
-    if (network.Find(fds[i].fd) != nullptr) {
-      const uint32_t bits = network.readiness(fds[i].fd).bits();
-      fds[i].revents = static_cast<int16_t>(
-          bits & (static_cast<uint32_t>(fds[i].events) | POLLERR | POLLHUP));
-    }
-    if (fds[i].revents != 0) ++told;
-  }
-  if (told == 0) network.Step();
-  return told;
-}
-
-// --- SimulatedNetwork ---
-
 SimulatedNetwork::SimulatedNetwork(const SimulatedNetworkOptions& options,
                                    FakePoller* poller)
     : options_(options), poller_(poller), random_(options.seed) {
   SimulatedNetwork* none = nullptr;
-  ABSL_CHECK(live_network.compare_exchange_strong(none, this))
+  ABSL_CHECK(live_.compare_exchange_strong(none, this))
       << "Only one SimulatedNetwork may live at a time";
   replaced_ = &Sys();
-  table_ = Table::Over(*replaced_);
+  table_ = TableOver(*replaced_);
   ReplaceSyscalls(&table_);
 }
 
@@ -349,21 +116,59 @@ SimulatedNetwork::~SimulatedNetwork() {
   ABSL_CHECK(ReplaceSyscalls(replaced_) == &table_)
       << "What was put into the table later, as a FaultPlan, has to go before "
          "the SimulatedNetwork";
-  live_network = nullptr;
+  live_ = nullptr;
   for (const std::shared_ptr<Link>& link : links_) {
     if (link != nullptr) link->Orphan();
   }
 }
 
 SimulatedNetwork::Connection SimulatedNetwork::Connect() {
+  std::shared_ptr<Link> link = Open(Link::State::kConnected);
+  return {.near = UniqueFd(link->fd()), .peer = Peer(std::move(link))};
+}
+
+std::shared_ptr<SimulatedNetwork::Link> SimulatedNetwork::Open(
+    Link::State state) {
   const int fd = TakeNumber();
   Link::Host& host = *this;
-  auto link = std::make_shared<Link>(host, fd, options_.window_bytes);
+  auto link = std::make_shared<Link>(host, fd, options_.window_bytes, state);
   links_[static_cast<size_t>(fd - kFirstFd)] = link;
   ++open_count_;
   if (poller_ != nullptr) poller_->Open(fd, link->readiness());
   if (options_.trace) Note(absl::StrCat("fd ", fd, " opens"));
-  return {.near = UniqueFd(fd), .peer = Peer(std::move(link))};
+  return link;
+}
+
+void SimulatedNetwork::Listen(const SocketAddress& address,
+                              std::function<void(Peer)> on_connect) {
+  makes_sockets_ = true;
+  const bool added =
+      listeners_.try_emplace(address, std::move(on_connect)).second;
+  ABSL_CHECK(added) << "SimulatedNetwork::Listen: " << address
+                    << " is listened at";
+}
+
+void SimulatedNetwork::StopListening(const SocketAddress& address) {
+  ABSL_CHECK_EQ(listeners_.erase(address), 1u)
+      << "SimulatedNetwork::StopListening: nobody listens at " << address;
+}
+
+int SimulatedNetwork::ConnectTo(Link& link, const sockaddr* to,
+                                socklen_t size) {
+  if (to->sa_family == AF_UNSPEC) return link.Disconnect();
+  const absl::StatusOr<SocketAddress> address =
+      SocketAddress::FromSockaddr(to, size);
+  if (!address.ok()) return -EAFNOSUPPORT;
+  if (!link.is_connecting()) return -EISCONN;
+  const auto listener = listeners_.find(*address);
+  if (listener == listeners_.end()) return -ECONNREFUSED;
+  if (listener->second == nullptr) return -EINPROGRESS;
+  link.Establish();
+  servers_[link.fd()] = *address;
+  // It may end the listener.
+  const std::function<void(Peer)> on_connect = listener->second;
+  on_connect(Peer(links_[static_cast<size_t>(link.fd() - kFirstFd)]));
+  return -EINPROGRESS;  // As on Linux, which has established it by then.
 }
 
 bool SimulatedNetwork::Step() {
@@ -549,6 +354,7 @@ int SimulatedNetwork::Close(Link& link) {
   if (poller_ != nullptr) poller_->Close(fd);
   // A peer may still have it.
   links_[static_cast<size_t>(fd - kFirstFd)] = nullptr;
+  servers_.erase(fd);
   free_.push(fd);
   --open_count_;
   return 0;

@@ -19,8 +19,12 @@
 // Its descriptors are numbers from kFirstFd on, the lowest free one first. They
 // support recv, send, sendmsg, sendfile, poll (which never waits), shutdown,
 // close, getsockname, getpeername, getsockopt, setsockopt and ioctl (SIOCOUTQ:
-// the bytes that the peer has not taken). An idle connection takes less than
-// 200 bytes.
+// what the peer has not taken), and connect to AF_UNSPEC, which resets. An idle
+// connection takes less than 200 bytes.
+//
+// After the first Listen() the sockets that socket(2) makes for TCP are the
+// network's, too: they know bind, which takes any address, and connect, which
+// is refused where nobody listens.
 //
 // The same seed and the same calls in the same order give the same results.
 //
@@ -34,6 +38,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -44,9 +49,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/container/flat_hash_map.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/event.h"
+#include "fio/sock/socket_address.h"
 #include "fio/testing/fake_poller.h"
 #include "fio/testing/internal/random.h"
 #include "fio/testing/internal/simulated_connection.h"
@@ -163,9 +170,17 @@ class SimulatedNetwork final
   // A new connection, established.
   Connection Connect();
 
-  // Simulates a short time: bytes in flight arrive, windows open, and readiness
-  // that a fault has hidden is reported again. Returns whether there was
-  // anything to do.
+  // From here on connect(2) to `address` makes a connection, and calls
+  // `on_connect` with its far end before it returns. Null for a host that does
+  // not answer: who connects waits for ever. REQUIRES: `address` has an IP
+  // address and a port, and is not listened at.
+  void Listen(const SocketAddress& address,
+              std::function<void(Peer)> on_connect);
+  // Connections stay. REQUIRES: `address` is listened at.
+  void StopListening(const SocketAddress& address);
+
+  // Lets a moment pass: what is in flight arrives, windows open, and what was
+  // cut short or refused is told anew. Returns whether anything was to do.
   bool Step();
   // Whether Step() has nothing to do.
   bool quiet() const { return moving_.empty(); }
@@ -201,6 +216,14 @@ class SimulatedNetwork final
   bool delays() const override { return options_.segmented > 0; }
   uint32_t step() const override { return step_; }
 
+  // Of the one that lives.
+  static std::atomic<SimulatedNetwork*> live_;
+  static Syscalls TableOver(const Syscalls& replaced);
+
+  // A new descriptor.
+  std::shared_ptr<Link> Open(Link::State state);
+  int ConnectTo(Link& link, const sockaddr* to, socklen_t size);
+
   // Null if the descriptor is not one of its own.
   Link* Find(int fd) const;
   int TakeNumber();
@@ -224,6 +247,11 @@ class SimulatedNetwork final
   std::vector<std::shared_ptr<Link>> links_;  // From kFirstFd on.
   std::priority_queue<int, std::vector<int>, std::greater<int>> free_;
   size_t open_count_ = 0;
+
+  bool makes_sockets_ = false;
+  absl::flat_hash_map<SocketAddress, std::function<void(Peer)>> listeners_;
+  // Whom its own sockets have connected to, by descriptor.
+  absl::flat_hash_map<int, SocketAddress> servers_;
 
   uint32_t step_ = 1;
   std::vector<std::shared_ptr<Link>> moving_, moving_now_;

@@ -13,16 +13,31 @@
 //   world.Advance(absl::Seconds(5));
 //   EXPECT_TRUE(peer.saw_end());
 //
-// By default the network has no faults. WorldOptions::network sets how likely
-// calls are partial or refused, connections are reset and messages are split. A
-// World can hold a million connections.
+// A client is tested with the far end of its connections in the test's hand, or
+// with a server in the same world:
+//
+//   Peer server;
+//   world.Listen("tcp://10.0.0.1:80", {.on_peer = [&](Peer p) { server = p;
+//   }}); Resolver resolver; auto connector = Connector::Create(world.loop(),
+//   resolver,
+//                                      "tcp://10.0.0.1:80", options);
+//   world.RunUntilIdle();
+//   server.Send("hello");
+//
+// By default the network is a good one; WorldOptions::network makes it cut
+// calls short, refuse them, reset and tear messages apart, each by its
+// likelihood. A million connections fit into a world.
 //
 // Run the loop only by the methods below: Loop::Run() would spin. Only
 // RunUntil() waits for other threads, such as those of a ThreadPool; in the
 // other methods a posted task runs in the turn that finds it.
 //
-// A FaultPlan that is created during the lifetime of a World forwards to its
-// network, and must be destroyed before the World.
+// Connections are numbered from 1 in each world, so that ids are the same in
+// each run, too; an id of one world may name a connection of the next. What
+// else is drawn at random takes a seed, as ConnectorOptions::jitter_seed.
+//
+// A FaultPlan that is made while a world lives stands on top of its network,
+// and must go before the world.
 //
 // Thread safety: none. No other thread may make a call of the table of
 // fio/base/syscalls.h while the World is created or destroyed.
@@ -32,14 +47,18 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "absl/functional/function_ref.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
+#include "fio/core/loop/internal/generations.h"
 #include "fio/core/loop/loop.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/fake_poller.h"
@@ -67,6 +86,16 @@ struct WorldOptions {
   int max_turns = 100'000;
 };
 
+// Who is at a url; at most one of them. With none the host does not answer, and
+// who connects waits until its time is up.
+struct WorldListenOptions {
+  // Gets the server's end of each new connection. It may not run the world.
+  std::function<void(Peer)> on_peer = nullptr;
+  // As ListenOptions::on_open: a server on the world's loop, in a task of its
+  // own. What the two ends send each other takes a turn.
+  std::function<void(Connection&)> on_open = nullptr;
+};
+
 class World {
  public:
   // REQUIRES: no other World or SimulatedNetwork exists.
@@ -92,8 +121,17 @@ class World {
   // peer has sent something.
   std::pair<Socket, Peer> MakeConnection();
 
-  // Runs `count` times a step of the network and a turn of the loop. The time
-  // does not change.
+  // From here on whoever connects to `url` in this process reaches `options`,
+  // and where nobody listens the connection is refused; no TCP socket is the
+  // kernel's any more. For a name the connector needs a Resolver that knows its
+  // address, and the test RunUntil(). REQUIRES: `url` is TCP's, has an IP
+  // address and a port, and is not listened at.
+  void Listen(std::string_view url, WorldListenOptions options);
+  // Connections stay. REQUIRES: Listen(url).
+  void StopListening(std::string_view url);
+
+  // Lets `count` moments pass, each a step of the network and a turn of the
+  // loop. Time stands still.
   void Turn(int count = 1);
 
   // Runs turns until nothing is ready, in flight or posted, and no timer is
@@ -117,14 +155,27 @@ class World {
   const std::string& trace() const { return network_.trace(); }
 
  private:
+  // What goes from one end of a connection to the other one, both of this loop.
+  struct Stream {
+    enum class State : uint8_t { kOpen, kEnded, kClosed };
+    Peer from, to;
+    State state = State::kOpen;
+  };
+
   bool IsIdle();
+  void Accept(Peer client, const std::function<void(Connection&)>& on_open);
+  static bool Carry(Stream& stream);
+  bool CarryAll();
   void MoveClock(MonotonicTime time);
 
   const int max_turns_;
   ManualClock clock_;
   FakePoller* poller_ = nullptr;  // The loop's.
   SimulatedNetwork network_;
+  core_internal::GenerationsFrom generations_;
   std::unique_ptr<Loop> loop_;
+  std::vector<Stream> streams_;
+  bool carried_ = false;  // Something, in the last turn.
 };
 
 }  // namespace fio::testing

@@ -14,6 +14,7 @@
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/sock/socket.h"
@@ -402,6 +403,19 @@ TEST(WorldDeathTest, SpinningIsFound) {
         world.RunUntilIdle();
       },
       "goes on without end");
+}
+
+TEST(World, NumbersItsConnectionsAnew) {
+  std::vector<ConnectionId> ids;
+  for (int i = 0; i < 2; ++i) {
+    World world;
+    Peer peer = world.Connect([&ids](Connection& connection) {
+      AttachEcho(connection);
+      ids.push_back(connection.id());
+    });
+  }
+  EXPECT_EQ(ids[0], ids[1]);
+  EXPECT_EQ(ids[0].generation(), 1u);
 }
 
 // What another thread posts is waited for, however late it comes.

@@ -2,7 +2,6 @@
 
 #include <sys/mman.h>
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -16,22 +15,12 @@
 #include "absl/log/absl_check.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/internal/generations.h"
 
 namespace fio {
 namespace {
 
 [[maybe_unused]] constexpr std::align_val_t kPageAlignment{alignof(Connection)};
-
-// Of all tables, so that an id of one finds nothing in another.
-constinit std::atomic<uint32_t> last_generation = 0;
-
-uint32_t NextGeneration() {
-  uint32_t next;
-  do {
-    next = last_generation.fetch_add(1, std::memory_order_relaxed) + 1;
-  } while (next == 0);
-  return next;
-}
 
 }  // namespace
 
@@ -74,7 +63,7 @@ std::optional<ConnectionTable::Entry> ConnectionTable::Allocate(int fd) {
   ABSL_CHECK(connection.flags_ == 0) << "fd " << fd << " is in use";
   ++pages_[page].allocated;
   ++size_;
-  return Entry{connection, NextGeneration()};
+  return Entry{connection, core_internal::NextGeneration(fd)};
 }
 
 void ConnectionTable::Retire(Connection& connection) {

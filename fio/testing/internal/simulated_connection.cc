@@ -40,6 +40,7 @@ void CopyFront(const absl::Cord& from, char* out, size_t size) {
 
 // tcp_poll()
 Readiness SimulatedConnection::readiness() const {
+  if (is_connecting()) return Readiness();
   uint32_t bits = 0;
   const bool no_reads = Has(kReadEnded | kEndArrived | kReset);
   const bool no_writes = Has(kWriteEnded | kReset);
@@ -49,6 +50,11 @@ Readiness SimulatedConnection::readiness() const {
   if (no_writes || untaken() < far_window_) bits |= Readiness::kWritable;
   if (error_ != 0) bits |= Readiness::kError;
   return Readiness(bits);
+}
+
+void SimulatedConnection::Establish() {
+  Clear(kConnecting);
+  Changed(kEverything);
 }
 
 // tcp_recvmsg_locked(): bytes first, then the end, then the error.
@@ -75,6 +81,7 @@ size_t SimulatedConnection::Room() const {
 
 // tcp_sendmsg_locked()
 ssize_t SimulatedConnection::Send(std::string_view bytes) {
+  if (is_connecting()) return -EAGAIN;
   if (error_ != 0) return -TakeError();
   if (Has(kWriteEnded | kReset)) return -EPIPE;
   if (bytes.empty()) return 0;
@@ -108,6 +115,16 @@ int SimulatedConnection::Shutdown(int how) {
   }
   Changed(kEverything);
   return disconnected ? -ENOTCONN : 0;
+}
+
+// tcp_disconnect()
+int SimulatedConnection::Disconnect() {
+  if (!is_disconnected()) Set(kSawReset);
+  Set(kReset);
+  arrived_.Clear();
+  in_flight_.Clear();
+  Changed(kEverything);
+  return 0;
 }
 
 int SimulatedConnection::TakeError() {

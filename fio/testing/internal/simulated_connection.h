@@ -46,12 +46,15 @@ class SimulatedConnection {
 
   static constexpr size_t kAll = ~size_t{0};
 
+  enum class State : uint8_t { kConnecting, kConnected };
+
   // `host` lives until Orphan(), or until the near end is closed.
-  SimulatedConnection(Host& host, int fd, uint32_t window_bytes)
+  SimulatedConnection(Host& host, int fd, uint32_t window_bytes, State state)
       : host_(&host),
         far_window_(window_bytes),
         fd_(fd),
-        near_window_(window_bytes) {}
+        near_window_(window_bytes),
+        flags_(state == State::kConnecting ? kConnecting : 0) {}
   SimulatedConnection(const SimulatedConnection&) = delete;
   SimulatedConnection& operator=(const SimulatedConnection&) = delete;
 
@@ -59,9 +62,12 @@ class SimulatedConnection {
 
   int fd() const { return fd_; }
   bool is_open() const { return host_ != nullptr; }
-  // TCP's state CLOSED: a reset, or both ends have ended their streams.
+  // Nobody has answered it yet.
+  bool is_connecting() const { return Has(kConnecting); }
+  void Establish();
+  // A reset, or both ends have ended their streams, or none has begun.
   bool is_disconnected() const {
-    return Has(kReset) || (Has(kWriteEnded) && Has(kEndArrived));
+    return Has(kReset | kConnecting) || (Has(kWriteEnded) && Has(kEndArrived));
   }
   Readiness readiness() const;
 
@@ -74,6 +80,8 @@ class SimulatedConnection {
   // For a call that was partial because there was no more room.
   void WantRoom();
   int Shutdown(int how);
+  // connect(2) to nobody: a reset.
+  int Disconnect();
   int TakeError();
   void SetResetOnClose(bool on) {
     on ? Set(kResetOnClose) : Clear(kResetOnClose);
@@ -131,6 +139,7 @@ class SimulatedConnection {
     kBlocked = 1 << 11,      // A writer waits for room.
     kMoves = 1 << 12,
     kRenew = 1 << 13,
+    kConnecting = 1 << 14,
   };
 
   bool Has(unsigned flags) const { return flags_ & flags; }
@@ -152,7 +161,7 @@ class SimulatedConnection {
   uint32_t untaken_step_ = 0;
   const int fd_;
   uint32_t near_window_;
-  uint16_t flags_ = 0;
+  uint16_t flags_;
   uint16_t error_ = 0;  // SO_ERROR.
 };
 
