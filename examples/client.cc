@@ -82,7 +82,7 @@ class Pipe final : public fio::Protocol {
     if (connection.loop().stopping()) return;
     const absl::Status lost =
         reason.origin == fio::CloseReason::Origin::kError
-            ? absl::ErrnoToStatus(reason.error, session_.url)
+            ? fio::ErrnoToStatus(reason.error, session_.url)
             : absl::OkStatus();
     if (session_.stdin_ended || !session_.reconnect) return session_.End(lost);
     session_.Say(lost.ok()
@@ -117,7 +117,7 @@ class Pipe final : public fio::Protocol {
     const ssize_t size = read(STDIN_FILENO, buffer, sizeof(buffer));
     if (size < 0) {
       if (errno == EINTR || errno == EAGAIN) return Send(connection);
-      return session_.End(absl::ErrnoToStatus(errno, "read stdin"));
+      return session_.End(fio::ErrnoToStatus(errno, "read stdin"));
     }
     if (size == 0) {
       session_.stdin_ended = true;
@@ -147,7 +147,7 @@ class Pipe final : public fio::Protocol {
         const ssize_t n =
             write(STDOUT_FILENO, buffer + written, size - written);
         if (n < 0 && errno != EINTR) {
-          return session_.End(absl::ErrnoToStatus(errno, "write stdout"));
+          return session_.End(fio::ErrnoToStatus(errno, "write stdout"));
         }
         written += static_cast<size_t>(std::max<ssize_t>(n, 0));
       }

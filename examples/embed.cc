@@ -56,7 +56,7 @@ absl::Status Watch(const Foreign& foreign, int fd) {
   if (epoll_ctl(foreign.epoll.get(), EPOLL_CTL_ADD, fd, &event) == 0) {
     return absl::OkStatus();
   }
-  return absl::ErrnoToStatus(errno, "epoll_ctl");
+  return fio::ErrnoToStatus(errno, "epoll_ctl");
 }
 
 absl::StatusOr<Foreign> CreateForeign() {
@@ -64,15 +64,15 @@ absl::StatusOr<Foreign> CreateForeign() {
   sigemptyset(&set);
   for (const int signal : {SIGINT, SIGTERM, SIGUSR1}) sigaddset(&set, signal);
   if (sigprocmask(SIG_BLOCK, &set, nullptr) != 0) {
-    return absl::ErrnoToStatus(errno, "sigprocmask");
+    return fio::ErrnoToStatus(errno, "sigprocmask");
   }
   Foreign foreign = {
       .epoll = fio::UniqueFd(epoll_create1(EPOLL_CLOEXEC)),
       .signals = fio::UniqueFd(signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC))};
   if (!foreign.epoll) {
-    return absl::ErrnoToStatus(errno, "epoll_create1");
+    return fio::ErrnoToStatus(errno, "epoll_create1");
   }
-  if (!foreign.signals) return absl::ErrnoToStatus(errno, "signalfd");
+  if (!foreign.signals) return fio::ErrnoToStatus(errno, "signalfd");
   absl::Status watched = Watch(foreign, foreign.signals.get());
   if (!watched.ok()) return watched;
   return foreign;
@@ -113,7 +113,7 @@ absl::Status RunForeign(const Foreign& foreign, fio::Loop& loop,
     const int count = epoll_wait(foreign.epoll.get(), events, 8,
                                  TimeoutMs(loop.next_deadline()));
     if (count < 0 && errno != EINTR) {
-      return absl::ErrnoToStatus(errno, "epoll_wait");
+      return fio::ErrnoToStatus(errno, "epoll_wait");
     }
     bool loop_is_ready = loop.next_deadline() <= fio::Clock::System().Now();
     for (int i = 0; i < count; ++i) {

@@ -60,7 +60,7 @@ absl::Status Run(std::string_view kind_name) {
   if (!poller.ok()) return poller.status();
 
   int fds[2];
-  if (pipe(fds) != 0) return absl::ErrnoToStatus(errno, "pipe");
+  if (pipe(fds) != 0) return fio::ErrnoToStatus(errno, "pipe");
   const fio::UniqueFd reader(fds[0]);
   fio::UniqueFd writer(fds[1]);
 
@@ -72,7 +72,7 @@ absl::Status Run(std::string_view kind_name) {
 
   constexpr std::string_view kMessage = "hello";
   if (write(writer.get(), kMessage.data(), kMessage.size()) < 0) {
-    return absl::ErrnoToStatus(errno, "write to the pipe");
+    return fio::ErrnoToStatus(errno, "write to the pipe");
   }
   writer.Reset();
 

@@ -6,6 +6,7 @@
 
 #include "fio/base/clock.h"
 #include "fio/base/concurrency.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"

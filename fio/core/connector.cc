@@ -19,6 +19,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/strip.h"
 #include "absl/time/time.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/internal/address_order.h"
 #include "fio/core/internal/backoff.h"
@@ -370,9 +371,9 @@ void Connector::Impl::OnWritable(int fd) {
   // TCP connects two ends that call each other, even if they are one.
   if (trial.address.family() != AF_UNIX &&
       trial.socket.local_address() == trial.socket.peer_address()) {
-    OnFailure(fd, absl::ErrnoToStatus(ECONNREFUSED,
-                                      absl::StrCat(Trying(trial.address),
-                                                   ", which is itself")));
+    OnFailure(fd,
+              ErrnoToStatus(ECONNREFUSED, absl::StrCat(Trying(trial.address),
+                                                       ", which is itself")));
     return;
   }
   OnEstablished(fd);

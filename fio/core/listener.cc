@@ -18,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
@@ -262,8 +263,8 @@ void Listener::AcceptWaiting() {
       AcceptFailed(accepted.error);
       return;
     } else if (i + 1 == kBatch && !any) {
-      // A whole batch failed: perhaps all calls will.
-      BackOff(absl::ErrnoToStatus(accepted.error, "accept4"));
+      // It may be of all of them after all.
+      BackOff(ErrnoToStatus(accepted.error, "accept4"));
     }
     if (loop_.turn_is_up()) return;
   }
@@ -274,7 +275,7 @@ void Listener::AcceptFailed(int error) {
   if (error == EINVAL) {  // It listens no more: our Close() is on its way.
     WaitAWhile();
   } else {
-    BackOff(absl::ErrnoToStatus(error, "accept4"));
+    BackOff(ErrnoToStatus(error, "accept4"));
   }
   if (!IsOutOfDescriptors(error) && !IsOutOfMemory(error)) return;
   if (options_->on_shed != nullptr) {

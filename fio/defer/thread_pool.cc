@@ -18,6 +18,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "fio/base/concurrency.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/defer/task.h"
 #include "fio/defer/task_queue.h"
@@ -62,7 +63,7 @@ absl::Status StartThread(size_t stack_bytes, void* (*run)(void*),
     error = pthread_create(&thread, &attributes, run, argument);
   }
   pthread_attr_destroy(&attributes);
-  return error == 0 ? absl::OkStatus() : absl::ErrnoToStatus(error, call);
+  return error == 0 ? absl::OkStatus() : ErrnoToStatus(error, call);
 }
 
 }  // namespace

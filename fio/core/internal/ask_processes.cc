@@ -24,6 +24,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
@@ -123,11 +124,11 @@ struct SocketPair {
 absl::StatusOr<SocketPair> OpenSocketPair() {
   int ends[2];
   if (Sys().socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) {
-    return absl::ErrnoToStatus(errno, "socketpair");
+    return ErrnoToStatus(errno, "socketpair");
   }
   SocketPair pair = {.parent = UniqueFd::Created(ends[0]),
                      .child = UniqueFd::Created(ends[1])};
-  if (!pair.parent || !pair.child) return absl::ErrnoToStatus(errno, "fcntl");
+  if (!pair.parent || !pair.child) return ErrnoToStatus(errno, "fcntl");
   return pair;
 }
 
@@ -235,7 +236,7 @@ std::optional<NameTable::Addresses> AskProcesses::Start(
     pid = fork();
     if (pid == 0) AskAndExit(*names_, name.url, pair->child.get(), parent);
   }
-  if (pid < 0) return fail(absl::ErrnoToStatus(errno, "fork"));
+  if (pid < 0) return fail(ErrnoToStatus(errno, "fork"));
   pair->child.Reset();
   const absl::Status watched = ends_->Add(pid);
   if (watched.ok()) {

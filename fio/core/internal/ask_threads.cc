@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "absl/status/status.h"
+#include "fio/base/errno_status.h"
 #include "fio/core/internal/name_table.h"
 
 namespace fio::core_internal {
@@ -39,7 +40,7 @@ absl::Status StartAskThread(std::shared_ptr<NameTable> names) {
       pthread_create(&thread, &attributes, &RunThread, argument.get());
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
-  if (error != 0) return absl::ErrnoToStatus(error, "pthread_create");
+  if (error != 0) return ErrnoToStatus(error, "pthread_create");
   (void)argument.release();  // The thread's by now.
   return absl::OkStatus();
 }

@@ -26,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/poison.h"
@@ -86,7 +87,7 @@ absl::Status SetNonBlocking(int fd) {
                      Sys().fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0)) {
     return absl::OkStatus();
   }
-  return absl::ErrnoToStatus(errno, absl::StrCat("adopt fd ", fd, ": fcntl"));
+  return ErrnoToStatus(errno, absl::StrCat("adopt fd ", fd, ": fcntl"));
 }
 
 }  // namespace

@@ -8,6 +8,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "fio/base/errno_status.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/internal/callback_lock.h"
@@ -23,9 +24,8 @@ using loop_internal::Mailbox;
 namespace {
 
 absl::Status LockError(int error, ConnectionId id) {
-  return absl::ErrnoToStatus(
-      error, absl::StrCat("lock the protocol of connection ", id.fd(), ":",
-                          id.generation()));
+  return ErrnoToStatus(error, absl::StrCat("lock the protocol of connection ",
+                                           id.fd(), ":", id.generation()));
 }
 
 }  // namespace

@@ -22,6 +22,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/signal_watch.h"
@@ -63,7 +64,7 @@ absl::StatusOr<bool> HasEnded(pid_t child) {
   const int error = WaitId(P_PID, static_cast<id_t>(child), WNOWAIT, &info);
   if (error == 0) return info.si_pid != 0;
   const std::string what = absl::StrCat("waitid child ", child);
-  if (error != ECHILD) return absl::ErrnoToStatus(error, what);
+  if (error != ECHILD) return ErrnoToStatus(error, what);
   return absl::NotFoundError(absl::StrCat(what, ": no child of this process"));
 }
 
@@ -178,7 +179,7 @@ std::optional<ChildExit> ReapByPidFd(const UniqueFd& pidfd, pid_t child) {
 // child.
 absl::Status CheckPidFd() {
   const UniqueFd self = OpenPidFd(getpid());
-  if (!self) return absl::ErrnoToStatus(errno, "pidfd_open");
+  if (!self) return ErrnoToStatus(errno, "pidfd_open");
   siginfo_t info;
   const int error =
       WaitId(P_PIDFD, static_cast<id_t>(self.get()), WNOWAIT, &info);
@@ -196,7 +197,7 @@ class ChildWatch::ByPidFd final : public ChildWatch {
     absl::Status checked = CheckPidFd();
     if (!checked.ok()) return checked;
     UniqueFd epoll = UniqueFd::Created(Sys().epoll_create1(EPOLL_CLOEXEC));
-    if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
+    if (!epoll) return ErrnoToStatus(errno, "epoll_create1");
     return std::make_unique<ByPidFd>(std::move(epoll));
   }
 
@@ -213,15 +214,13 @@ class ChildWatch::ByPidFd final : public ChildWatch {
     if (!ours.ok()) return ours;
     UniqueFd pidfd = OpenPidFd(child);
     if (!pidfd) {
-      return absl::ErrnoToStatus(errno,
-                                 absl::StrCat("pidfd_open child ", child));
+      return ErrnoToStatus(errno, absl::StrCat("pidfd_open child ", child));
     }
     epoll_event event = {.events = EPOLLIN, .data = {}};
     event.data.u64 = static_cast<uint64_t>(child);
     if (Sys().epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, pidfd.get(), &event) !=
         0) {
-      return absl::ErrnoToStatus(errno,
-                                 absl::StrCat("epoll_ctl child ", child));
+      return ErrnoToStatus(errno, absl::StrCat("epoll_ctl child ", child));
     }
     children_.emplace(child, std::move(pidfd));
     return absl::OkStatus();

@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "fio/base/clock.h"
+#include "fio/base/errno_status.h"
 #include "fio/core/poller/poller.h"
 
 #if defined(__linux__)
@@ -96,7 +97,7 @@ class EpollPoller final : public Poller {
     const int count = Sys().epoll_wait(
         epoll_.get(), reinterpret_cast<epoll_event*>(events.data()),
         static_cast<int>(room), poller_internal::PollTimeout(deadline, clock_));
-    if (count < 0) return absl::ErrnoToStatus(errno, "epoll_wait");
+    if (count < 0) return ErrnoToStatus(errno, "epoll_wait");
     return static_cast<size_t>(count);
   }
 
@@ -105,8 +106,7 @@ class EpollPoller final : public Poller {
     if (Sys().epoll_ctl(epoll_.get(), operation, fd, &event) == 0) {
       return absl::OkStatus();
     }
-    return absl::ErrnoToStatus(errno,
-                               absl::StrCat("epoll_ctl ", name, " fd ", fd));
+    return ErrnoToStatus(errno, absl::StrCat("epoll_ctl ", name, " fd ", fd));
   }
 
   const Clock& clock_;
@@ -117,7 +117,7 @@ class EpollPoller final : public Poller {
 
 absl::StatusOr<std::unique_ptr<Poller>> CreateEpollPoller(const Clock& clock) {
   UniqueFd epoll = UniqueFd::Created(Sys().epoll_create1(EPOLL_CLOEXEC));
-  if (!epoll) return absl::ErrnoToStatus(errno, "epoll_create1");
+  if (!epoll) return ErrnoToStatus(errno, "epoll_create1");
   return std::make_unique<EpollPoller>(clock, std::move(epoll));
 }
 

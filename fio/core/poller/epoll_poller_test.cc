@@ -7,6 +7,7 @@
 #include <atomic>
 #include <cerrno>
 #include <memory>
+#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -70,6 +71,7 @@ TEST_F(EpollPollerCallsTest, WhatTheKernelRefusesIsNamed) {
       added.message().find(absl::StrCat("epoll_ctl ADD fd ", reader_.get())),
       0u)
       << added;
+  EXPECT_NE(added.message().find("(ENOMEM)"), std::string::npos) << added;
 }
 
 // What the kernel writes past the end of what it was given would be seen here.

@@ -5,6 +5,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "fio/base/clock.h"
+#include "fio/base/errno_status.h"
 #include "fio/core/poller/internal/kqueue.h"
 #include "fio/core/poller/poller.h"
 
@@ -86,7 +87,7 @@ uint32_t Bits(const Kqueue::Event& event) {
 
 absl::Status Error(int error, std::string_view call, int fd) {
   if (error == EINVAL || error == ENODEV) error = EPERM;  // As epoll_ctl(2).
-  return absl::ErrnoToStatus(error, absl::StrCat("kevent: ", call, " fd ", fd));
+  return ErrnoToStatus(error, absl::StrCat("kevent: ", call, " fd ", fd));
 }
 
 class KqueuePoller final : public Poller {
@@ -259,7 +260,7 @@ absl::StatusOr<size_t> KqueuePoller::WaitForEvents(absl::Span<Event> events,
       absl::MakeSpan(told).first(std::min(told.size(), events.size()));
   for (;;) {
     const int count = queue_->Wait(room, deadline, clock_);
-    if (count < 0) return absl::ErrnoToStatus(errno, "kevent");
+    if (count < 0) return ErrnoToStatus(errno, "kevent");
     const size_t kept = Tell(room.first(static_cast<size_t>(count)), events);
     // Otherwise no event is to be reported: wait again.
     if (count == 0 || kept > 0) return kept;

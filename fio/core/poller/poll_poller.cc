@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "fio/base/clock.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/core/poller/event.h"
@@ -63,7 +64,7 @@ PollBits ToldEvents(PollBits revents) {
 }
 
 absl::Status Error(int error, std::string_view call, int fd) {
-  return absl::ErrnoToStatus(error, absl::StrCat("poll: ", call, " fd ", fd));
+  return ErrnoToStatus(error, absl::StrCat("poll: ", call, " fd ", fd));
 }
 
 class PollPoller final : public Poller {
@@ -183,7 +184,7 @@ absl::StatusOr<size_t> PollPoller::WaitForEvents(absl::Span<Event> events,
                    poller_internal::PollTimeout(deadline, clock_));
     const int error = errno;
     const size_t told = EndPoll(asked_at, events);
-    if (answers < 0) return absl::ErrnoToStatus(error, "poll");
+    if (answers < 0) return ErrnoToStatus(error, "poll");
     // Otherwise another thread has changed what there is to ask for.
     if (answers == 0 || told > 0) return told;
   }

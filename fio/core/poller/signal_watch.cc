@@ -23,6 +23,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/spin_wait.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
@@ -110,7 +111,7 @@ absl::Status Subscribe(Subscription& added) {
   sigfillset(&action.sa_mask);
   if (sigaction(added.signal, &action, &slot.old) == 0) return absl::OkStatus();
   slot.first = nullptr;
-  return absl::ErrnoToStatus(errno, absl::StrCat("sigaction ", added.signal));
+  return ErrnoToStatus(errno, absl::StrCat("sigaction ", added.signal));
 }
 
 // `removed` must not die before AwaitHandlers().
@@ -256,12 +257,12 @@ absl::StatusOr<std::unique_ptr<SignalWatch>> CreateSignalFd(
     // signalfd(2) overlooks the first two; sigaction(2) says EINVAL.
     if (signal == SIGKILL || signal == SIGSTOP ||
         sigaddset(&set, signal) != 0) {
-      return absl::ErrnoToStatus(EINVAL, absl::StrCat("signalfd ", signal));
+      return ErrnoToStatus(EINVAL, absl::StrCat("signalfd ", signal));
     }
   }
   UniqueFd fd =
       UniqueFd::Created(Sys().signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC));
-  if (!fd) return absl::ErrnoToStatus(errno, "signalfd");
+  if (!fd) return ErrnoToStatus(errno, "signalfd");
   return std::make_unique<SignalFdWatch>(std::move(fd), set);
 }
 

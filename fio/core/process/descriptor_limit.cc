@@ -15,6 +15,7 @@
 #include "absl/log/absl_log.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/base/errno_status.h"
 
 namespace fio {
 namespace {
@@ -46,7 +47,7 @@ bool SetLimit(const rlimit& limit) {
 absl::StatusOr<size_t> RaiseDescriptorLimit(size_t wanted) {
   rlimit limit;
   if (!GetLimit(limit)) {
-    return absl::ErrnoToStatus(errno, "getrlimit RLIMIT_NOFILE");
+    return ErrnoToStatus(errno, "getrlimit RLIMIT_NOFILE");
   }
   const rlim_t raised = std::min<rlim_t>(wanted, limit.rlim_max);
   if (raised <= limit.rlim_cur) return static_cast<size_t>(limit.rlim_cur);

@@ -20,6 +20,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
@@ -64,8 +65,8 @@ absl::StatusOr<std::vector<ListenFd>> ReadVariables(
   }
   for (int fd = first; fd < first + count; ++fd) {
     if (fcntl(fd, F_GETFD) < 0) {
-      return absl::ErrnoToStatus(errno,
-                                 absl::StrCat(kFds, ": fcntl descriptor ", fd));
+      return ErrnoToStatus(errno,
+                           absl::StrCat(kFds, ": fcntl descriptor ", fd));
     }
   }
   for (int i = 0; i < count; ++i) {
@@ -125,7 +126,7 @@ absl::Status NotifyServiceManager(std::string_view state,
   const UniqueFd socket =
       UniqueFd::Created(Sys().socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0));
   if (!socket) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("socket for ", name));
+    return ErrnoToStatus(errno, absl::StrCat("socket for ", name));
   }
   iovec bytes = {.iov_base = const_cast<char*>(state.data()),
                  .iov_len = state.size()};
@@ -136,7 +137,7 @@ absl::Status NotifyServiceManager(std::string_view state,
   message.msg_iovlen = 1;
   while (Sys().sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
     if (errno == EINTR) continue;
-    return absl::ErrnoToStatus(errno, absl::StrCat("sendmsg ", name));
+    return ErrnoToStatus(errno, absl::StrCat("sendmsg ", name));
   }
   return absl::OkStatus();
 }

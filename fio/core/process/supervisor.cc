@@ -24,6 +24,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
@@ -59,7 +60,7 @@ struct SocketPair {
 absl::StatusOr<SocketPair> OpenSocketPair(absl::string_view purpose) {
   int ends[2];
   if (Sys().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return absl::ErrnoToStatus(errno, absl::StrCat("socketpair ", purpose));
+    return ErrnoToStatus(errno, absl::StrCat("socketpair ", purpose));
   }
   return SocketPair{.root = UniqueFd::Created(ends[0]),
                     .worker = UniqueFd::Created(ends[1])};
@@ -406,7 +407,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   if (options_.forked_in_root) options_.forked_in_root();
   if (pid < 0) {
     absl::Status failed =
-        absl::ErrnoToStatus(errno, absl::StrCat("fork worker ", index));
+        ErrnoToStatus(errno, absl::StrCat("fork worker ", index));
     lifecycle_.Force(LifecycleEvent::kAfterFork);
     return failed;
   }

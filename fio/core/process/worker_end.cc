@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
@@ -71,7 +72,7 @@ absl::Status StartDetached(void* (*run)(void*), void* argument) {
   pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return error == 0 ? absl::OkStatus()
-                    : absl::ErrnoToStatus(error, "watchdog: pthread_create");
+                    : ErrnoToStatus(error, "watchdog: pthread_create");
 }
 
 }  // namespace
@@ -153,7 +154,7 @@ absl::Status WorkerEnd::StartWatchdog(absl::Duration grace) const {
   const int watched = root_pidfd_ ? root_pidfd_.get() : channel_.get();
   // Its own: this object may die before the process does.
   UniqueFd fd(fcntl(watched, F_DUPFD_CLOEXEC, 3));
-  if (!fd) return absl::ErrnoToStatus(errno, "watchdog: fcntl F_DUPFD_CLOEXEC");
+  if (!fd) return ErrnoToStatus(errno, "watchdog: fcntl F_DUPFD_CLOEXEC");
   auto watchdog = std::make_unique<Watchdog>(Watchdog{
       .fd = fd.get(),
       .events = static_cast<Watchdog::Events>(root_pidfd_ ? POLLIN : 0),

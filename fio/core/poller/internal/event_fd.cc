@@ -4,6 +4,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
@@ -17,7 +18,7 @@ absl::StatusOr<UniqueFd> OpenEventFd() {
 #if defined(__linux__)
   UniqueFd event =
       UniqueFd::Created(Sys().eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
-  if (!event) return absl::ErrnoToStatus(errno, "eventfd");
+  if (!event) return ErrnoToStatus(errno, "eventfd");
   return event;
 #else
   return absl::UnimplementedError("eventfd: this system has none");

@@ -13,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "fio/base/clock.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
@@ -22,7 +23,7 @@ namespace fio::poller_internal {
 
 absl::StatusOr<std::unique_ptr<Kqueue>> Kqueue::Open() {
   UniqueFd queue = UniqueFd::Created(kqueue());
-  if (!queue) return absl::ErrnoToStatus(errno, "kqueue");
+  if (!queue) return ErrnoToStatus(errno, "kqueue");
   fcntl(queue.get(), F_SETFD, FD_CLOEXEC);
   return std::make_unique<Kqueue>(std::move(queue));
 }

@@ -19,6 +19,7 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/types/span.h"
 #include "fio/base/clock.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
@@ -73,10 +74,10 @@ absl::StatusOr<std::unique_ptr<Libkqueue>> Libkqueue::Open() {
     return std::make_unique<Libkqueue>(queue);
   }
   const int queue = kqueue();
-  if (queue < 0) return absl::ErrnoToStatus(errno, "kqueue");
+  if (queue < 0) return ErrnoToStatus(errno, "kqueue");
   const intptr_t error = MakeOne(queue, Interrupt(EV_ADD | EV_CLEAR, 0));
   if (error != 0) {
-    return absl::ErrnoToStatus(static_cast<int>(error), "kevent");
+    return ErrnoToStatus(static_cast<int>(error), "kevent");
   }
   return std::make_unique<Libkqueue>(queue);
 }

@@ -11,6 +11,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
@@ -53,8 +54,8 @@ absl::StatusOr<Pipe> OpenPipe() {
   int fds[2];
   if (!OpenAtOnce(fds)) {
     const bool refused = errno == ENOSYS || errno == EPERM;
-    if (!refused) return absl::ErrnoToStatus(errno, "pipe2");
-    if (!OpenInSteps(fds)) return absl::ErrnoToStatus(errno, "pipe");
+    if (!refused) return ErrnoToStatus(errno, "pipe2");
+    if (!OpenInSteps(fds)) return ErrnoToStatus(errno, "pipe");
   }
   return Pipe{.read_end = UniqueFd::Created(fds[0]),
               .write_end = UniqueFd::Created(fds[1])};
