@@ -1,7 +1,6 @@
 #include "fio/defer/thread_pool.h"
 
 #include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <cstddef>
@@ -20,6 +19,7 @@
 #include "fio/base/concurrency.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
+#include "fio/base/signals_blocked.h"
 #include "fio/defer/task.h"
 #include "fio/defer/task_queue.h"
 
@@ -32,23 +32,6 @@ std::string ThreadName(const std::string& pool, size_t index) {
   const std::string number = absl::StrCat("/", index);
   return pool.substr(0, kLongest - number.size()) + number;
 }
-
-// Blocks every signal in this thread, and so in those it starts, for as long as
-// it lives.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 absl::Status StartThread(size_t stack_bytes, void* (*run)(void*),
                          void* argument, pthread_t& thread) {

@@ -1,7 +1,6 @@
 #include "fio/core/internal/ask_processes.h"
 
 #include <fcntl.h>
-#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -26,6 +25,7 @@
 #include "absl/strings/str_cat.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
+#include "fio/base/signals_blocked.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/internal/answer_frame.h"
@@ -41,22 +41,6 @@ namespace {
 std::string About(const Url& url, std::string_view what) {
   return absl::StrCat("resolve ", url.ToString(), ": ", what);
 }
-
-// Blocks all signals in this thread for as long as it lives.
-class SignalsBlocked {
- public:
-  SignalsBlocked() {
-    sigset_t all;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before_);
-  }
-  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
-  SignalsBlocked(const SignalsBlocked&) = delete;
-  SignalsBlocked& operator=(const SignalsBlocked&) = delete;
-
- private:
-  sigset_t before_;
-};
 
 // Whether it may be killed: a pid that somebody else has reaped may be that of
 // another process by now.

@@ -1,7 +1,6 @@
 #include "fio/core/internal/ask_threads.h"
 
 #include <pthread.h>
-#include <signal.h>
 
 #include <memory>
 #include <optional>
@@ -9,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "fio/base/errno_status.h"
+#include "fio/base/signals_blocked.h"
 #include "fio/core/internal/name_table.h"
 
 namespace fio::core_internal {
@@ -32,13 +32,10 @@ absl::Status StartAskThread(std::shared_ptr<NameTable> names) {
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   pthread_t thread;
   const int error =
       pthread_create(&thread, &attributes, &RunThread, argument.get());
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   if (error != 0) return ErrnoToStatus(error, "pthread_create");
   (void)argument.release();  // The thread's by now.

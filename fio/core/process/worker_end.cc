@@ -18,6 +18,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "fio/base/errno_status.h"
+#include "fio/base/signals_blocked.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 
@@ -60,16 +61,13 @@ void* RunWatchdog(void* argument) {
 
 absl::Status StartDetached(void* (*run)(void*), void* argument) {
   constexpr size_t kStackBytes = size_t{64} << 10;  // Sanitizers need as much.
-  sigset_t all, before;
-  sigfillset(&all);
   pthread_attr_t attributes;
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);
   pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  const SignalsBlocked blocked;
   pthread_t thread;
   const int error = pthread_create(&thread, &attributes, run, argument);
-  pthread_sigmask(SIG_SETMASK, &before, nullptr);
   pthread_attr_destroy(&attributes);
   return error == 0 ? absl::OkStatus()
                     : ErrnoToStatus(error, "watchdog: pthread_create");
