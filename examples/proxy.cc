@@ -91,11 +91,14 @@ class Side : public fio::Protocol {
 // The side of the client, which connects the other one.
 class Client final : public Side {
  public:
+  // `reactor` outlives the client.
+  explicit Client(fio::Reactor& reactor) : reactor_(reactor) {}
+
   void OnOpen(fio::Connection& client) override {
     client.Suspend();  // Nothing is read that cannot be passed on.
     absl::StatusOr<std::unique_ptr<fio::Connector>> connector =
-        fio::Connector::Create(
-            client.loop(), resolver_, absl::GetFlag(FLAGS_to),
+        reactor_.ConnectOn(
+            client.loop(), absl::GetFlag(FLAGS_to),
             {.on_open = [this, &client](
                             fio::Connection& server) { Join(client, server); },
              .on_failed = [&client](const absl::Status&) { client.Abort(); }});
@@ -117,7 +120,7 @@ class Client final : public Side {
     client.Resume();
   }
 
-  fio::Resolver resolver_;
+  fio::Reactor& reactor_;
   // Dies with the client, and with it an attempt that is under way: its
   // callbacks never find the client gone.
   std::unique_ptr<fio::Connector> connector_;
@@ -137,12 +140,12 @@ absl::Status Serve() {
 
   fio::Reactor reactor({.threads = absl::GetFlag(FLAGS_threads),
                         .workers = absl::GetFlag(FLAGS_workers)});
-  const absl::StatusOr<fio::ListenerId> listener =
-      reactor.Listen(absl::GetFlag(FLAGS_url),
-                     {.on_open = [timeout](fio::Connection& connection) {
-                       connection.SetTimeout(timeout);
-                       connection.Attach(std::make_unique<Client>());
-                     }});
+  const absl::StatusOr<fio::ListenerId> listener = reactor.Listen(
+      absl::GetFlag(FLAGS_url),
+      {.on_open = [timeout, &reactor](fio::Connection& connection) {
+        connection.SetTimeout(timeout);
+        connection.Attach(std::make_unique<Client>(reactor));
+      }});
   if (!listener.ok()) return listener.status();
   reactor.lifecycle().Add(fio::LifecycleEvent::kPreStart, [&] {
     examples::PrintListening("tcp", *reactor.ListenAddress(*listener));
