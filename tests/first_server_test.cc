@@ -55,7 +55,7 @@ TEST(FirstServerExample, ARestartServesOn) {
   Send(old, "7\n");
   EXPECT_EQ(ReadLine(old), "7 is prime");
   server.process().Signal(SIGUSR1);
-  EXPECT_EQ(ReadToEnd(old), "");
+  EXPECT_EQ(ReadToEnd(old), "bye\n");
   Socket client = server.Connect();
   Send(client, "7\n");
   EXPECT_EQ(ReadLine(client), "7 is prime");

@@ -49,6 +49,13 @@ class Primes final : public fio::Protocol {
     if (!is_busy_) connection.Close();
   }
 
+  // This server is being replaced by another one: a client that is let go can
+  // connect to that. What it has asked is answered first.
+  void OnDrain(fio::Connection& connection) override {
+    is_leaving_ = true;
+    if (!is_busy_) SayBye(connection);
+  }
+
   absl::Duration OnShutdown(fio::Connection& /*connection*/) override {
     is_stopping_ = true;
     return is_busy_ ? kLastAnswer : absl::ZeroDuration();
@@ -78,14 +85,19 @@ class Primes final : public fio::Protocol {
     absl::ConsumeSuffix(&line, "\r");
     uint64_t number;
     if (line == "quit") {
-      connection.Write("bye\n");
-      connection.Close();
+      SayBye(connection);
     } else if (line.size() <= kMaxLineBytes &&
                absl::SimpleAtoi(line, &number)) {
       Ask(connection, number);
     } else {
       connection.Write("error: that is no number\n");
     }
+  }
+
+  // What follows "quit", and a restart.
+  void SayBye(fio::Connection& connection) {
+    connection.Write("bye\n");
+    connection.Close();
   }
 
   void Ask(fio::Connection& connection, uint64_t number) {
@@ -115,6 +127,7 @@ class Primes final : public fio::Protocol {
     }
     if (!is_stopping_) HearLines(connection);
     if (is_busy_) return;
+    if (is_leaving_) return SayBye(connection);
     if (has_ended_ || is_stopping_) return connection.Close();
     connection.Resume();
   }
@@ -135,6 +148,7 @@ class Primes final : public fio::Protocol {
   std::string input_;     // What has arrived and was not looked at.
   bool is_busy_ = false;  // An answer is pending.
   bool has_ended_ = false;
+  bool is_leaving_ = false;  // OnDrain()
   bool is_stopping_ = false;
   fio::TimerId progress_ = fio::TimerId::kNone;
 };

@@ -100,6 +100,25 @@ TEST_F(PrimesTest, ClosesWhoSendsNoLineOrNothing) {
   EXPECT_TRUE(silent.saw_end());
 }
 
+TEST_F(PrimesTest, SaysByeBeforeItIsReplaced) {
+  absl::Notification go;
+  HoldWork(go);
+  fio::testing::Peer busy = Connect();
+  fio::testing::Peer idle = Connect();
+  busy.Send("7\n9\n");
+  world_.RunUntilIdle();
+  world_.loop().Drain();
+  world_.RunUntilIdle();
+  EXPECT_EQ(idle.received(), "bye\n");
+  EXPECT_TRUE(idle.saw_end());
+  EXPECT_FALSE(busy.saw_end());
+  go.Notify();
+  FinishWork();
+  FinishWork();
+  EXPECT_EQ(busy.received(), "7 is prime\n9 is not prime\nbye\n");
+  EXPECT_TRUE(busy.saw_end());
+}
+
 TEST_F(PrimesTest, AnswersBeforeItStops) {
   absl::Notification go;
   HoldWork(go);
