@@ -13,6 +13,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/listen_socket.h"
 #include "fio/sock/socket_address.h"
@@ -45,6 +46,23 @@ UniqueFd ConnectTo(const SocketAddress& address) {
   EXPECT_EQ(::connect(fd.get(), address.data(), address.size()), 0)
       << address.ToString();
   return fd;
+}
+
+TEST(ListenSocketFaults, NamesTheCallThatTellsTheAddress) {
+  FaultPlan plan;
+  plan.FailNext(FaultPlan::Call::kGetsockname, EPERM);
+  const absl::Status listened =
+      ListenSocket::Listen(Address("127.0.0.1:0"), {}).status();
+  EXPECT_EQ(listened.message(),
+            "getsockname 127.0.0.1:0: Operation not permitted (EPERM)");
+  UniqueFd fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  ASSERT_EQ(::listen(fd.get(), 1), 0);
+  const std::string number = absl::StrCat(fd.get());
+  plan.FailNext(FaultPlan::Call::kGetsockname, EPERM);
+  const absl::Status taken = ListenSocket::FromFd(std::move(fd)).status();
+  EXPECT_EQ(taken.message(),
+            absl::StrCat("listen on fd ", number,
+                         ": getsockname: Operation not permitted (EPERM)"));
 }
 
 TEST(ListenSocketFaults, AcceptIsOneCallAndTellsItsError) {
