@@ -73,6 +73,48 @@ class Proto : public LoopFixture {
   LoopbackPair pair_ = LoopbackPair::Unix();
 };
 
+// --- Draining ---
+
+// Counts how often it is told to drain.
+class Drained final : public Protocol {
+ public:
+  explicit Drained(int& told) : told_(told) {}
+  void OnData(Connection& /*connection*/) override {}
+  void OnDrain(Connection& connection) override {
+    ++told_;
+    connection.Write("connect anew");
+  }
+
+ private:
+  int& told_;
+};
+
+TEST_F(Proto, OnDrainOnceWhoIsOpenByThen) {
+  LoopbackPair closing = LoopbackPair::Unix(), later = LoopbackPair::Unix();
+  int told = 0, told_closing = 0, told_later = 0;
+  const auto adopt = [this](LoopbackPair& pair, int& count) -> Connection& {
+    return *loop_->Find(
+        *loop_->Adopt(std::move(pair.near), [&count](Connection& connection) {
+          connection.Attach(std::make_unique<Drained>(count));
+        }));
+  };
+  adopt(pair_, told);
+  adopt(closing, told_closing).Close();
+  std::thread([this] { loop_->Drain(); }).join();
+  EXPECT_EQ(told, 0);
+  Turn();
+  EXPECT_TRUE(loop_->draining());
+  EXPECT_FALSE(loop_->stopping());
+  adopt(later, told_later);
+  loop_->Drain();
+  Turn(2);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(told_closing, 0);
+  EXPECT_EQ(told_later, 0);
+  EXPECT_EQ(ReadAvailable(pair_.far), "connect anew");
+  EXPECT_EQ(loop_->connection_count(), 2u);
+}
+
 // --- Opening and data ---
 
 TEST_F(Proto, DataDuringOnOpen) {
