@@ -153,6 +153,8 @@ TEST(Sandbox, NeededCallsAreNamed) {
       {"socket", {SYS_socket}, &kThreads},
       {"bind", {SYS_bind}, &kThreads},
       {"listen", {SYS_listen}, &kThreads},
+      {"getsockname 127.0.0.1:0", {SYS_getsockname}, &kThreads},
+      {"getsockname 127.0.0.1:0", {SYS_getsockname}, &kWorkers},
       {"setsockopt", {SYS_setsockopt}, &kThreads},
       {"epoll_ctl", {SYS_epoll_ctl}, &kThreads},
       {"pipe", {SYS_eventfd2, SYS_pipe2, SYS_pipe}, &kThreads},
