@@ -229,7 +229,8 @@ TEST(ClientExample, AClosedStdoutIsAnError) {
   Socket server = port.Accept();
   Send(server, "hello\n");
   EXPECT_EQ(client.process().Wait(), 1);
-  EXPECT_EQ(client.process().ReadStderr(), "write stdout: Broken pipe\n");
+  EXPECT_EQ(client.process().ReadStderr(),
+            "write stdout: Broken pipe (EPIPE)\n");
 }
 
 TEST(ClientExample, AResetIsAnError) {
@@ -242,7 +243,7 @@ TEST(ClientExample, AResetIsAnError) {
   Reset(server);
   EXPECT_EQ(client.process().Wait(), 1);
   EXPECT_EQ(client.process().ReadStderr(),
-            port.url() + ": Connection reset by peer\n");
+            port.url() + ": Connection reset by peer (ECONNRESET)\n");
 }
 
 TEST(ClientExample, ReconnectsAndSaysSo) {
