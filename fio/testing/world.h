@@ -17,9 +17,10 @@
 // with a server in the same world:
 //
 //   Peer server;
-//   world.Listen("tcp://10.0.0.1:80", {.on_peer = [&](Peer p) { server = p;
-//   }}); Resolver resolver; auto connector = Connector::Create(world.loop(),
-//   resolver,
+//   world.Listen("tcp://10.0.0.1:80",
+//                {.on_peer = [&](Peer peer) { server = peer; }});
+//   Resolver resolver;
+//   auto connector = Connector::Create(world.loop(), resolver,
 //                                      "tcp://10.0.0.1:80", options);
 //   world.RunUntilIdle();
 //   server.Send("hello");
