@@ -263,7 +263,7 @@ void Listener::AcceptWaiting() {
       AcceptFailed(accepted.error);
       return;
     } else if (i + 1 == kBatch && !any) {
-      // It may be of all of them after all.
+      // A whole batch failed: perhaps all calls will.
       BackOff(ErrnoToStatus(accepted.error, "accept4"));
     }
     if (loop_.turn_is_up()) return;

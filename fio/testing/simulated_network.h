@@ -19,12 +19,12 @@
 // Its descriptors are numbers from kFirstFd on, the lowest free one first. They
 // support recv, send, sendmsg, sendfile, poll (which never waits), shutdown,
 // close, getsockname, getpeername, getsockopt, setsockopt and ioctl (SIOCOUTQ:
-// what the peer has not taken), and connect to AF_UNSPEC, which resets. An idle
-// connection takes less than 200 bytes.
+// the bytes that the peer has not taken), and connect to AF_UNSPEC, which
+// resets. An idle connection takes less than 200 bytes.
 //
-// After the first Listen() the sockets that socket(2) makes for TCP are the
-// network's, too: they know bind, which takes any address, and connect, which
-// is refused where nobody listens.
+// After the first Listen() the network also has the TCP sockets that socket(2)
+// creates. They support bind, which takes any address, and connect, which is
+// refused if nobody listens at the address.
 //
 // The same seed and the same calls in the same order give the same results.
 //
@@ -170,17 +170,18 @@ class SimulatedNetwork final
   // A new connection, established.
   Connection Connect();
 
-  // From here on connect(2) to `address` makes a connection, and calls
-  // `on_connect` with its far end before it returns. Null for a host that does
-  // not answer: who connects waits for ever. REQUIRES: `address` has an IP
-  // address and a port, and is not listened at.
+  // From now on connect(2) to `address` makes a connection and, before it
+  // returns, calls `on_connect` with the far end. If `on_connect` is null, the
+  // host does not answer: the connection is never established. REQUIRES:
+  // `address` has an IP address and a port, and is not listened at.
   void Listen(const SocketAddress& address,
               std::function<void(Peer)> on_connect);
-  // Connections stay. REQUIRES: `address` is listened at.
+  // Established connections stay. REQUIRES: `address` is listened at.
   void StopListening(const SocketAddress& address);
 
-  // Lets a moment pass: what is in flight arrives, windows open, and what was
-  // cut short or refused is told anew. Returns whether anything was to do.
+  // Simulates a short time: bytes in flight arrive, windows open, and readiness
+  // that a fault has hidden is reported again. Returns whether there was
+  // anything to do.
   bool Step();
   // Whether Step() has nothing to do.
   bool quiet() const { return moving_.empty(); }

@@ -13,8 +13,8 @@
 //   world.Advance(absl::Seconds(5));
 //   EXPECT_TRUE(peer.saw_end());
 //
-// A client is tested with the far end of its connections in the test's hand, or
-// with a server in the same world:
+// For a client under test, Listen() decides who answers: the test itself, or a
+// server of the same World.
 //
 //   Peer server;
 //   world.Listen("tcp://10.0.0.1:80",
@@ -25,20 +25,20 @@
 //   world.RunUntilIdle();
 //   server.Send("hello");
 //
-// By default the network is a good one; WorldOptions::network makes it cut
-// calls short, refuse them, reset and tear messages apart, each by its
-// likelihood. A million connections fit into a world.
+// By default the network has no faults. WorldOptions::network sets how likely
+// calls are partial or refused, connections are reset and messages are split. A
+// World can hold a million connections.
 //
 // Run the loop only by the methods below: Loop::Run() would spin. Only
 // RunUntil() waits for other threads, such as those of a ThreadPool; in the
 // other methods a posted task runs in the turn that finds it.
 //
-// Connections are numbered from 1 in each world, so that ids are the same in
-// each run, too; an id of one world may name a connection of the next. What
-// else is drawn at random takes a seed, as ConnectorOptions::jitter_seed.
+// Each World numbers its connections from 1, so ids are the same in each run;
+// an id of one World may be that of a connection in the next. Pass a seed for
+// what else is random, such as ConnectorOptions::jitter_seed.
 //
-// A FaultPlan that is made while a world lives stands on top of its network,
-// and must go before the world.
+// A FaultPlan that is created during the lifetime of a World forwards to its
+// network, and must be destroyed before the World.
 //
 // Thread safety: none. No other thread may make a call of the table of
 // fio/base/syscalls.h while the World is created or destroyed.
@@ -87,13 +87,14 @@ struct WorldOptions {
   int max_turns = 100'000;
 };
 
-// Who is at a url; at most one of them. With none the host does not answer, and
-// who connects waits until its time is up.
+// What a connection to a url reaches. Set at most one member. With none the
+// host does not answer, and an attempt to connect times out.
 struct WorldListenOptions {
-  // Gets the server's end of each new connection. It may not run the world.
+  // Called with the server's end of each new connection. It must not run the
+  // World.
   std::function<void(Peer)> on_peer = nullptr;
-  // As ListenOptions::on_open: a server on the world's loop, in a task of its
-  // own. What the two ends send each other takes a turn.
+  // As ListenOptions::on_open, for a server on the World's loop; called in a
+  // task. Bytes from one end reach the other one turn later.
   std::function<void(Connection&)> on_open = nullptr;
 };
 
@@ -122,17 +123,18 @@ class World {
   // peer has sent something.
   std::pair<Socket, Peer> MakeConnection();
 
-  // From here on whoever connects to `url` in this process reaches `options`,
-  // and where nobody listens the connection is refused; no TCP socket is the
-  // kernel's any more. For a name the connector needs a Resolver that knows its
-  // address, and the test RunUntil(). REQUIRES: `url` is TCP's, has an IP
-  // address and a port, and is not listened at.
+  // From now on connections to `url` in this process reach `options`, and
+  // connections to addresses without a listener are refused: socket(2) creates
+  // no TCP socket of the kernel any more. For a url with a name, give the
+  // Connector a Resolver that knows its address, and wait with RunUntil().
+  // REQUIRES: `url` is a TCP url with an IP address and a port, and is not
+  // listened at.
   void Listen(std::string_view url, WorldListenOptions options);
-  // Connections stay. REQUIRES: Listen(url).
+  // Established connections stay. REQUIRES: `url` is listened at.
   void StopListening(std::string_view url);
 
-  // Lets `count` moments pass, each a step of the network and a turn of the
-  // loop. Time stands still.
+  // Runs `count` times a step of the network and a turn of the loop. The time
+  // does not change.
   void Turn(int count = 1);
 
   // Runs turns until nothing is ready, in flight or posted, and no timer is
