@@ -64,6 +64,17 @@ TEST(FirstServerExample, ARestartServesOn) {
   EXPECT_EQ(server.process().ReadStderr(), "");
 }
 
+// The second signal that stops aborts the connection, and the work ends, too.
+TEST(FirstServerExample, StopsThoughWorkRuns) {
+  Server server(kProgram);
+  Socket client = server.Connect();
+  Send(client, "18446744073709551557\n");
+  EXPECT_EQ(ReadLine(client), ".");
+  server.process().Signal(SIGTERM);
+  server.process().Signal(SIGINT);
+  EXPECT_EQ(server.process().Wait(), 0);
+}
+
 TEST(FirstServerExample, MistakesAreOneLineAndExitCodeOne) {
   ExpectRefusal(kProgram, {"--url=nonsense"}, "listen: url 'nonsense'");
   ExpectRefusal(kProgram, {"argument"}, "unexpected argument 'argument'");

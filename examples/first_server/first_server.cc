@@ -3,6 +3,7 @@
 //   bazel run -c opt //examples/first_server -- --threads=2 --workers=2
 //   bazel run -c opt //examples:client -- --url=tcp://127.0.0.1:3000
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -25,6 +26,7 @@ absl::Status Serve() {
                         .workers = absl::GetFlag(FLAGS_workers)});
 
   // Threads do not survive a fork, so each process that serves starts its own.
+  std::atomic<bool> is_over = false;
   absl::StatusOr<std::unique_ptr<fio::ThreadPool>> pool = nullptr;
   reactor.lifecycle().Add(fio::LifecycleEvent::kOnStart, [&] {
     pool = fio::ThreadPool::Create({.threads = 2, .capacity = 1000});
@@ -32,13 +34,15 @@ absl::Status Serve() {
     ABSL_LOG(ERROR) << pool.status();
     reactor.Stop();
   });
-  reactor.lifecycle().Add(fio::LifecycleEvent::kOnFinish,
-                          [&] { pool = nullptr; });
+  reactor.lifecycle().Add(fio::LifecycleEvent::kOnFinish, [&] {
+    is_over = true;  // Nobody waits for an answer any more.
+    pool = nullptr;  // Waits for the work that runs.
+  });
 
   const absl::StatusOr<fio::ListenerId> listener = reactor.Listen(
       absl::GetFlag(FLAGS_url), {.on_open = [&](fio::Connection& connection) {
         if (!pool.ok()) return connection.Close();
-        connection.Attach(std::make_unique<Primes>(**pool));
+        connection.Attach(std::make_unique<Primes>(**pool, is_over));
       }});
   if (!listener.ok()) return listener.status();
   reactor.lifecycle().Add(fio::LifecycleEvent::kPreStart, [&] {

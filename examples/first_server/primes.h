@@ -4,6 +4,7 @@
 #ifndef FIO_EXAMPLES_FIRST_SERVER_PRIMES_H_
 #define FIO_EXAMPLES_FIRST_SERVER_PRIMES_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -17,9 +18,10 @@
 #include "absl/time/time.h"
 #include "fio/fio.h"
 
-// Takes seconds for a large number. Any thread.
-inline bool IsPrime(uint64_t number) {
-  for (uint64_t i = 2; i <= number / i; ++i) {
+// Takes seconds for a large number. Any thread. Ends early, with any result,
+// once `is_over` is set.
+inline bool IsPrime(uint64_t number, const std::atomic<bool>& is_over) {
+  for (uint64_t i = 2; i <= number / i && !is_over; ++i) {
     if (number % i == 0) return false;
   }
   return number > 1;
@@ -31,8 +33,9 @@ class Primes final : public fio::Protocol {
   static constexpr absl::Duration kIdleTimeout = absl::Minutes(1);
   static constexpr absl::Duration kLastAnswer = absl::Seconds(30);
 
-  // `pool` outlives the protocol.
-  explicit Primes(fio::ThreadPool& pool) : pool_(pool) {}
+  // Both outlive the protocol. `is_over` ends the work that runs.
+  Primes(fio::ThreadPool& pool, const std::atomic<bool>& is_over)
+      : pool_(pool), is_over_(is_over) {}
 
   void OnOpen(fio::Connection& connection) override {
     connection.SetTimeout(kIdleTimeout);
@@ -106,7 +109,8 @@ class Primes final : public fio::Protocol {
     ShowProgress(connection);
     fio::Loop& loop = connection.loop();
     fio::Offload(
-        pool_, loop, [number] { return IsPrime(number); },
+        pool_, loop,
+        [number, &is_over = is_over_] { return IsPrime(number, is_over); },
         [this, &loop, id = connection.id(),
          number](const absl::StatusOr<bool>& prime) {
           fio::Connection* const connection = loop.Find(id);
@@ -135,16 +139,13 @@ class Primes final : public fio::Protocol {
   // A dot for each second that the client has to wait.
   void ShowProgress(fio::Connection& connection) {
     progress_ = connection.loop().RunEvery(
-        {.callback =
-             [&connection] {
-               connection.Write(".\n");
-               return fio::TimerWheel::Next::kContinue;
-             },
+        {.callback = [&connection] { connection.Write(".\n"); },
          .interval = absl::Seconds(1),
          .repetitions = -1});
   }
 
   fio::ThreadPool& pool_;
+  const std::atomic<bool>& is_over_;
   std::string input_;     // What has arrived and was not looked at.
   bool is_busy_ = false;  // An answer is pending.
   bool has_ended_ = false;

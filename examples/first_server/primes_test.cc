@@ -1,5 +1,6 @@
 #include "examples/first_server/primes.h"
 
+#include <atomic>
 #include <memory>
 #include <string>
 
@@ -16,7 +17,7 @@ class PrimesTest : public ::testing::Test {
  protected:
   fio::testing::Peer Connect() {
     return world_.Connect([this](fio::Connection& connection) {
-      connection.Attach(std::make_unique<Primes>(*pool_));
+      connection.Attach(std::make_unique<Primes>(*pool_, is_over_));
     });
   }
 
@@ -24,7 +25,7 @@ class PrimesTest : public ::testing::Test {
   void FinishWork() {
     absl::Notification done;
     pool_->Post([&done] { done.Notify(); });  // Its one thread keeps the order.
-    done.WaitForNotification();
+    world_.RunUntil([&done] { return done.HasBeenNotified(); });
     world_.RunUntilIdle();
   }
 
@@ -33,6 +34,7 @@ class PrimesTest : public ::testing::Test {
     pool_->Post([&go] { go.WaitForNotification(); });
   }
 
+  std::atomic<bool> is_over_ = false;
   fio::testing::World world_;
   std::unique_ptr<fio::ThreadPool> pool_ =
       *fio::ThreadPool::Create({.threads = 1});

@@ -43,9 +43,12 @@ enum class LifecycleEvent : uint8_t {
   kOnIdle,           // No loop of the process has anything left to do.
   kOnUserReverse,    // By Force() only.
   kOnShutdown,       // The process begins to stop.
-  kOnFinish,         // It has stopped: all connections are closed.
-  kOnParentCrash,    // In a worker, once: the root died.
-  kOnChildCrash,     // In the root, once for each worker that crashed.
+  // The process has stopped: all connections are closed. The loops still exist,
+  // so this is where thread pools are destroyed. Run() does not return, and the
+  // process does not end, before the callbacks have returned.
+  kOnFinish,
+  kOnParentCrash,  // In a worker, once: the root died.
+  kOnChildCrash,   // In the root, once for each worker that crashed.
   // Once, in each process that ends by exit(3) or by returning from main(),
   // forked ones included; not after _exit(2) or a fatal signal. The callbacks
   // run even if the Lifecycle was destroyed before. With several Lifecycles all
