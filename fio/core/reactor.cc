@@ -667,7 +667,7 @@ absl::Status Reactor::Impl::Supervise() {
   absl::StatusOr<std::unique_ptr<WorkerEnd>> child = SuperviseTurns();
   if (!child.ok()) return child.status();
   if (*child != nullptr) WorkAndExit(*std::move(child));
-  return absl::OkStatus();
+  return supervisor_->crash();
 }
 
 absl::Status Reactor::Impl::CreateSupervisor() {

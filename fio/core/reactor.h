@@ -84,7 +84,8 @@ class Reactor {
   // (Protocol::OnShutdown()) and returns. In a worker it does not return. May
   // be called again: lifecycle callbacks are kept; listeners, connectors and
   // timers are not. Errors: those of the constructor; the errno of a system
-  // call that failed.
+  // call that failed; with ReactorOptions::respawn false, kAborted after the
+  // crash of a worker: "worker 1 (process 12) crashed: signal 11".
   absl::Status Run();
 
   // Ends Run(). Connections that are open after `grace`, or after

@@ -91,8 +91,8 @@ struct ReactorOptions {
 
   // Connections that are open this long after Stop() are aborted, whatever time
   // Protocol::OnShutdown() has returned. A worker that has not ended one second
-  // later is killed by the root; if the root has died, by a thread of the
-  // worker itself.
+  // later is killed by the root, which logs it; if the root has died, by a
+  // thread of the worker itself.
   absl::Duration shutdown_timeout = absl::Seconds(254 + 8);
 
   // While a process stops, a connection that has sent everything waits this
@@ -105,7 +105,7 @@ struct ReactorOptions {
   // after that, is replaced after a delay: `respawn_delay`, and twice the
   // previous delay for each further one in a row, up to `max_respawn_delay`.
   // All others are replaced at once. If `respawn` is false, a crash of one
-  // worker stops all.
+  // worker stops all, and Run() returns how it ended.
   absl::Duration respawn_delay = absl::Milliseconds(50);
   absl::Duration max_respawn_delay = absl::Seconds(10);
   absl::Duration worker_min_lifetime = absl::Milliseconds(250);

@@ -40,6 +40,7 @@ namespace {
 using core_internal::TestClient;
 using core_internal::TestCluster;
 using core_internal::Trace;
+using ::testing::ContainsRegex;
 using ::testing::ElementsAre;
 
 // The ways in which a worker can end by itself; all but one are crashes.
@@ -166,14 +167,19 @@ TEST(Workers, WithoutRespawnACrashStopsAll) {
   TestCluster cluster([](const Trace& trace) {
     Reactor reactor({.workers = 2, .respawn = false});
     trace.Follow(reactor.lifecycle());
-    return ExitWith(reactor.Run());
+    const absl::Status ran = reactor.Run();
+    trace.Tell(absl::StrCat("ran ", ran.message()));
+    return ExitWith(ran);
   });
   const std::vector<pid_t> workers = cluster.Await("start", 2);
   // One that ends well is replaced all the same.
   cluster.Signal(workers[0], SIGTERM);
   cluster.AwaitMore("start", 2, 1);
   cluster.Signal(workers[1], SIGKILL);
-  EXPECT_EQ(cluster.AwaitEnd(), 0);
+  EXPECT_EQ(cluster.AwaitEnd(), 1);
+  EXPECT_THAT(cluster.AwaitValue("ran"),
+              ContainsRegex(absl::StrCat("^worker [01] .process ", workers[1],
+                                         ". crashed: signal 9$")));
   EXPECT_EQ(cluster.Count("child_crash"), 1u);
   EXPECT_EQ(cluster.Count("start"), 3u);
   const std::vector<std::string> root = cluster.TraceOf(cluster.root());

@@ -48,7 +48,9 @@ enum class LifecycleEvent : uint8_t {
   // process does not end, before the callbacks have returned.
   kOnFinish,
   kOnParentCrash,  // In a worker, once: the root died.
-  kOnChildCrash,   // In the root, once for each worker that crashed.
+  // In the root, once for each worker that crashed; not for one that the root
+  // killed, nor after a stop.
+  kOnChildCrash,
   // Once, in each process that ends by exit(3) or by returning from main(),
   // forked ones included; not after _exit(2) or a fatal signal. The callbacks
   // run even if the Lifecycle was destroyed before. With several Lifecycles all

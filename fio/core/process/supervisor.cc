@@ -21,6 +21,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -100,7 +101,7 @@ void Reap(pid_t pid) {
   while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
 }
 
-std::string Describe(int status) {
+std::string DescribeEnd(int status) {
   if (WIFSIGNALED(status)) return absl::StrCat("signal ", WTERMSIG(status));
   return absl::StrCat("exit code ", WEXITSTATUS(status));
 }
@@ -135,6 +136,10 @@ Supervisor::Supervisor(SupervisorOptions options, Lifecycle& lifecycle,
 Supervisor::~Supervisor() {
   if (!in_root()) return;
   const std::vector<pid_t> left = pids();
+  if (!left.empty()) {
+    ABSL_LOG(ERROR) << "the root ends before its workers (processes "
+                    << absl::StrJoin(left, ", ") << "): killed";
+  }
   for (const pid_t pid : left) {
     if (IsOurChild(pid)) kill(pid, SIGKILL);
   }
@@ -332,9 +337,13 @@ void Supervisor::OnExit(const ChildExit& exit, MonotonicTime now) {
     return;
   }
   ++stats_.crashed;
-  ABSL_LOG(ERROR) << "worker " << ended->place << " (process " << ended->pid
-                  << ") crashed: " << Describe(*exit.status);
-  if (!options_.respawn) Stop(StopLevel::kGraceful);
+  const std::string crash =
+      absl::StrCat(Describe(*ended), " crashed: ", DescribeEnd(*exit.status));
+  ABSL_LOG(ERROR) << crash;
+  if (!options_.respawn) {
+    crash_ = absl::AbortedError(crash);
+    Stop(StopLevel::kGraceful);
+  }
   lifecycle_.Force(LifecycleEvent::kOnChildCrash);
 }
 
@@ -400,6 +409,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   const uint64_t id = ++last_id_;
   if (options_.prepare_fork) options_.prepare_fork();
   const pid_t pid = fork();
+  const int fork_errno = errno;
   if (pid == 0) {
     channel->root.Reset();
     return BecomeWorker(index, id, std::move(channel->worker));
@@ -407,7 +417,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   if (options_.forked_in_root) options_.forked_in_root();
   if (pid < 0) {
     absl::Status failed =
-        ErrnoToStatus(errno, absl::StrCat("fork worker ", index));
+        ErrnoToStatus(fork_errno, absl::StrCat("fork worker ", index));
     lifecycle_.Force(LifecycleEvent::kAfterFork);
     return failed;
   }
@@ -434,6 +444,10 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   lifecycle_.Force(LifecycleEvent::kAfterFork);
   lifecycle_.Force(LifecycleEvent::kInRoot);
   return nullptr;
+}
+
+std::string Supervisor::Describe(const Worker& worker) {
+  return absl::StrCat("worker ", worker.place, " (process ", worker.pid, ")");
 }
 
 std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(int place, uint64_t id,
@@ -463,13 +477,14 @@ void Supervisor::AskToStop(MonotonicTime now) {
 
 void Supervisor::Ask(Worker& worker, StopLevel level, MonotonicTime now) {
   if (worker.asked < level && level != StopLevel::kKill) {
+    if (worker.asked == StopLevel::kNone) worker.asked_at = now;
     worker.asked = level;
     worker.retry_at = now;
     worker.kill_at = std::min(worker.kill_at, now + TimeoutOf(level));
   }
   const bool kill_now = level == StopLevel::kKill || now >= worker.kill_at;
   if (kill_now) {
-    if (worker.told < StopLevel::kKill) Kill(worker);
+    if (worker.told < StopLevel::kKill) Kill(worker, level);
   } else if (worker.told < level && now >= worker.retry_at) {
     if (Send(worker.channel.get(),
              {.kind = Order::Kind::kStop, .level = level})) {
@@ -491,10 +506,17 @@ absl::Duration Supervisor::TimeoutOf(StopLevel level) const {
   }
 }
 
-void Supervisor::Kill(Worker& worker) {
+void Supervisor::Kill(Worker& worker, StopLevel level) {
+  const absl::Duration limit = worker.kill_at - worker.asked_at;
   worker.told = StopLevel::kKill;
   worker.kill_at = MonotonicTime::InfiniteFuture();
   if (!IsOurChild(worker.pid)) return;
+  ABSL_LOG(ERROR) << Describe(worker)
+                  << (level == StopLevel::kKill
+                          ? " still runs"
+                          : absl::StrCat(" did not end within ",
+                                         absl::FormatDuration(limit)))
+                  << ": killed";
   kill(worker.pid, SIGKILL);
   ++stats_.killed;
 }

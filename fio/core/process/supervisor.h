@@ -43,6 +43,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -77,7 +78,8 @@ struct SupervisorOptions {
   // The same for a worker that was asked for kCutOff.
   absl::Duration cut_off_timeout = absl::Seconds(1);
 
-  // False: a crash stops all workers, as by Stop(kGraceful), for debugging.
+  // False: a crash stops all workers, as by Stop(kGraceful), for debugging. See
+  // crash().
   bool respawn = true;
 
   // Called before each fork(2), after the callbacks for kBeforeFork. If it
@@ -94,10 +96,12 @@ struct SupervisorOptions {
 };
 
 struct SupervisorStats {
-  uint64_t forked = 0;        // All workers so far.
-  uint64_t respawned = 0;     // Replacements of workers that had ended.
-  uint64_t crashed = 0;       // How often kOnChildCrash was fired.
-  uint64_t killed = 0;        // By SIGKILL, for a timeout or kKill.
+  uint64_t forked = 0;     // All workers so far.
+  uint64_t respawned = 0;  // Replacements of workers that had ended.
+  uint64_t crashed = 0;    // How often kOnChildCrash was fired.
+  // By SIGKILL, because a worker did not end in time, or for kKill. Each is
+  // logged. They are not counted as crashed, and kOnChildCrash is not fired.
+  uint64_t killed = 0;
   uint64_t failed_forks = 0;  // Will be tried again.
   uint64_t lent = 0;          // Requests of Lend().
 };
@@ -147,6 +151,10 @@ class Supervisor {
   // not count as a crash.
   absl::StatusOr<std::unique_ptr<WorkerEnd>> Advance(MonotonicTime now);
 
+  // With `respawn` false: how the first worker crashed, kAborted with "worker 1
+  // (process 12) crashed: signal 11". Ok if none has, and with `respawn`.
+  const absl::Status& crash() const { return crash_; }
+
   // Replaces all workers that are older than the call, place after place. For
   // each it forks a new worker, waits until that is ready, asks the old one to
   // drain, and continues with the next place while the old one drains. If the
@@ -194,6 +202,7 @@ class Supervisor {
     UniqueFd channel;       // Sends Orders to it.
     std::optional<MonotonicTime> ready_at = std::nullopt;
     StopLevel asked = StopLevel::kNone;                      // It sets kill_at.
+    MonotonicTime asked_at = MonotonicTime::InfinitePast();  // The first time.
     StopLevel told = StopLevel::kNone;                       // Last order sent.
     MonotonicTime retry_at = MonotonicTime::InfinitePast();  // No send earlier.
     MonotonicTime kill_at = MonotonicTime::InfiniteFuture();
@@ -212,6 +221,7 @@ class Supervisor {
              std::unique_ptr<ChildWatch> children, UniqueFd reports,
              UniqueFd worker_reports);
 
+  static std::string Describe(const Worker& worker);
   bool in_root() const;
   bool IsOutdated(const Worker& worker) const;
   // The place that Restart() replaces now: the first that is not done. Null if
@@ -240,7 +250,7 @@ class Supervisor {
   void AskToStop(MonotonicTime now);
   void Ask(Worker& worker, StopLevel level, MonotonicTime now);
   absl::Duration TimeoutOf(StopLevel level) const;
-  void Kill(Worker& worker);
+  void Kill(Worker& worker, StopLevel level);
 
   const SupervisorOptions options_;
   Lifecycle& lifecycle_;
@@ -251,12 +261,13 @@ class Supervisor {
   std::array<int, 2> fds_;
 
   std::vector<Place> places_;
-  std::vector<Worker> leaving_;  // Replaced, not ended yet.
+  std::vector<Worker> leaving_;  // Replaced, not ended yet; oldest first.
   StopLevel stop_ = StopLevel::kNone;
   uint64_t restarts_ = 0;
   uint64_t last_id_ = 0;
   size_t next_lender_ = 0;  // The place whose worker Lend() asks next.
   SupervisorStats stats_;
+  absl::Status crash_;
 };
 
 }  // namespace fio

@@ -21,8 +21,11 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/log_severity.h"
+#include "absl/log/scoped_mock_log.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
@@ -34,6 +37,7 @@
 namespace fio {
 namespace {
 
+using ::testing::_;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 
@@ -497,10 +501,31 @@ TEST(Supervisor, WithoutRespawnACrashStopsAll) {
   root.lifecycle.Add(LifecycleEvent::kOnChildCrash, [&] { ++crashes; });
   root.AwaitReady();
   root.now = root.now + absl::Seconds(1);
-  kill(root.supervisor->pids()[1], SIGKILL);
+  EXPECT_TRUE(root.supervisor->crash().ok());
+  const pid_t crashed = root.supervisor->pids()[1];
+  kill(crashed, SIGKILL);
   root.AwaitFinished();
   EXPECT_EQ(crashes, 1);
   EXPECT_EQ(root.stats().forked, 3u);
+  const absl::Status& crash = root.supervisor->crash();
+  EXPECT_TRUE(absl::IsAborted(crash)) << crash;
+  EXPECT_EQ(crash.message(),
+            absl::StrCat("worker 1 (process ", crashed, ") crashed: signal 9"));
+}
+
+// A crash is no error where workers are replaced, nor is an end by the root.
+TEST(Supervisor, OnlyACrashThatStopsAllIsAnError) {
+  Root replaces({});
+  replaces.AwaitReady();
+  kill(replaces.supervisor->pids().front(), SIGKILL);
+  replaces.AwaitCrashes(1);
+  EXPECT_TRUE(replaces.supervisor->crash().ok());
+  Root stops({.respawn = false});
+  stops.worker = &IgnoreRequests;
+  stops.AwaitReady();
+  stops.supervisor->Stop(StopLevel::kKill);
+  stops.AwaitFinished();
+  EXPECT_TRUE(stops.supervisor->crash().ok());
 }
 
 // Old and new workers tell their place: the old ones when they are asked to
@@ -700,6 +725,14 @@ TEST(Supervisor, KilledWhenItsTimeIsUp) {
   EXPECT_EQ(root.supervisor->next_deadline(), root.now + absl::Seconds(10));
   root.AdvanceAt(root.now + absl::Seconds(10) - kInstant);
   EXPECT_EQ(root.stats().killed, 0u);
+  absl::ScopedMockLog log(absl::MockLogDefault::kDisallowUnexpected);
+  for (const int place : {0, 1}) {
+    const pid_t pid = root.supervisor->pids()[static_cast<size_t>(place)];
+    EXPECT_CALL(log, Log(absl::LogSeverity::kError, _,
+                         absl::StrCat("worker ", place, " (process ", pid,
+                                      ") did not end within 10s: killed")));
+  }
+  log.StartCapturingLogs();
   root.AdvanceAt(root.now + kInstant);
   EXPECT_EQ(root.stats().killed, 2u);
   root.AwaitFinished();
@@ -726,6 +759,11 @@ TEST(Supervisor, KillLeavesNone) {
   root.worker = &IgnoreRequests;
   root.AwaitReady();
   root.supervisor->Stop(StopLevel::kKill);
+  absl::ScopedMockLog log(absl::MockLogDefault::kDisallowUnexpected);
+  EXPECT_CALL(
+      log, Log(absl::LogSeverity::kError, _, HasSubstr(" still runs: killed")))
+      .Times(2);
+  log.StartCapturingLogs();
   root.AwaitFinished();
   EXPECT_EQ(root.stats().killed, 2u);
   EXPECT_EQ(root.stats().crashed, 0u);
@@ -831,6 +869,23 @@ TEST(Supervisor, AFirstStartThatFailsIsAnError) {
     EXPECT_TRUE(absl::IsResourceExhausted(status)) << status;
   }
   root.AwaitReady();
+}
+
+// A limit of processes binds no user 0.
+TEST(Supervisor, AFailedForkIsToldWhateverACallbackDoes) {
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit none = {.rlim_cur = 0, .rlim_max = 0};
+    if (getuid() == 0 && setuid(65'534) != 0) _exit(2);
+    if (setrlimit(RLIMIT_NPROC, &none) != 0) _exit(2);
+    Root root({.forked_in_root = [] { errno = ENOENT; }});
+    const absl::Status failed = root.TryAdvance();
+    _exit(absl::IsUnavailable(failed) ? 0 : 1);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  if (status == 2 << 8) GTEST_SKIP() << "this sandbox has one user";
+  EXPECT_EQ(status, 0);
 }
 
 TEST(Supervisor, AForkThatFailsLaterIsTriedAgain) {
