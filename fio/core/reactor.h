@@ -99,9 +99,10 @@ class Reactor {
 
   // Replaces the workers one by one, each when its replacement is ready, so
   // that no client is refused; see Supervisor::Restart(). An old worker stops
-  // accepting, drains for up to ReactorOptions::drain_time, and stops. In a
-  // worker this is Stop(). In a single process it is logged and ignored. Any
-  // thread, and signal handlers.
+  // accepting, drains for up to ReactorOptions::drain_time, and stops. While
+  // three old workers of a place have not ended, the restart waits for the
+  // first of them. In a worker this is Stop(). In a single process it is logged
+  // and ignored. Any thread, and signal handlers.
   void Restart();
 
   // The callbacks for events of the process. Any thread.

@@ -72,6 +72,11 @@ absl::Status Check(const SupervisorOptions& options) {
     return absl::InvalidArgumentError(absl::StrCat(
         "SupervisorOptions::workers: ", options.workers, " is less than 1"));
   }
+  if (options.max_leaving < 1) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("SupervisorOptions::max_leaving: ", options.max_leaving,
+                     " is less than 1"));
+  }
   const std::pair<absl::string_view, absl::Duration> spans[] = {
       {"first_delay", options.first_delay},
       {"max_delay", options.max_delay},
@@ -163,8 +168,8 @@ MonotonicTime Supervisor::next_deadline() const {
     if (HasStaleReplacement(place)) next = MonotonicTime::InfinitePast();
     for (const Worker& worker : place.workers) include(worker, stop_);
   }
-  for (const Worker& worker : leaving_) {
-    include(worker, std::max(stop_, StopLevel::kDrain));
+  for (size_t i = 0; i < leaving_.size(); ++i) {
+    include(leaving_[i], LevelOfLeaving(i));
   }
   return next;
 }
@@ -244,7 +249,24 @@ bool Supervisor::WantsWorker(const Place& place, const Place* restarted) const {
   if (stop_ != StopLevel::kNone) return false;
   if (place.workers.empty()) return true;
   return &place == restarted && place.workers.size() == 1 &&
-         IsOutdated(place.workers.front());
+         IsOutdated(place.workers.front()) && !IsFull(place);
+}
+
+bool Supervisor::IsFull(const Place& place) const {
+  const auto leaving = std::count_if(
+      leaving_.begin(), leaving_.end(), [&](const Worker& worker) {
+        return &places_[static_cast<size_t>(worker.place)] == &place;
+      });
+  return leaving >= options_.max_leaving;
+}
+
+StopLevel Supervisor::LevelOfLeaving(size_t index) const {
+  const auto worker = leaving_.begin() + static_cast<std::ptrdiff_t>(index);
+  const auto newer = std::count_if(
+      worker + 1, leaving_.end(),
+      [&](const Worker& other) { return other.place == worker->place; });
+  return std::max(stop_, newer < options_.max_leaving ? StopLevel::kDrain
+                                                      : StopLevel::kCutOff);
 }
 
 void Supervisor::HearReports(MonotonicTime now) {
@@ -470,8 +492,8 @@ void Supervisor::AskToStop(MonotonicTime now) {
   for (Place& place : places_) {
     for (Worker& worker : place.workers) Ask(worker, stop_, now);
   }
-  for (Worker& worker : leaving_) {
-    Ask(worker, std::max(stop_, StopLevel::kDrain), now);
+  for (size_t i = 0; i < leaving_.size(); ++i) {
+    Ask(leaving_[i], LevelOfLeaving(i), now);
   }
 }
 

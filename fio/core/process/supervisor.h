@@ -78,6 +78,12 @@ struct SupervisorOptions {
   // The same for a worker that was asked for kCutOff.
   absl::Duration cut_off_timeout = absl::Seconds(1);
 
+  // How many workers of one place may be leaving at the same time: replaced, or
+  // draining by themselves, and not ended yet. A restart of the place waits
+  // until there are fewer. A worker that drains by itself is always replaced;
+  // if there are then more, the oldest ones are asked for kCutOff.
+  int max_leaving = 3;
+
   // False: a crash stops all workers, as by Stop(kGraceful), for debugging. See
   // crash().
   bool respawn = true;
@@ -160,8 +166,10 @@ class Supervisor {
   // drain, and continues with the next place while the old one drains. If the
   // new one ends before it is ready, another is forked after the delay, and the
   // old one continues to serve. A worker that an earlier restart has forked and
-  // that is not ready yet is asked to stop. Takes effect in Advance(). Does
-  // nothing after Stop().
+  // that is not ready yet is asked to stop. If `max_leaving` workers of a place
+  // have not ended yet, the restart waits there for the first of them; calls
+  // meanwhile are one restart. Takes effect in Advance(). Does nothing after
+  // Stop().
   void Restart();
 
   // Asks up to `count` workers to accept also on the sockets of `place`, for a
@@ -229,6 +237,10 @@ class Supervisor {
   const Place* RestartedPlace() const;
   // Whether `place` needs a new worker, ignoring its `not_before`.
   bool WantsWorker(const Place& place, const Place* restarted) const;
+  // Whether as many workers of `place` are leaving as may.
+  bool IsFull(const Place& place) const;
+  // What leaving_[index] is to be asked for.
+  StopLevel LevelOfLeaving(size_t index) const;
   // Whether the newer worker of `place` is older than the last Restart().
   bool HasStaleReplacement(const Place& place) const;
 

@@ -242,6 +242,7 @@ TEST(Supervisor, OptionsAreChecked) {
   };
   expect_error({.workers = 0}, "workers: 0");
   expect_error({.workers = -3}, "workers: -3");
+  expect_error({.max_leaving = 0}, "max_leaving: 0");
   expect_error({.first_delay = -kInstant}, "first_delay");
   expect_error({.max_delay = -kInstant}, "max_delay");
   expect_error({.min_lifetime = -kInstant}, "min_lifetime");
@@ -671,6 +672,62 @@ TEST_F(SupervisorRestart, WhoDoesNotEndIsKilledInTime) {
   EXPECT_EQ(root_.stats().killed, 3u);
   EXPECT_TRUE(root_.AdvanceUntil([&] { return Living() == 3; }));
   EXPECT_EQ(root_.stats().crashed, 0u);
+}
+
+TEST_F(SupervisorRestart, WaitsWhileThreeOfAPlaceAreLeaving) {
+  root_.worker = [this](WorkerEnd& end) {
+    Serve(end);
+    drain_.Next();
+    return 0;
+  };
+  for (int i = 0; i < 3; ++i) {
+    root_.supervisor->Restart();
+    root_.AwaitRestarted();
+  }
+  EXPECT_EQ(Living(), 3u + 3u * 3u);
+  for (int i = 0; i < 20; ++i) {
+    root_.supervisor->Restart();
+    root_.Advance();
+  }
+  EXPECT_TRUE(root_.supervisor->restarting());
+  EXPECT_FALSE(root_.IsDue());
+  EXPECT_EQ(Living(), 3u + 3u * 3u);
+  EXPECT_EQ(root_.stats().forked, 12u);
+  drain_.Write(std::string(12, '.'));  // All that are leaving, and 3 more.
+  root_.AwaitRestarted();
+  EXPECT_TRUE(root_.AdvanceUntil([&] { return Living() == 3; }));
+  EXPECT_EQ(root_.stats().forked, 15u) << "twenty calls are one restart";
+  EXPECT_EQ(root_.stats().killed, 0u);
+  drain_.Write("...");
+}
+
+// Each that drains by itself is replaced, whoever else is leaving.
+TEST(Supervisor, TheOldestOfTooManyThatDrainIsCutOff) {
+  Root root({.stop_timeout = absl::Seconds(10), .max_leaving = 2});
+  const Pipe heard;
+  root.worker = [&](WorkerEnd& end) {
+    end.TellReady();
+    end.TellDrains();
+    StopLevel level = StopLevel::kNone;
+    while (level < StopLevel::kCutOff) {
+      AwaitRequest(end);
+      level = end.Next().stop;
+    }
+    heard.Write("c");
+    return 0;
+  };
+  const auto drains = [&] {
+    return root.supervisor->next_deadline() <= root.now + absl::Seconds(1);
+  };
+  for (uint64_t forked = 1; forked <= 3; ++forked) {
+    root.AdvanceAt(std::max(root.now, root.supervisor->next_deadline()));
+    EXPECT_EQ(root.stats().forked, forked);
+    EXPECT_TRUE(root.AdvanceUntil(drains));
+  }
+  EXPECT_EQ(heard.Next(1), "c");
+  EXPECT_TRUE(
+      root.AdvanceUntil([&] { return root.supervisor->pids().size() == 2; }));
+  EXPECT_EQ(root.stats().killed, 0u);
 }
 
 TEST_F(SupervisorRestart, AStopEndsIt) {
