@@ -681,8 +681,16 @@ absl::Status Reactor::Impl::CreateSupervisor() {
       .cut_off_timeout = kKillDelay,
       .respawn = options_.respawn,
       .may_fork = [this](int place) { return MayFork(place); },
-      .prepare_fork = [this] { loops_->BeforeFork(); },
-      .forked_in_root = [this] { loops_->AfterFork(); },
+      .prepare_fork =
+          [this] {
+            signals_->BeforeFork();
+            loops_->BeforeFork();
+          },
+      .forked_in_root =
+          [this] {
+            loops_->AfterFork();
+            signals_->AfterFork();
+          },
       .entered_child = [this](int place) { EnterChild(place); }};
   absl::StatusOr<std::unique_ptr<Supervisor>> supervisor =
       Supervisor::Create(std::move(options), lifecycle_);
@@ -758,7 +766,8 @@ void Reactor::Impl::TellWhenAllReady() {
 }
 
 // Called right after fork(2). Destroys the child's copies of the root's loop;
-// nothing of them is sent.
+// nothing of them is sent. The signals are blocked until the end, when the
+// child's own SignalScope takes what has arrived meanwhile.
 void Reactor::Impl::EnterChild(int place) {
   loops_->AfterFork();
   is_root_ = false;

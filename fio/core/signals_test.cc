@@ -1,13 +1,17 @@
-// Signals that the program inherited as blocked.
+// Signals that the program inherited as blocked, and those that are sent to a
+// worker right after its fork.
 
 #include <pthread.h>
 #include <sys/types.h>
 #include <unistd.h>
 
 #include <csignal>
+#include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
+#include "absl/time/time.h"
 #include "fio/core/exit_with.h"
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/process/lifecycle.h"
@@ -21,7 +25,10 @@ namespace {
 
 using core_internal::TestCluster;
 using core_internal::Trace;
+using ::testing::Contains;
 using ::testing::ElementsAre;
+using ::testing::Not;
+using ::testing::Values;
 
 constexpr int kBlocked[] = {SIGTERM, SIGUSR1, SIGUSR2, SIGPIPE};
 
@@ -91,6 +98,50 @@ TEST(Signals, BlockedAtExecAreHeardInRootAndWorkers) {
   for (const std::string& mask : cluster.Values("worker")) {
     EXPECT_EQ(mask, "--bb");
   }
+}
+
+// When a worker meets a signal.
+enum class Moment : uint8_t { kInFork, kWhileItDropsTheLoop };
+
+Moment g_moment;
+pid_t g_root = 0;
+int g_forks = 0;  // In the root.
+
+// The first worker sends itself a signal.
+void RaiseInFirstWorker(Moment moment) {
+  if (moment == g_moment && g_forks == 1 && getpid() != g_root) raise(SIGTERM);
+}
+
+// Part of what the root's loop owns.
+struct PartOfTheLoop {
+  ~PartOfTheLoop() { RaiseInFirstWorker(Moment::kWhileItDropsTheLoop); }
+};
+
+class NewWorkerSignal : public ::testing::TestWithParam<Moment> {};
+INSTANTIATE_TEST_SUITE_P(Signals, NewWorkerSignal,
+                         Values(Moment::kInFork, Moment::kWhileItDropsTheLoop));
+
+TEST_P(NewWorkerSignal, StopsIt) {
+  g_moment = GetParam();
+  TestCluster cluster([](const Trace& trace) {
+    g_root = getpid();
+    pthread_atfork([] { ++g_forks; }, nullptr,
+                   [] { RaiseInFirstWorker(Moment::kInFork); });
+    Reactor reactor(
+        {.threads = 1, .workers = 1, .supervise_single_worker = true});
+    trace.Follow(reactor.lifecycle());
+    reactor.lifecycle().Add(LifecycleEvent::kPreStart, [&reactor] {
+      reactor.loop().RunAfter(absl::Hours(1),
+                              [part = std::make_unique<PartOfTheLoop>()] {});
+    });
+    return ExitWith(reactor.Run());
+  });
+  const pid_t first = cluster.Await("in_child").front();
+  EXPECT_THAT(cluster.AwaitMore("in_child", 1, 1), Not(Contains(first)));
+  EXPECT_THAT(cluster.TraceOf(first), Contains("shutdown"));
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
+  EXPECT_EQ(cluster.Count("child_crash"), 0u);
 }
 
 }  // namespace

@@ -1,5 +1,7 @@
 #include "fio/core/internal/signal_scope.h"
 
+#include <pthread.h>
+
 #include <csignal>
 #include <memory>
 #include <utility>
@@ -32,6 +34,18 @@ absl::StatusOr<std::unique_ptr<SignalScope>> SignalScope::Create(
   scope->fds_ = {scope->watch_->fd()};
   scope->unblocked_.emplace(signals);
   return scope;
+}
+
+void SignalScope::BeforeFork() {
+  sigset_t listed;
+  sigemptyset(&listed);
+  for (const int signal : options_.stop) sigaddset(&listed, signal);
+  for (const int signal : options_.restart) sigaddset(&listed, signal);
+  pthread_sigmask(SIG_BLOCK, &listed, &before_fork_);
+}
+
+void SignalScope::AfterFork() {
+  pthread_sigmask(SIG_SETMASK, &before_fork_, nullptr);
 }
 
 absl::Span<const int> SignalScope::fds() const {

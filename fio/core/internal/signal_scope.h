@@ -7,6 +7,7 @@
 #define FIO_CORE_INTERNAL_SIGNAL_SCOPE_H_
 
 #include <array>
+#include <csignal>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -39,6 +40,13 @@ class SignalScope {
   absl::Span<const int> fds() const;
   Meaning Next();
 
+  // Call them around fork(2), AfterFork() in the parent only. Between them the
+  // signals are blocked. In the child they stay blocked until it creates its
+  // own SignalScope: a signal that is sent to it before then arrives after that
+  // and is not lost.
+  void BeforeFork();
+  void AfterFork();
+
  private:
   explicit SignalScope(const SignalOptions& options) : options_(options) {}
 
@@ -49,6 +57,7 @@ class SignalScope {
   // no process. Unlike SIG_IGN, a handler is not inherited by programs that are
   // exec'd, and several reactors may have one.
   std::unique_ptr<SignalWatch> sigpipe_;
+  sigset_t before_fork_ = {};  // The mask.
   // Destroyed before the watches: while a signal is unblocked it has a handler.
   std::optional<SignalsUnblocked> unblocked_;
 };
