@@ -119,6 +119,11 @@ constexpr absl::Duration kKillDelay = absl::Seconds(1);
 constexpr absl::Duration kLoan = absl::Seconds(5);
 constexpr absl::Duration kReportRetry = absl::Milliseconds(10);
 
+// How long until the service manager is told again, and how often at most: for
+// 90 s, which is how long systemd waits for READY=1.
+constexpr absl::Duration kNoticeRetry = absl::Milliseconds(100);
+constexpr int kNoticeTries = 900;
+
 }  // namespace
 
 class Reactor::Impl {
@@ -236,7 +241,9 @@ class Reactor::Impl {
   void WatchQueues();
   void BeginRestart();
   MonotonicTime Now() const { return options_.loop.clock->Now(); }
-  void Tell(std::string_view state) const;
+  void Tell(std::string_view state);
+  void SendNotice();
+  void DropNotice();
   absl::Status WatchToWake(absl::Span<const int> fds);
   absl::Status StartConnector(ConnectorId id, const std::string& url,
                               const ConnectorOptions& options);
@@ -280,6 +287,9 @@ class Reactor::Impl {
   bool sends_reports_ = false;
   std::vector<WatchId> wakes_, root_wakes_;
   bool told_ready_ = false;
+  std::string notice_;  // Not sent yet to the service manager.
+  int notice_tries_ = 0;
+  TimerId notice_timer_ = TimerId::kNone;
   bool stop_heard_ = false;
   MonotonicTime cut_off_;
 
@@ -551,6 +561,7 @@ absl::Status Reactor::Impl::End(absl::Status status) {
   may_stop_ = false;
   running_ = 0;
   if (is_running()) phase_ = Phase::kStopping;
+  DropNotice();
   supervisor_ = nullptr;
   queues_ = nullptr;
   DropConnectors();
@@ -783,6 +794,8 @@ void Reactor::Impl::EnterChild(int place) {
   woken_ = true;
   wakes_.clear();
   queues_ = nullptr;
+  notice_.clear();  // It is the root's.
+  notice_timer_ = TimerId::kNone;
   std::unique_ptr<LoopGroup> inherited = std::move(loops_);
   status_ = CreateLoops();
   if (!status_.ok()) {
@@ -974,10 +987,37 @@ void Reactor::Impl::StopLoops() {
   loops_->Stop(cut_off_ - Now());
 }
 
-void Reactor::Impl::Tell(std::string_view state) const {
+// Does not wait for a service manager that does not read.
+void Reactor::Impl::Tell(std::string_view state) {
   if (!options_.notify_service_manager || !is_root_) return;
-  const absl::Status told = NotifyServiceManager(state);
-  if (!told.ok()) ABSL_LOG(WARNING) << told;
+  loops_->main().Cancel(notice_timer_);
+  notice_ = state;
+  notice_tries_ = 0;
+  SendNotice();
+}
+
+void Reactor::Impl::SendNotice() {
+  const absl::Status told = NotifyServiceManager(notice_);
+  const bool may_pass =
+      absl::IsUnavailable(told) || absl::IsResourceExhausted(told);
+  if (may_pass && ++notice_tries_ < kNoticeTries) {
+    notice_timer_ =
+        loops_->main().RunAfter(kNoticeRetry, [this] { SendNotice(); });
+    return;
+  }
+  if (!told.ok()) {
+    ABSL_LOG(WARNING) << told << "; the service manager is not told "
+                      << notice_;
+  }
+  notice_.clear();
+}
+
+// At the end of Run(): tries once more.
+void Reactor::Impl::DropNotice() {
+  if (notice_.empty()) return;
+  loops_->main().Cancel(notice_timer_);
+  notice_tries_ = kNoticeTries;
+  SendNotice();
 }
 
 absl::Time Reactor::Impl::last_tick() const {

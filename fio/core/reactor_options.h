@@ -117,7 +117,8 @@ struct ReactorOptions {
   bool socket_activation = false;
 
   // Notifies the service manager when the process serves and when it stops
-  // (sd_notify(3)).
+  // (sd_notify(3)). Does not wait for it: while its queue is full, the message
+  // is sent again every 100 ms, for up to 90 s and not after the end of Run().
   bool notify_service_manager = false;
 
   LoopOptions loop = {};

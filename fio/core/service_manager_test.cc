@@ -4,19 +4,25 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <cerrno>
+#include <csignal>
 #include <cstddef>
 #include <cstdlib>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/exit_with.h"
 #include "fio/core/reactor.h"
 #include "fio/core/reactor_options.h"
 #include "fio/core/reactor_test_util.h"
+#include "fio/core/test_cluster.h"
 #include "fio/sock/listen_socket.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
@@ -69,6 +75,29 @@ class Manager {
     return address;
   }
 
+  // As a manager that does not read: nobody can tell it more.
+  void FillQueue() const {
+    const std::string name(getenv("NOTIFY_SOCKET"));
+    sockaddr_un address = {};
+    address.sun_family = AF_UNIX;
+    std::copy(name.begin() + 1, name.end(), address.sun_path + 1);
+    const auto size =
+        static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + name.size());
+    const UniqueFd filler(socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0));
+    while (sendto(filler.get(), "x", 1, 0,
+                  reinterpret_cast<sockaddr*>(&address), size) == 1) {
+    }
+    EXPECT_EQ(errno, EAGAIN);
+  }
+
+  // What comes after FillQueue().
+  std::string ToldAfterAll() const {
+    std::string told;
+    do told = Told();
+    while (told == "x");
+    return told;
+  }
+
   std::string Told() const {
     std::array<char, 256> bytes;
     const ssize_t size = recv(notify_.get(), bytes.data(), bytes.size(), 0);
@@ -117,6 +146,45 @@ TEST(ServiceManager, GivesTheSocketAndIsToldOfReadinessAndStop) {
   int status = -1;
   EXPECT_EQ(InChild(&ServeAsAService, status), "served");
   EXPECT_EQ(status, 0);
+}
+
+TEST(ServiceManager, AStalledOneDelaysNeitherStartNorStop) {
+  ExpectChildPasses([] {
+    const Manager manager;
+    ReactorOptions options = Threads(2);
+    options.notify_service_manager = true;
+    Reactor reactor(options);
+    const SocketAddress address = ListenOn(reactor, {.on_open = AttachEcho});
+    manager.FillQueue();
+    std::thread client([&] {
+      Socket socket = ConnectTo(address);
+      EXPECT_TRUE(socket.Write("hello").ok());
+      EXPECT_TRUE(socket.Flush().ok());
+      EXPECT_EQ(ReadUntil(socket, 5), "hello");
+      EXPECT_EQ(manager.ToldAfterAll(), "READY=1");
+      manager.FillQueue();
+      reactor.Stop();
+    });
+    const absl::Status ran = reactor.Run();
+    EXPECT_TRUE(ran.ok()) << ran;
+    client.join();
+  });
+}
+
+TEST(ServiceManager, AStalledOneDelaysNoReplacement) {
+  TestCluster cluster([](const Trace& trace) {
+    const Manager manager;
+    manager.FillQueue();
+    Reactor reactor(
+        {.threads = 1, .workers = 2, .notify_service_manager = true});
+    trace.Follow(reactor.lifecycle());
+    return ExitWith(reactor.Run());
+  });
+  const std::vector<pid_t> first = cluster.Await("start", 2);
+  cluster.Signal(first[0], SIGKILL);
+  cluster.AwaitMore("start", 2, 1);
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
 }
 
 TEST(ServiceManager, WhatItGivesMustListen) {

@@ -135,7 +135,8 @@ absl::Status NotifyServiceManager(std::string_view state,
   message.msg_namelen = address->size;
   message.msg_iov = &bytes;
   message.msg_iovlen = 1;
-  while (Sys().sendmsg(socket.get(), &message, MSG_NOSIGNAL) < 0) {
+  while (Sys().sendmsg(socket.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) <
+         0) {
     if (errno == EINTR) continue;
     return ErrnoToStatus(errno, absl::StrCat("sendmsg ", name));
   }

@@ -50,9 +50,10 @@ absl::StatusOr<std::vector<ListenFd>> TakeListenFds(
 
 // Sends `state`, lines of NAME=value, as one datagram to the socket in
 // NOTIFY_SOCKET: a path, or '@' and an abstract name. Ok without sending if it
-// is not set. Blocks while the manager's queue is full, as sd_notify(3) does.
-// Errors: kInvalidArgument if `state` is empty, or NOTIFY_SOCKET is neither of
-// these or too long; the errno of the call that failed, with the address.
+// is not set. Does not block, unlike sd_notify(3): kUnavailable while the
+// manager's queue is full. Other errors: kInvalidArgument if `state` is empty,
+// or NOTIFY_SOCKET is neither of these or too long; the errno of the call that
+// failed, with the address.
 absl::Status NotifyServiceManager(std::string_view state,
                                   const ServiceEnvironment& environment = {});
 

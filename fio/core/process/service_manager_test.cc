@@ -265,6 +265,18 @@ TEST(NotifyServiceManager, OneDatagramToAnAbstractName) {
   EXPECT_EQ(manager.Next(), "nothing");
 }
 
+TEST(NotifyServiceManager, AFullQueueIsAnErrorAndNoWait) {
+  const std::string name = "@fio_service_" + std::to_string(getpid());
+  const Manager manager(name);
+  Service service{{"NOTIFY_SOCKET", name}};
+  absl::Status notified;
+  while (notified.ok()) notified = service.Notify("STATUS=busy");
+  EXPECT_TRUE(absl::IsUnavailable(notified)) << notified;
+  EXPECT_THAT(notified.message(), HasSubstr("sendmsg " + name));
+  EXPECT_EQ(manager.Next(), "STATUS=busy");
+  EXPECT_TRUE(service.Notify("READY=1").ok());
+}
+
 TEST(NotifyServiceManager, ErrorsNameTheSocket) {
   const auto notify = [](const std::string& name) {
     return Service{{"NOTIFY_SOCKET", name}}.Notify("READY=1");
