@@ -71,6 +71,24 @@ ReactorOptions WithLinger(ReactorOptions options) {
   return options;
 }
 
+absl::Status Check(const ReactorOptions& options) {
+  const std::pair<std::string_view, absl::Duration> spans[] = {
+      {"drain_time", options.drain_time},
+      {"shutdown_timeout", options.shutdown_timeout},
+      {"linger_timeout", options.linger_timeout},
+      {"respawn_delay", options.respawn_delay},
+      {"max_respawn_delay", options.max_respawn_delay},
+      {"worker_min_lifetime", options.worker_min_lifetime},
+  };
+  for (const auto& [name, span] : spans) {
+    if (span >= absl::ZeroDuration()) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("ReactorOptions::", name, ": ", absl::FormatDuration(span),
+                     " is negative"));
+  }
+  return SignalScope::Check(options.signals);
+}
+
 Concurrency Resolve(const ReactorOptions& options) {
   const int cores = options.cores > 0 ? options.cores : AvailableCores();
   return ResolveConcurrency(options.threads, options.workers, cores);
@@ -323,6 +341,8 @@ Reactor::Impl::~Impl() {
 }
 
 absl::Status Reactor::Impl::CreateLoops() {
+  absl::Status checked = Check(options_);
+  if (!checked.ok()) return checked;
   absl::StatusOr<std::unique_ptr<LoopGroup>> loops = LoopGroup::Create(
       options_.loop, {.wants_idle =
                           [this] {

@@ -66,8 +66,8 @@ class Reactor {
     std::function<void()> on_finish = nullptr;
   };
 
-  // Errors in `options`, and of the system, are returned by Listen(),
-  // Connect(), ConnectOn() and Run().
+  // Errors in `options` (kInvalidArgument, with the name of the option), and of
+  // the system, are returned by Listen(), Connect(), ConnectOn() and Run().
   explicit Reactor(ReactorOptions options = {});
   Reactor(const Reactor&) = delete;
   Reactor& operator=(const Reactor&) = delete;
@@ -94,7 +94,10 @@ class Reactor {
   // In a worker it ends that worker: the root starts a replacement at once, and
   // the worker first drains for up to ReactorOptions::drain_time, within
   // `grace`. In a callback for kPreStart it cancels the start. While Run() is
-  // not running it does nothing. Any thread, and signal handlers.
+  // not running it does nothing: a later Run() serves. To end a Run() that has
+  // not begun, for example in an on_finish that Connect() calls before it
+  // returns, let Run() call it: Defer([&reactor] { reactor.Stop(); }). Any
+  // thread, and signal handlers.
   void Stop(absl::Duration grace = absl::InfiniteDuration());
 
   // Replaces the workers one by one, each when its replacement is ready, so

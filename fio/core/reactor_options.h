@@ -14,11 +14,12 @@
 namespace fio {
 
 // What signals do while Run() is running. A signal can be in one list; signals
-// in no list are not touched. The listed signals are unblocked in the thread of
-// Run(), even if the program inherited a mask that blocks them; fio's other
-// threads block all signals. When Run() returns, dispositions and mask are
-// restored. In a worker, where Run() does not return, they stay until the
-// process has ended.
+// in no list are not touched. A signal that is listed twice, or cannot be
+// handled (SIGKILL, SIGSTOP), is an error of the Reactor's constructor. The
+// listed signals are unblocked in the thread of Run(), even if the program
+// inherited a mask that blocks them; fio's other threads block all signals.
+// When Run() returns, dispositions and mask are restored. In a worker, where
+// Run() does not return, they stay until the process has ended.
 struct SignalOptions {
   // Stop gracefully. A second signal aborts what is still open; a third one
   // kills the workers that are left. If only a worker gets the signal, it stops
@@ -54,6 +55,7 @@ enum class RootThreads : uint8_t {
   kAllow,
 };
 
+// A negative duration is an error of the Reactor's constructor.
 struct ReactorOptions {
   // How many loops each process that serves has, and how many such processes
   // there are. ResolveConcurrency() reads the numbers; if both are 0, one

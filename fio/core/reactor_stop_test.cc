@@ -19,6 +19,8 @@
 #include <utility>
 #include <vector>
 
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "fio/core/listener.h"
@@ -98,6 +100,60 @@ void ExpectSame(const struct sigaction& a, const struct sigaction& b) {
   for (int signal = 1; signal < NSIG; ++signal) {
     EXPECT_EQ(sigismember(&a.sa_mask, signal), sigismember(&b.sa_mask, signal))
         << signal;
+  }
+}
+
+// --- Options ---
+
+// Also where one process does all.
+void ExpectRefused(const ReactorOptions& options, const std::string& message) {
+  Reactor reactor(options);
+  for (const absl::Status& status :
+       {reactor.Listen("tcp://127.0.0.1:0", {.on_open = AttachEcho}).status(),
+        reactor.Run()}) {
+    EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+    EXPECT_EQ(status.message(), message);
+  }
+}
+
+TEST(Options, BadSignalsAreNamed) {
+  const auto expect_refused = [](std::vector<int> stop,
+                                 std::vector<int> restart,
+                                 const std::string& message) {
+    ReactorOptions options = Threads(1);
+    options.signals = {.stop = std::move(stop), .restart = std::move(restart)};
+    ExpectRefused(options, message);
+  };
+  expect_refused({SIGTERM, SIGKILL}, {},
+                 "SignalOptions::stop: SIGKILL cannot be handled");
+  expect_refused({}, {SIGSTOP},
+                 "SignalOptions::restart: SIGSTOP cannot be handled");
+  expect_refused({SIGINT, SIGTERM, SIGINT}, {},
+                 "SignalOptions::stop: SIGINT is listed twice");
+  expect_refused({SIGTERM, SIGUSR1}, {SIGUSR1},
+                 "SignalOptions: SIGUSR1 is in stop and in restart");
+  expect_refused({0}, {}, "SignalOptions::stop: signal 0 does not exist");
+  expect_refused(
+      {}, {NSIG},
+      absl::StrCat("SignalOptions::restart: signal ", NSIG, " does not exist"));
+}
+
+TEST(Options, NegativeDurationsAreNamed) {
+  const std::pair<absl::Duration ReactorOptions::*, std::string> spans[] = {
+      {&ReactorOptions::drain_time, "drain_time"},
+      {&ReactorOptions::shutdown_timeout, "shutdown_timeout"},
+      {&ReactorOptions::linger_timeout, "linger_timeout"},
+      {&ReactorOptions::respawn_delay, "respawn_delay"},
+      {&ReactorOptions::max_respawn_delay, "max_respawn_delay"},
+      {&ReactorOptions::worker_min_lifetime, "worker_min_lifetime"},
+  };
+  for (const auto& [span, name] : spans) {
+    for (const int workers : {1, 2}) {
+      ReactorOptions options = Threads(1);
+      options.workers = workers;
+      options.*span = -absl::Seconds(1);
+      ExpectRefused(options, "ReactorOptions::" + name + ": -1s is negative");
+    }
   }
 }
 

@@ -12,6 +12,7 @@
 #include <memory>
 #include <optional>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/types/span.h"
 #include "fio/core/poller/signal_watch.h"
@@ -24,8 +25,11 @@ class SignalScope {
  public:
   enum class Meaning : uint8_t { kNone, kStop, kRestart };
 
-  // Errors: kInvalidArgument for a signal that is listed twice; those of
-  // SignalWatch::Create().
+  // kInvalidArgument for a signal that is listed twice or cannot be handled:
+  // "SignalOptions::stop: SIGKILL cannot be handled".
+  static absl::Status Check(const SignalOptions& options);
+
+  // Errors: those of Check() and of SignalWatch::Create().
   static absl::StatusOr<std::unique_ptr<SignalScope>> Create(
       const SignalOptions& options);
 
