@@ -185,6 +185,7 @@ void Listener::Close() {
   if (socket_ == nullptr) return;
   if (wakes_ == AcceptWakes::kOne && !accepting_ && !loop_.is_inherited()) {
     AcceptWaiting();
+    if (socket_ == nullptr) return;  // A callback has closed it.
   }
   const std::shared_ptr<ListenSocket> socket =
       std::exchange(socket_, nullptr);  // Closes when the watch has ended.
@@ -193,7 +194,9 @@ void Listener::Close() {
   reserve_.Reset();
   if (!owns_socket_) return;
   socket->StopListening();
-  if (options_->on_finish != nullptr) options_->on_finish();
+  if (options_->on_finish != nullptr && !loop_.is_inherited()) {
+    options_->on_finish();
+  }
 }
 
 void Listener::Pause() {
@@ -272,6 +275,7 @@ void Listener::AcceptWaiting() {
 
 void Listener::AcceptFailed(int error) {
   if (IsOutOfDescriptors(error) && !MakeRoom()) return;
+  if (socket_ == nullptr) return;  // A callback has closed it.
   if (error == EINVAL) {  // It listens no more: our Close() is on its way.
     WaitAWhile();
   } else {
@@ -369,7 +373,10 @@ void Listener::BackOff(const absl::Status& cause) {
   WaitAWhile();
 }
 
+// If a back-off is under way already, it goes on: there is never more than one
+// timer.
 void Listener::WaitAWhile() {
+  if (back_off_ != TimerId::kNone) return;
   // The back-off ends with the timer, also if the loop cancels all timers.
   back_off_ =
       loop_.RunAfter(options_->back_off,

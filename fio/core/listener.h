@@ -217,6 +217,11 @@ class Listener {
   // reset. A listener that was given a socket only releases it. With
   // AcceptWakes::kOne it first accepts the connections for which it may have
   // been the only one woken.
+  //
+  // After it no callback is called, with two exceptions: on_accept, transport
+  // and on_open for a connection whose callback has called Close(), and on_open
+  // for one that was handed over. A child of fork(2) that closes or destroys
+  // its copy does not call on_finish.
   void Close();
 
   // The address it listens on, with the real port. Valid after Close() too.

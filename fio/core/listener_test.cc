@@ -4,6 +4,8 @@
 #include <poll.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/types.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -399,6 +401,157 @@ TEST_F(ListenerTest, ClosesInsideOnShed) {
   Turn();
   Advance(absl::Hours(1));
   EXPECT_EQ(plan.calls(Call::kAccept4), 1u);
+}
+
+// --- Closed while it makes room at the limit of descriptors ---
+
+// At the limit, with AtLimit::kShedUnproductive, it serves the client that
+// waits. So each of its callbacks runs while it handles a failed accept4(2).
+class ListenerAtLimit : public ListenerTest {
+ protected:
+  static constexpr absl::Duration kBackOff = absl::Milliseconds(50);
+
+  // Which callback calls `act_`, for the second client.
+  enum class In { kOnAccept, kTransport, kOnOpen };
+  static constexpr In kAllCallbacks[] = {In::kOnAccept, In::kTransport,
+                                         In::kOnOpen};
+
+  void Act(In in) {
+    if (in == in_ && ++calls_ == 2) act_();
+  }
+
+  ListenOptions Options() {
+    return {.on_open =
+                [this](Connection& connection) {
+                  AttachEcho(connection);
+                  Act(In::kOnOpen);
+                },
+            .on_accept =
+                [this](const SocketAddress&) {
+                  Act(In::kOnAccept);
+                  return AcceptVerdict::Keep();
+                },
+            .on_shed = [this](int, uint64_t) { ++told_; },
+            .transport =
+                [this] {
+                  Act(In::kTransport);
+                  return std::make_unique<Transport>();
+                },
+            .back_off = kBackOff,
+            .at_limit = AtLimit::kShedUnproductive};
+  }
+
+  // Serves one client, and the second one at the limit.
+  void ServeTwo(In in, std::function<void()> act) {
+    in_ = in;
+    act_ = std::move(act);
+    calls_ = told_ = 0;
+    clients_.clear();
+    StartAnew();
+    Listen(Options());
+    clients_ = Connect(1);
+    Turn(2);
+    plan_.FailNext(Call::kAccept4, EMFILE);
+    clients_.push_back(ConnectTo(socket_->local_address()));
+    Turn();
+    EXPECT_EQ(calls_, 2) << "it was not at the limit";
+  }
+
+  FaultPlan plan_;
+  In in_ = In::kOnOpen;
+  std::function<void()> act_;
+  int calls_ = 0;
+  int told_ = 0;
+  std::vector<UniqueFd> clients_;
+};
+
+TEST_F(ListenerAtLimit, ClosedInACallbackItHasNoTimerAndTellsNothing) {
+  for (const In in : kAllCallbacks) {
+    SCOPED_TRACE(static_cast<int>(in));
+    ServeTwo(in, [this] { listener_->Close(); });
+    EXPECT_EQ(told_, 0);
+    EXPECT_EQ(loop_->next_deadline(), MonotonicTime::InfiniteFuture());
+    listener_ = nullptr;
+    Advance(absl::Hours(1));  // A timer that is left would run on it.
+  }
+}
+
+TEST_F(ListenerAtLimit, PausedInACallbackItAcceptsAfterResume) {
+  for (const In in : kAllCallbacks) {
+    SCOPED_TRACE(static_cast<int>(in));
+    ServeTwo(in, [this] { listener_->Pause(); });
+    EXPECT_EQ(told_, 1);
+    Advance(kBackOff);
+    clients_.push_back(ConnectTo(socket_->local_address()));
+    Turn(2);
+    EXPECT_EQ(listener_->stats().accepted, 2u);
+    listener_->Resume();
+    Turn(2);
+    EXPECT_EQ(listener_->stats().accepted, 3u);
+  }
+}
+
+// The failed Resume() begins a back-off, and so does the failed accept4(2).
+TEST_F(ListenerAtLimit, PausedAndResumedInVainItHasOneTimer) {
+  if (loop_->fd() < 0) {  // poll(2) watches without asking the kernel.
+    SUCCEED();
+    return;
+  }
+  for (const In in : kAllCallbacks) {
+    SCOPED_TRACE(static_cast<int>(in));
+    ServeTwo(in, [this] {
+      listener_->Pause();
+      plan_.FailNext(Call::kEpollCtl, ENOMEM);
+      listener_->Resume();
+    });
+    EXPECT_EQ(loop_->next_deadline(), clock_.Now() + kBackOff);
+    listener_->Close();
+    EXPECT_EQ(loop_->next_deadline(), MonotonicTime::InfiniteFuture());
+    listener_ = nullptr;
+    Advance(absl::Hours(1));
+  }
+}
+
+// Close() itself serves those who wait, which may close it.
+TEST_F(ListenerTest, ClosedInACallbackThatCloseCalls) {
+  int opened = 0;
+  Listen({.on_open = [&](Connection& connection) {
+    AttachEcho(connection);
+    ++opened;
+    listener_->Close();
+  }});
+  const std::vector<UniqueFd> clients = Connect(2);
+  listener_->Close();
+  EXPECT_EQ(opened, 1);
+  Turn(2);
+  EXPECT_EQ(connections(), 1u);
+}
+
+// --- Forked ---
+
+// What the parent's listener does, only the parent is told.
+TEST(Listener, OnFinishIsNotCalledInAForkedChild) {
+  std::unique_ptr<Loop> loop = NewLoop({});
+  int finished = 0;
+  absl::StatusOr<std::unique_ptr<Listener>> listener = Listener::Create(
+      *loop, *Url::Parse("tcp://127.0.0.1:0"),
+      {.on_open = AttachEcho, .on_finish = [&] { ++finished; }});
+  ASSERT_TRUE(listener.ok()) << listener.status();
+  loop->BeforeFork();
+  const pid_t child = fork();
+  loop->AfterFork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    listener->reset();
+    loop = nullptr;
+    _exit(finished);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  const UniqueFd client = ConnectTo((*listener)->local_address());
+  (*listener)->Close();
+  EXPECT_EQ(finished, 1);
 }
 
 // --- Pausing ---
