@@ -34,10 +34,9 @@ MonotonicTime NextOnGrid(MonotonicTime last, absl::Duration interval,
                          MonotonicTime now) {
   const MonotonicTime next = last + interval;
   if (next > now) return next;
-  absl::Duration into_interval;
-  const int64_t passed =
-      absl::IDivDuration(now - last, interval, &into_interval);
-  return last + (passed + 1) * interval;
+  // Counting the intervals since `last` could overflow.
+  const absl::Duration into_interval = (now - last) % interval;
+  return now + (interval - into_interval);
 }
 
 }  // namespace
@@ -216,7 +215,9 @@ TimerWheel::Entry* TimerWheel::FindToMove(TimerId id, MonotonicTime deadline) {
   if (entry == nullptr || entry->repetition == nullptr) return entry;
   Repetition& repetition = *entry->repetition;
   if (repetition.cancelled || repetition.left == 0) return nullptr;
-  repetition.deadline = deadline;
+  // An infinite instant is on no grid.
+  repetition.deadline =
+      deadline == MonotonicTime::InfinitePast() ? now_ : deadline;
   return entry;
 }
 

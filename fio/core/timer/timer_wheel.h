@@ -115,8 +115,9 @@ class TimerWheel {
   bool IsArmed(TimerId id) const;
 
   // Moves the deadline. For a repeated timer this is the next run, and the grid
-  // continues from there. The timer then runs after those armed before for the
-  // same tick. Does nothing and returns false if Cancel() would return false.
+  // continues from there, for InfinitePast() from now(). The timer then runs
+  // after those armed before for the same tick. Does nothing and returns false
+  // if Cancel() would return false.
   bool Rearm(TimerId id, MonotonicTime deadline);
 
   // As Rearm(), with the cost and the order of the other Postpone().

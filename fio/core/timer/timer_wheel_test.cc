@@ -1056,6 +1056,47 @@ TEST(TimerWheel, MatchesASortedListFromTheBeginningOfTime) {
       /*postpone=*/false);
 }
 
+// Runs once, at once, and then on its grid, however long ago the deadline was.
+TEST(TimerWheel, ARepeatedTimerIsMovedToThePast) {
+  constexpr int64_t kEarliest = std::numeric_limits<int64_t>::min();
+  const MonotonicTime start = MonotonicTime() + absl::Seconds(1000);
+  const absl::Duration interval = absl::Seconds(10);
+  for (const bool postpone : {false, true}) {
+    for (const MonotonicTime past :
+         {MonotonicTime::InfinitePast(),
+          MonotonicTime::FromNanoseconds(kEarliest + 1), start - interval}) {
+      SCOPED_TRACE(past.nanoseconds());
+      TimerWheel wheel(start);
+      int runs = 0;
+      const TimerId id =
+          wheel.ArmEvery({.callback = [&] { ++runs; }, .interval = interval});
+      EXPECT_TRUE(postpone ? wheel.Postpone(id, past) : wheel.Rearm(id, past));
+      for (int i = 0; i < 5; ++i) wheel.Advance(start);
+      EXPECT_EQ(runs, 1);
+      const MonotonicTime next = wheel.NextDeadline();
+      EXPECT_GT(next, start);
+      EXPECT_LE(next, start + interval);
+      wheel.Advance(start + interval);
+      EXPECT_EQ(runs, 2);
+      wheel.Advance(start + 2 * interval);
+      EXPECT_EQ(runs, 3);
+    }
+  }
+}
+
+TEST(TimerWheel, AGridOfNanosecondsThroughTheEarliestInstantHasANextOne) {
+  const MonotonicTime start = MonotonicTime() + absl::Seconds(1000);
+  TimerWheel wheel(start);
+  int runs = 0;
+  const TimerId id = wheel.ArmEvery(
+      {.callback = [&] { ++runs; }, .interval = absl::Nanoseconds(1)});
+  EXPECT_TRUE(wheel.Rearm(id, MonotonicTime::FromNanoseconds(
+                                  std::numeric_limits<int64_t>::min() + 1)));
+  wheel.Advance(start);
+  EXPECT_EQ(runs, 1);
+  EXPECT_GT(wheel.NextDeadline(), start);
+}
+
 // A callback that returns nothing goes on, whatever it is made of.
 TEST(TimerWheel, ARepeatedCallbackMayReturnNothing) {
   TimerWheel wheel{MonotonicTime()};
