@@ -115,24 +115,34 @@ void WriteControl(msghdr& message, Control& control, int level, int type,
   std::memcpy(CMSG_DATA(header), &info, sizeof(info));
 }
 
-// False if `from` is not an IP address.
-bool WriteSource(msghdr& message, Control& control, const SocketAddress& from) {
+bool IsIp(const SocketAddress& address) {
+  return address.family() == AF_INET || address.family() == AF_INET6;
+}
+
+// REQUIRES: `from` is an IP address.
+void WriteSource(msghdr& message, Control& control, const SocketAddress& from) {
   if (from.family() == AF_INET) {
     in_pktinfo info = {};
     info.ipi_spec_dst =
         reinterpret_cast<const sockaddr_in*>(from.data())->sin_addr;
     WriteControl(message, control, IPPROTO_IP, IP_PKTINFO, info);
-    return true;
-  }
-  if (from.family() == AF_INET6) {
+  } else {
     const auto* address = reinterpret_cast<const sockaddr_in6*>(from.data());
     in6_pktinfo info = {};
     info.ipi6_addr = address->sin6_addr;
     info.ipi6_ifindex = address->sin6_scope_id;
     WriteControl(message, control, IPPROTO_IPV6, IPV6_PKTINFO, info);
-    return true;
   }
-  return false;
+}
+
+template <typename Value>
+absl::Status Set(int fd, int level, int option, const Value& value,
+                 std::string_view prefix, std::string_view name) {
+  if (Sys().setsockopt(fd, level, option, &value, sizeof(value)) == 0) {
+    return absl::OkStatus();
+  }
+  return ErrnoToStatus(errno,
+                       absl::StrCat("setsockopt ", prefix, name, " fd ", fd));
 }
 
 // What is wrong with `options`, or null.
@@ -230,7 +240,7 @@ absl::StatusOr<DatagramSocket> DatagramSocket::Bind(
   BoundPath path = builder->Bind(address);
   if (!builder->status().ok()) return builder->status();
   return DatagramSocket(builder->Release(), std::move(path), address.family(),
-                        options.receive_destination || options.receive_ecn);
+                        options);
 }
 
 absl::StatusOr<DatagramSocket> DatagramSocket::Open(
@@ -239,23 +249,24 @@ absl::StatusOr<DatagramSocket> DatagramSocket::Open(
   if (!address.ok()) return address.status();
   absl::StatusOr<SocketBuilder> builder = Build(*address, options);
   if (!builder.ok()) return builder.status();
-  return DatagramSocket(builder->Release(), {}, family,
-                        options.receive_destination || options.receive_ecn);
+  return DatagramSocket(builder->Release(), {}, family, options);
 }
 
 DatagramSocket::DatagramSocket(UniqueFd fd, BoundPath path, int family,
-                               bool receives_control)
+                               const DatagramOptions& options)
     : fd_(std::move(fd)),
       path_(std::move(path)),
       family_(family),
-      receives_control_(receives_control) {}
+      v6_only_(options.v6_only),
+      receives_control_(options.receive_destination || options.receive_ecn) {}
 
 DatagramSocket& DatagramSocket::operator=(DatagramSocket&& other) noexcept {
   path_ = std::move(other.path_);  // Removes the old one before it closes.
   fd_ = std::move(other.fd_);
   family_ = other.family_;
+  v6_only_ = other.v6_only_;
   receives_control_ = other.receives_control_;
-  connected_ = other.connected_;
+  peer_family_ = other.peer_family_;
   return *this;
 }
 
@@ -265,8 +276,25 @@ absl::Status DatagramSocket::Connect(const SocketAddress& address) {
   if (Sys().connect(fd(), address.data(), address.size()) != 0) {
     return CallFailed("connect", address);
   }
-  connected_ = true;
+  peer_family_ = address.family();
   return absl::OkStatus();
+}
+
+// AF_UNSPEC if there is none.
+int DatagramSocket::FamilyOfDestination(
+    const OutgoingDatagram& datagram) const {
+  return datagram.to != nullptr ? datagram.to->family() : peer_family_;
+}
+
+// What the kernel would not refuse: an errno, or 0. It would send past the
+// peer, and from another address than `from`.
+int DatagramSocket::WhyNotSend(const OutgoingDatagram& datagram) const {
+  if (peer_family_ != AF_UNSPEC && datagram.to != nullptr) return EISCONN;
+  if (datagram.from == nullptr) return 0;
+  if (!IsIp(*datagram.from)) return EINVAL;
+  const int family = FamilyOfDestination(datagram);
+  if (family == AF_UNSPEC) return 0;  // The kernel refuses it.
+  return datagram.from->family() == family ? 0 : EINVAL;
 }
 
 BatchResult DatagramSocket::SendBatch(
@@ -275,10 +303,11 @@ BatchResult DatagramSocket::SendBatch(
   iovec pieces[kMaxBatch];
   Control controls[kMaxBatch];
   unsigned count = 0;
-  int error = EISCONN;
+  int error = 0;
   for (const OutgoingDatagram& datagram :
        datagrams.first(std::min(datagrams.size(), kMaxBatch))) {
-    if (connected_ && datagram.to != nullptr) break;
+    error = WhyNotSend(datagram);
+    if (error != 0) break;
     pieces[count] = {const_cast<char*>(datagram.bytes.data()),
                      datagram.bytes.size()};
     msghdr& header = messages[count].msg_hdr;
@@ -289,15 +318,12 @@ BatchResult DatagramSocket::SendBatch(
       header.msg_name = const_cast<sockaddr*>(datagram.to->data());
       header.msg_namelen = datagram.to->size();
     }
-    if (datagram.from != nullptr &&
-        !WriteSource(header, controls[count], *datagram.from)) {
-      error = EINVAL;
-      break;
+    if (datagram.from != nullptr) {
+      WriteSource(header, controls[count], *datagram.from);
     }
     ++count;
   }
-  // Linux would send it all the same, past the peer.
-  if (count == 0) return {.error = datagrams.empty() ? 0 : error};
+  if (count == 0) return {.error = error};
   return Retry(
       [&] { return Sys().sendmmsg(fd(), messages, count, MSG_NOSIGNAL); });
 }
@@ -405,30 +431,37 @@ absl::Status DatagramSocket::LeaveMulticast(const SocketAddress& group,
                        interface_index, source);
 }
 
+bool DatagramSocket::sends_ipv4() const {
+  return family_ != AF_INET6 || !v6_only_;
+}
+
+// Of both families, if the socket sends to both.
 absl::Status DatagramSocket::SetOption(int ipv4_option, int ipv6_option,
                                        int value, std::string_view name) {
-  const bool ipv6 = family_ == AF_INET6;
-  if (Sys().setsockopt(fd(), ipv6 ? IPPROTO_IPV6 : IPPROTO_IP,
-                       ipv6 ? ipv6_option : ipv4_option, &value,
-                       sizeof(value)) == 0) {
-    return absl::OkStatus();
+  absl::Status status;
+  if (family_ == AF_INET6) {
+    status = Set(fd(), IPPROTO_IPV6, ipv6_option, value, "IPV6_", name);
   }
-  return ErrnoToStatus(errno, absl::StrCat("setsockopt ", name, " fd ", fd()));
+  if (status.ok() && sends_ipv4()) {
+    status = Set(fd(), IPPROTO_IP, ipv4_option, value, "IP_", name);
+  }
+  return status;
 }
 
 absl::Status DatagramSocket::SetMulticastInterface(unsigned interface_index) {
+  const int index = static_cast<int>(interface_index);
+  absl::Status status;
   if (family_ == AF_INET6) {
-    return SetOption(0, IPV6_MULTICAST_IF, static_cast<int>(interface_index),
-                     "IPV6_MULTICAST_IF");
+    status = Set(fd(), IPPROTO_IPV6, IPV6_MULTICAST_IF, index, "IPV6_",
+                 "MULTICAST_IF");
   }
-  ip_mreqn request = {};
-  request.imr_ifindex = static_cast<int>(interface_index);
-  if (Sys().setsockopt(fd(), IPPROTO_IP, IP_MULTICAST_IF, &request,
-                       sizeof(request)) == 0) {
-    return absl::OkStatus();
+  if (status.ok() && sends_ipv4()) {
+    ip_mreqn request = {};
+    request.imr_ifindex = index;
+    status =
+        Set(fd(), IPPROTO_IP, IP_MULTICAST_IF, request, "IP_", "MULTICAST_IF");
   }
-  return ErrnoToStatus(errno,
-                       absl::StrCat("setsockopt IP_MULTICAST_IF fd ", fd()));
+  return status;
 }
 
 absl::Status DatagramSocket::SetMulticastLoop(bool loop) {
@@ -436,13 +469,26 @@ absl::Status DatagramSocket::SetMulticastLoop(bool loop) {
                    "MULTICAST_LOOP");
 }
 
+// Checks the range here: the families have different ones, and -1 is the
+// default of both.
+absl::Status DatagramSocket::SetHopsOption(int ipv4_option, int ipv6_option,
+                                           int hops, int least,
+                                           std::string_view name) {
+  if (hops < least || hops > 255) {
+    return absl::InvalidArgumentError(
+        absl::StrCat("setsockopt ", name, " fd ", fd(), ": ", hops,
+                     " is not from ", least, " to 255"));
+  }
+  return SetOption(ipv4_option, ipv6_option, hops, name);
+}
+
 absl::Status DatagramSocket::SetMulticastHops(int hops) {
-  return SetOption(IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, hops,
-                   "MULTICAST_HOPS");
+  return SetHopsOption(IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, hops, 0,
+                       "MULTICAST_HOPS");
 }
 
 absl::Status DatagramSocket::SetHops(int hops) {
-  return SetOption(IP_TTL, IPV6_UNICAST_HOPS, hops, "HOPS");
+  return SetHopsOption(IP_TTL, IPV6_UNICAST_HOPS, hops, 1, "HOPS");
 }
 
 SocketAddress DatagramSocket::local_address() const {

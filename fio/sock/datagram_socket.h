@@ -67,7 +67,8 @@ struct OutgoingDatagram {
   std::string_view bytes;
   const SocketAddress* to = nullptr;  // Null if the socket is connected.
   // UDP: the local IP address to send from, as of IncomingDatagram::to; its
-  // port is ignored. Null lets the system choose.
+  // port is ignored. Its family must be that of the destination: IPv4 to send
+  // to an IPv4 address, also from an IPv6 socket. Null lets the system choose.
   const SocketAddress* from = nullptr;
 };
 
@@ -124,8 +125,13 @@ class DatagramSocket {
   // than kMaxBatch, the kernel has no more room, or one fails. Call it again
   // with the rest; if the first of them fails, that call returns its error:
   // EDESTADDRREQ without a peer; EISCONN with `to` on a connected socket;
-  // EMSGSIZE if it is too large; ECONNREFUSED if no socket received an earlier
-  // datagram; or another errno of sendmsg(2).
+  // EINVAL if `from` is not an address of the destination's family; EMSGSIZE if
+  // it is too large; or another errno of sendmsg(2).
+  //
+  // A connected socket also returns ECONNREFUSED, once, if no socket received
+  // an earlier datagram. Only the first datagram of a call reports it: if a
+  // later one meets it, the batch ends before that one, and the kernel forgets
+  // the error. Send one datagram per call, or call ReceiveBatch(), to be told.
   BatchResult SendBatch(absl::Span<const OutgoingDatagram> datagrams);
 
   // Receives waiting datagrams into the first `count` of `datagrams`, at most
@@ -158,13 +164,16 @@ class DatagramSocket {
                               unsigned interface_index = 0,
                               const SocketAddress* source = nullptr);
 
-  // UDP: the index of the interface that sends multicast (0: the system
-  // chooses), and whether this machine receives it, too (by default it does).
-  // Errors of these two and of the next two: the errno of setsockopt(2).
+  // The next four set an option of UDP. An IPv6 socket that also sends to IPv4
+  // addresses (no DatagramOptions::v6_only) has it set for both. Errors: the
+  // errno of setsockopt(2); kInvalidArgument for hops out of range.
+
+  // The index of the interface that sends multicast (0: the system chooses),
+  // and whether this machine receives it, too (by default it does).
   absl::Status SetMulticastInterface(unsigned interface_index);
   absl::Status SetMulticastLoop(bool loop);
-  // The TTL (IPv6: hop limit) of multicast datagrams, 1 by default, and that of
-  // all others. 1 to 255.
+  // The TTL (IPv6: hop limit) of multicast datagrams: 0 (this machine only) to
+  // 255, 1 by default; and that of all others: 1 to 255.
   absl::Status SetMulticastHops(int hops);
   absl::Status SetHops(int hops);
 
@@ -176,21 +185,27 @@ class DatagramSocket {
 
  private:
   DatagramSocket(UniqueFd fd, sock_internal::BoundPath path, int family,
-                 bool receives_control);
+                 const DatagramOptions& options);
 
   BatchResult Receive(absl::Span<IncomingDatagram> datagrams, int flags);
   absl::Status SetMembership(int option, int source_option,
                              const SocketAddress& group,
                              unsigned interface_index,
                              const SocketAddress* source);
+  int FamilyOfDestination(const OutgoingDatagram& datagram) const;
+  int WhyNotSend(const OutgoingDatagram& datagram) const;
+  bool sends_ipv4() const;
   absl::Status SetOption(int ipv4_option, int ipv6_option, int value,
                          std::string_view name);
+  absl::Status SetHopsOption(int ipv4_option, int ipv6_option, int hops,
+                             int least, std::string_view name);
 
   UniqueFd fd_;
   sock_internal::BoundPath path_;  // After fd_, so that it is destroyed first.
   int family_;
+  bool v6_only_;
   bool receives_control_;
-  bool connected_ = false;
+  int peer_family_ = 0;  // AF_UNSPEC if it is not connected.
 };
 
 }  // namespace fio

@@ -137,6 +137,100 @@ TEST(DatagramSocket, ASourceIsAnIpAddress) {
   EXPECT_EQ(socket.SendBatch({&datagram, 1}).error, EINVAL);
 }
 
+// The kernel would ignore such a source and choose another one.
+TEST(DatagramSocket, ASourceIsOfTheFamilyOfTheDestination) {
+  DatagramSocket receiver = BindTo("127.0.0.1:0");
+  DatagramSocket receiver6 = BindTo("[::1]:0");
+  const SocketAddress ipv4 = receiver.local_address();
+  const SocketAddress ipv6 = receiver6.local_address();
+  const auto send = [](DatagramSocket& socket, const SocketAddress* to,
+                       const SocketAddress& from) {
+    const OutgoingDatagram datagram = {.bytes = "x", .to = to, .from = &from};
+    return socket.SendBatch({&datagram, 1}).error;
+  };
+  DatagramSocket socket = OpenOf(AF_INET);
+  EXPECT_EQ(send(socket, &ipv4, ipv6), EINVAL);
+  EXPECT_EQ(send(socket, &ipv4, ipv4), 0);
+  EXPECT_EQ(send(socket, nullptr, ipv4), EDESTADDRREQ);
+  ASSERT_TRUE(socket.Connect(ipv4).ok());
+  EXPECT_EQ(send(socket, nullptr, ipv6), EINVAL);
+  EXPECT_EQ(send(socket, nullptr, ipv4), 0);
+  DatagramSocket dual = OpenOf(AF_INET6);
+  EXPECT_EQ(send(dual, &ipv6, ipv4), EINVAL);
+  EXPECT_EQ(send(dual, &ipv4, ipv6), EINVAL);
+  EXPECT_EQ(send(dual, &ipv4, ipv4), 0);
+  EXPECT_EQ(send(dual, &ipv6, ipv6), 0);
+  ASSERT_TRUE(dual.Connect(ipv6).ok());
+  EXPECT_EQ(send(dual, nullptr, ipv4), EINVAL);
+  DatagramSocket dual_to_ipv4 = OpenOf(AF_INET6);
+  ASSERT_TRUE(dual_to_ipv4.Connect(ipv4).ok());
+  EXPECT_EQ(send(dual_to_ipv4, nullptr, ipv6), EINVAL);
+  EXPECT_EQ(send(dual_to_ipv4, nullptr, ipv4), 0);
+  DatagramSocket path = BindTo("unix:");
+  const SocketAddress name = path.local_address();
+  EXPECT_EQ(send(path, &name, ipv4), EINVAL);
+  // Those that were sent, and no others.
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(Receive(receiver).bytes, "x");
+  EXPECT_EQ(Receive(receiver6).bytes, "x");
+  for (DatagramSocket* const all : {&receiver, &receiver6}) {
+    IncomingDatagram none;
+    EXPECT_TRUE(all->ReceiveBatch({&none, 1}).would_block());
+  }
+}
+
+// An IPv6 socket that sends to IPv4 addresses as well.
+TEST(DatagramSocket, OptionsAreThoseOfBothFamilies) {
+  const unsigned loopback = if_nametoindex("lo");
+  for (const bool v6_only : {false, true}) {
+    SCOPED_TRACE(v6_only);
+    DatagramSocket socket = BindTo("[::]:0", {.v6_only = v6_only});
+    const int fd = socket.fd();
+    EXPECT_TRUE(socket.SetHops(5).ok());
+    EXPECT_EQ(IntOption(fd, IPPROTO_IPV6, IPV6_UNICAST_HOPS), 5);
+    EXPECT_EQ(IntOption(fd, IPPROTO_IP, IP_TTL) == 5, !v6_only);
+    EXPECT_TRUE(socket.SetMulticastHops(7).ok());
+    EXPECT_EQ(IntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_HOPS), 7);
+    EXPECT_EQ(IntOption(fd, IPPROTO_IP, IP_MULTICAST_TTL), v6_only ? 1 : 7);
+    EXPECT_TRUE(socket.SetMulticastLoop(false).ok());
+    EXPECT_EQ(IntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_LOOP), 0);
+    EXPECT_EQ(IntOption(fd, IPPROTO_IP, IP_MULTICAST_LOOP), v6_only ? 1 : 0);
+    EXPECT_TRUE(socket.SetMulticastInterface(loopback).ok());
+    EXPECT_EQ(IntOption(fd, IPPROTO_IPV6, IPV6_MULTICAST_IF),
+              static_cast<int>(loopback));
+  }
+}
+
+TEST(DatagramSocket, ADualStackSocketSendsIpv4MulticastToTheInterface) {
+  DatagramSocket socket = BindTo("[::]:0");
+  const unsigned loopback = if_nametoindex("lo");
+  const SocketAddress group =
+      Address(absl::StrCat("239.1.2.4:", socket.local_address().port()));
+  ASSERT_TRUE(socket.JoinMulticast(group, loopback).ok());
+  ASSERT_TRUE(socket.SetMulticastInterface(loopback).ok());
+  EXPECT_EQ(Send(socket, "to all", &group).count, 1u);
+  EXPECT_EQ(Receive(socket).bytes, "to all");
+}
+
+TEST(DatagramSocket, HopsHaveOneRangeForBothFamilies) {
+  for (const int family : {AF_INET, AF_INET6}) {
+    DatagramSocket socket = OpenOf(family);
+    for (const int hops : {-1, 0, 256}) {
+      const absl::Status status = socket.SetHops(hops);
+      EXPECT_TRUE(absl::IsInvalidArgument(status)) << status;
+      EXPECT_THAT(status.message(),
+                  HasSubstr(absl::StrCat(": ", hops, " is not from 1 to 255")));
+    }
+    for (const int hops : {1, 255}) {
+      EXPECT_TRUE(socket.SetHops(hops).ok());
+      EXPECT_TRUE(socket.SetMulticastHops(hops).ok());
+    }
+    EXPECT_TRUE(socket.SetMulticastHops(0).ok());
+    for (const int hops : {-1, 256}) {
+      EXPECT_TRUE(absl::IsInvalidArgument(socket.SetMulticastHops(hops)));
+    }
+  }
+}
+
 TEST(DatagramSocket, JoinsAndLeavesMulticast) {
   DatagramSocket receiver = BindTo("0.0.0.0:0");
   const unsigned loopback = if_nametoindex("lo");
@@ -444,6 +538,23 @@ TEST(DatagramSocket, ConnectedItHearsThatNobodyIsThere) {
   ASSERT_TRUE(socket.Connect(nobody).ok());
   EXPECT_EQ(Send(socket, "x").count, 1u);
   EXPECT_EQ(Send(socket, "x").error, ECONNREFUSED);
+}
+
+// sendmmsg(2) forgets the error of any but the first datagram.
+TEST(DatagramSocket, InABatchOnlyTheFirstHearsThatNobodyIsThere) {
+  const SocketAddress nobody = BindTo("127.0.0.1:0").local_address();
+  DatagramSocket socket = OpenOf(AF_INET);
+  ASSERT_TRUE(socket.Connect(nobody).ok());
+  const OutgoingDatagram outgoing[] = {{.bytes = "one"}, {.bytes = "two"}};
+  const BatchResult sent = socket.SendBatch(outgoing);
+  EXPECT_TRUE(sent.ok());
+  EXPECT_EQ(sent.count, 1u);
+  // The second one met the error, and is sent now.
+  EXPECT_EQ(Send(socket, "two").count, 1u);
+  EXPECT_EQ(Send(socket, "three").error, ECONNREFUSED);
+  EXPECT_EQ(Send(socket, "three").count, 1u);
+  IncomingDatagram none;
+  EXPECT_EQ(socket.ReceiveBatch({&none, 1}).error, ECONNREFUSED);
 }
 
 TEST(DatagramSocket, ConnectErrorsNameTheAddress) {
