@@ -26,13 +26,13 @@ namespace {
 using core_internal::AskProcesses;
 using core_internal::NameTable;
 
-// Whether fio::Resolve() asks nobody: for "127.1" and the like neither.
+// Whether fio::Resolve() asks nobody, as for "127.1" and localhost.
 bool IsLiteral(const Url& url) {
   in_addr ipv4;
   const bool has_port =
       url.port().has_value() || url.default_port().has_value();
   return url.kind() == Url::Kind::kUnix || !has_port || url.host().empty() ||
-         SocketAddress::FromIp(url.host(), 0).ok() ||
+         url.is_localhost() || SocketAddress::FromIp(url.host(), 0).ok() ||
          inet_aton(url.host().c_str(), &ipv4) != 0;
 }
 

@@ -1,7 +1,8 @@
 // A Resolver finds the addresses of urls without blocking a loop.
 //
-// IP addresses, paths, "localhost" and the names of /etc/hosts are answered at
-// once. That file is read for each question, unless it is larger than 256 KiB.
+// IP addresses, paths, localhost (see url.h) and the names of /etc/hosts are
+// answered at once. That file is read for each question about a name, unless it
+// is larger than 256 KiB.
 // For any other name the system is asked. That can take many seconds, for
 // example while a name server is down, so it happens outside of the loop:
 //

@@ -70,6 +70,19 @@ absl::StatusOr<std::vector<SocketAddress>> ResolvePath(const Url& url) {
   return ResolveError("unix", address.status().message());
 }
 
+std::vector<SocketAddress> Loopback(const Url& url, uint16_t port) {
+  const int family = FamilyOf(url);
+  std::vector<SocketAddress> addresses;
+  for (const char* ip : {"127.0.0.1", "::1"}) {
+    const absl::StatusOr<SocketAddress> address =
+        SocketAddress::FromIp(ip, port);
+    if (address.ok() && (family == AF_UNSPEC || family == address->family())) {
+      addresses.push_back(*address);
+    }
+  }
+  return addresses;
+}
+
 }  // namespace
 
 absl::StatusOr<std::vector<SocketAddress>> Resolve(const Url& url) {
@@ -78,6 +91,7 @@ absl::StatusOr<std::vector<SocketAddress>> Resolve(const Url& url) {
   const std::optional<uint16_t> port =
       url.port().has_value() ? url.port() : url.default_port();
   if (!port.has_value()) return ResolveError(text, "the port is missing");
+  if (url.is_localhost()) return Loopback(url, *port);
   addrinfo hints = {};
   hints.ai_family = FamilyOf(url);
   hints.ai_socktype =

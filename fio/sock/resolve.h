@@ -15,9 +15,9 @@ namespace fio {
 // Returns at least one address, none of them twice, in the order in which to
 // try them (RFC 6724). For a name the system may ask a server, which can block
 // for many seconds: do not call this on a loop's thread, but use a Resolver
-// (fio/core/resolver.h). It never blocks for an IP address, a path or an empty
-// host. An empty host means every address of this machine: 0.0.0.0, or [::] for
-// tcp6 and udp6.
+// (fio/core/resolver.h). It never blocks for an IP address, a path, localhost
+// (see url.h) or an empty host. An empty host means every address of this
+// machine: 0.0.0.0, or [::] for tcp6 and udp6.
 //
 // Errors, all with the url in the message: kInvalidArgument if neither the url
 // nor its scheme has a port, or the path is too long; kNotFound if the host has

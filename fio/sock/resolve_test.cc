@@ -86,6 +86,15 @@ TEST(Resolve, SchemeChoosesTheFamily) {
   EXPECT_FALSE(Resolve(*Url::Parse("udp6://127.0.0.1:80")).ok());
 }
 
+// Whatever /etc/hosts says.
+TEST(Resolve, LocalhostIsTheLoopbackOfBothFamilies) {
+  EXPECT_EQ(All("tcp://localhost:1"), "127.0.0.1:1 [::1]:1");
+  EXPECT_EQ(All("udp://a.LOCALHOST.:1"), "127.0.0.1:1 [::1]:1");
+  EXPECT_EQ(All("http://localhost"), "127.0.0.1:80 [::1]:80");
+  EXPECT_EQ(All("tcp6://localhost:0"), "[::1]:0");
+  EXPECT_EQ(All("udp6://localhost:1"), "[::1]:1");
+}
+
 TEST(Resolve, SchemesHaveTheirPorts) {
   EXPECT_EQ(All("http://127.0.0.1"), "127.0.0.1:80");
   EXPECT_EQ(All("ws://127.0.0.1"), "127.0.0.1:80");

@@ -62,27 +62,65 @@ bool IsIpv6(std::string_view host) {
   return inet_pton(AF_INET6, address.c_str(), &ignored) == 1;
 }
 
+bool IsDecimal(std::string_view text) {
+  return !text.empty() && std::all_of(text.begin(), text.end(), [](char c) {
+    return absl::ascii_isdigit(static_cast<unsigned char>(c));
+  });
+}
+
+// The beginning of `text`, for a message.
+std::string Quoted(std::string_view text) {
+  constexpr size_t kLongest = 24;
+  return absl::StrCat("'", absl::CHexEscape(text.substr(0, kLongest)),
+                      text.size() > kLongest ? "..." : "", "'");
+}
+
 std::optional<uint16_t> ParsePort(std::string_view digits) {
-  const bool decimal = !digits.empty() && digits.size() <= 5 &&
-                       std::all_of(digits.begin(), digits.end(), [](char c) {
-                         return absl::ascii_isdigit(c);
-                       });
   uint32_t port;
-  if (!decimal || !absl::SimpleAtoi(digits, &port) || port > 65535) return {};
+  if (!IsDecimal(digits) || digits.size() > 5 ||
+      !absl::SimpleAtoi(digits, &port) || port > 65535) {
+    return {};
+  }
   return static_cast<uint16_t>(port);
+}
+
+// Why ParsePort() makes no port of it.
+std::string WhyNoPort(std::string_view text) {
+  if (text.empty()) return "the port after ':' is missing";
+  uint64_t number;
+  if (IsDecimal(text) && (!absl::SimpleAtoi(text, &number) || number > 65535)) {
+    return absl::StrCat("port ", Quoted(text), " is above 65535");
+  }
+  return absl::StrCat(Quoted(text),
+                      " is no port, which is one to five digits, 0 to 65535");
+}
+
+// Why a text is more than host and port; empty if it is not.
+std::string WhatIsTooMuch(std::string_view text) {
+  const size_t end = text.find_first_of("/?#");
+  if (end != std::string_view::npos) {
+    return absl::StrCat("leave out ", Quoted(text.substr(end)),
+                        "; an address has no path, query or fragment");
+  }
+  const size_t user = text.find('@');
+  if (user == std::string_view::npos) return "";
+  return absl::StrCat("leave out ", Quoted(text.substr(0, user + 1)),
+                      "; an address has no user");
 }
 
 }  // namespace
 
 absl::StatusOr<Url> Url::Parse(std::string_view text) {
   Url url;
-  const std::string_view wrong = url.Set(text);
+  const std::string wrong = url.Set(text);
   if (wrong.empty()) return url;
   return absl::InvalidArgumentError(absl::StrCat(
       "url '", absl::CHexEscape(text.substr(0, 300)), "': ", wrong));
 }
 
-std::string_view Url::Set(std::string_view text) {
+std::string Url::WhatIsWrong(std::string_view text) { return Url().Set(text); }
+
+std::string Url::Set(std::string_view text) {
   if (text.starts_with('/')) {
     scheme_ = Scheme::kUnix;
     return SetPath(text);
@@ -108,7 +146,7 @@ std::string_view Url::Set(std::string_view text) {
   return scheme_ == Scheme::kUnix ? SetPath(text) : SetHostAndPort(text);
 }
 
-std::string_view Url::SetPath(std::string_view text) {
+std::string Url::SetPath(std::string_view text) {
   if (text.empty() || text == "@") return "the path is missing";
   if (std::any_of(text.begin(), text.end(), IsControlCharacter)) {
     return "a control character in the path";
@@ -117,8 +155,10 @@ std::string_view Url::SetPath(std::string_view text) {
   return {};
 }
 
-std::string_view Url::SetHostAndPort(std::string_view text) {
+std::string Url::SetHostAndPort(std::string_view text) {
   if (default_port().has_value()) absl::ConsumeSuffix(&text, "/");
+  std::string too_much = WhatIsTooMuch(text);
+  if (!too_much.empty()) return too_much;
   const bool bracketed = text.starts_with('[');
   if (!bracketed && std::count(text.begin(), text.end(), ':') > 1) {
     return "an IPv6 address goes in brackets, as in tcp://[::1]:3000";
@@ -139,10 +179,18 @@ std::string_view Url::SetHostAndPort(std::string_view text) {
   if (host_end == std::string_view::npos) return {};
   text.remove_prefix(host_end + (bracketed ? 1 : 0));
   if (text.empty()) return {};
-  if (text.front() == ':') port_ = ParsePort(text.substr(1));
-  return port_.has_value()
-             ? ""
-             : "what follows the host is no ':' and port (0 to 65535)";
+  if (text.front() != ':') {
+    return absl::StrCat("what follows ']' is ", Quoted(text),
+                        " instead of ':' and a port");
+  }
+  port_ = ParsePort(text.substr(1));
+  return port_.has_value() ? "" : WhyNoPort(text.substr(1));
+}
+
+bool Url::is_localhost() const {
+  const std::string_view host = absl::StripSuffix(host_, ".");
+  return absl::EqualsIgnoreCase(host, "localhost") ||
+         absl::EndsWithIgnoreCase(host, ".localhost");
 }
 
 Url::Kind Url::kind() const { return TraitsOf(scheme_).kind; }

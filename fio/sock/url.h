@@ -2,8 +2,8 @@
 // port or a path.
 //
 //   tcp://127.0.0.1:3000    tcp://example.org:80    tcp://[::1]:3000
-//   tcp4://localhost:3000   only IPv4 addresses of the name
-//   tcp6://localhost:3000   only IPv6 addresses of the name
+//   tcp4://example.org:80   only IPv4 addresses of the name
+//   tcp6://example.org:80   only IPv6 addresses of the name
 //   tcp://:3000             no host: every IPv4 address of this machine
 //   udp:// udp4:// udp6://  as tcp, for datagrams
 //   http:// ws://           tcp, whose port is 80 if there is none
@@ -15,6 +15,13 @@
 // A url here is only an address: a user, path, query or fragment is an error,
 // except for a "/" after http://host. The path of a Unix socket is taken byte
 // by byte, without escapes.
+//
+// "localhost", and every name that ends in ".localhost", is this machine: it
+// means 127.0.0.1 and then ::1, of these the one that the scheme allows. The
+// same holds for listening, connecting and resolving. No name server is asked
+// and /etc/hosts is not read (RFC 6761, section 6.3). So a server at
+// tcp://localhost:3000 listens on 127.0.0.1, if that can be bound, and a client
+// of that url tries both.
 //
 // Only the text is checked here. Resolve() (fio/sock/resolve.h) finds the
 // addresses.
@@ -54,6 +61,9 @@ class Url {
   // Errors: kInvalidArgument, with `text` and what is wrong with it.
   static absl::StatusOr<Url> Parse(std::string_view text);
 
+  // What is wrong with `text`, for a message that names it; empty if nothing.
+  static std::string WhatIsWrong(std::string_view text);
+
   Scheme scheme() const { return scheme_; }
   Kind kind() const;
 
@@ -61,6 +71,8 @@ class Url {
   const std::string& host() const { return host_; }
   // The port in the text, 0 to 65535, or absent.
   std::optional<uint16_t> port() const { return port_; }
+  // Whether the host is "localhost" or ends in ".localhost", see above.
+  bool is_localhost() const;
   // Whether the scheme needs TLS: https, wss.
   bool is_secure() const {
     return scheme_ == Scheme::kHttps || scheme_ == Scheme::kWss;
@@ -86,9 +98,9 @@ class Url {
   Url() = default;
 
   // Each returns what is wrong with the text, or nothing.
-  std::string_view Set(std::string_view text);
-  std::string_view SetHostAndPort(std::string_view text);
-  std::string_view SetPath(std::string_view text);
+  std::string Set(std::string_view text);
+  std::string SetHostAndPort(std::string_view text);
+  std::string SetPath(std::string_view text);
 
   Scheme scheme_ = Scheme::kTcp;
   std::string host_;

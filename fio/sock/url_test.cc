@@ -5,6 +5,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -151,6 +152,55 @@ TEST(Url, RefusesWhatItCannotMean) {
   EXPECT_FALSE(Url::Parse("unix:///run/\nx").ok());
 }
 
+// The fault, and what to do about it.
+TEST(Url, ErrorsNameTheFault) {
+  const struct {
+    const char* text;
+    const char* wrong;
+  } cases[] = {
+      {"http://127.0.0.1:80/health",
+       "leave out '/health'; an address has no path, query or fragment"},
+      {"tcp://127.0.0.1:80/",
+       "leave out '/'; an address has no path, query or fragment"},
+      {"tcp://host/",
+       "leave out '/'; an address has no path, query or fragment"},
+      {"ws://[::1]?q",
+       "leave out '?q'; an address has no path, query or fragment"},
+      {"http://host#f",
+       "leave out '#f'; an address has no path, query or fragment"},
+      {"tcp://user@host:1", "leave out 'user@'; an address has no user"},
+      {"tcp://127.0.0.1:99999", "port '99999' is above 65535"},
+      {"tcp://[::1]:65536", "port '65536' is above 65535"},
+      {"tcp://host:99999999999999999999999",
+       "port '99999999999999999999999' is above 65535"},
+      {"tcp://host:", "the port after ':' is missing"},
+      {"tcp://host:http",
+       "'http' is no port, which is one to five digits, 0 to 65535"},
+      {"tcp://host:-1",
+       "'-1' is no port, which is one to five digits, 0 to 65535"},
+      {"tcp://host:000001",
+       "'000001' is no port, which is one to five digits, 0 to 65535"},
+      {"tcp://[::1]x", "what follows ']' is 'x' instead of ':' and a port"},
+  };
+  for (const auto& c : cases) {
+    EXPECT_EQ(Url::Parse(c.text).status().message(),
+              absl::StrCat("url '", c.text, "': ", c.wrong));
+    EXPECT_EQ(Url::WhatIsWrong(c.text), c.wrong);
+  }
+  EXPECT_EQ(Url::WhatIsWrong("tcp://host:1"), "");
+}
+
+TEST(Url, KnowsLocalhost) {
+  for (const char* text : {"tcp://localhost", "udp6://LocalHost:1",
+                           "http://localhost.", "tcp://a.b.LOCALHOST.:1"}) {
+    EXPECT_TRUE(Url::Parse(text)->is_localhost()) << text;
+  }
+  for (const char* text : {"tcp://notlocalhost", "tcp://localhost.test",
+                           "tcp://127.0.0.1", "tcp://", "unix://localhost"}) {
+    EXPECT_FALSE(Url::Parse(text)->is_localhost()) << text;
+  }
+}
+
 TEST(Url, AnIpv6AddressWithoutBracketsIsToldOfThem) {
   for (const char* text : {"tcp://::1:3000", "tcp://::1", "tcp6://::"}) {
     EXPECT_THAT(Url::Parse(text).status().message(),
@@ -159,7 +209,8 @@ TEST(Url, AnIpv6AddressWithoutBracketsIsToldOfThem) {
 }
 
 TEST(Url, ErrorsStayShortAndPrintable) {
-  for (const char* start : {"", "tcp://", "unix://"}) {
+  for (const char* start : {"", "tcp://", "unix://", "tcp://h:", "tcp://h/",
+                            "tcp://[::1]", "tcp://h:9"}) {
     const absl::Status status =
         Url::Parse(start + std::string(1'000'000, '\n')).status();
     EXPECT_LT(status.message().size(), 1'500);

@@ -67,11 +67,6 @@ void AddIfAllowed(const Url& url, std::string_view ip,
   }
 }
 
-bool IsLocalhost(std::string_view host) {
-  return absl::EqualsIgnoreCase(host, "localhost") ||
-         absl::EndsWithIgnoreCase(host, ".localhost");
-}
-
 }  // namespace
 
 std::vector<SocketAddress> FindKnownHost(const Url& url, const char* path) {
@@ -87,10 +82,6 @@ std::vector<SocketAddress> FindKnownHost(const Url& url, const char* path) {
         AddIfAllowed(url, words[0], addresses);
       }
     }
-  }
-  if (addresses.empty() && IsLocalhost(host)) {
-    AddIfAllowed(url, "127.0.0.1", addresses);
-    AddIfAllowed(url, "::1", addresses);
   }
   return addresses;
 }

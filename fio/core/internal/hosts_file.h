@@ -1,5 +1,4 @@
-// The names that need no name server: those of /etc/hosts, see hosts(5), and
-// "localhost" (RFC 6761, section 6.3).
+// The names of /etc/hosts, see hosts(5), which need no name server.
 //
 // Thread safety: any thread.
 
@@ -18,10 +17,8 @@ namespace fio::core_internal {
 inline constexpr size_t kMaxHostsFile = size_t{256} * 1024;
 
 // The addresses of the url's host, with the url's port, of the families that
-// its scheme allows, in the order of the file, without duplicates. "localhost"
-// and names that end in ".localhost" give the loopback addresses if the file
-// does not have them. Empty if the name is not known, or the file cannot be
-// read.
+// its scheme allows, in the order of the file, without duplicates. Empty if the
+// name is not known, or the file cannot be read.
 std::vector<SocketAddress> FindKnownHost(const Url& url,
                                          const char* path = "/etc/hosts");
 

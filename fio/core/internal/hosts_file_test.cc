@@ -59,16 +59,6 @@ TEST(HostsFile, FindsNamesAndAliases) {
   }
 }
 
-TEST(HostsFile, LocalhostIsTheLoopback) {
-  const std::string none = Write("");
-  EXPECT_THAT(Find("tcp://localhost:80", none),
-              ElementsAre("127.0.0.1:80", "[::1]:80"));
-  EXPECT_THAT(Find("tcp6://a.LocalHost.:80", none), ElementsAre("[::1]:80"));
-  EXPECT_THAT(Find("tcp://notlocalhost:80", none), IsEmpty());
-  const std::string own = Write("127.0.0.7 localhost\n");
-  EXPECT_THAT(Find("tcp://localhost:80", own), ElementsAre("127.0.0.7:80"));
-}
-
 TEST(HostsFile, UnreadableOnesHaveNoNames) {
   EXPECT_THAT(Find("tcp://first.test:80", "/nonexistent/hosts"), IsEmpty());
   EXPECT_THAT(Find("tcp://first.test:80", "/dev"), IsEmpty());
