@@ -71,16 +71,17 @@ const char* Objection(const Url& url) {
     return "datagrams make no connections";
   }
   if (url.kind() == Url::Kind::kUnix) return nullptr;
-  return url.port().value_or(url.default_port().value_or(0)) == 0
-             ? "the port is missing"
-             : nullptr;
+  if (url.port() == 0) return "port 0 is no server's; give its real port";
+  return url.port().has_value() || url.default_port().has_value()
+             ? nullptr
+             : "the port is missing";
 }
 
 // The url, if it and the options make sense.
 absl::StatusOr<Url> ParseChecked(std::string_view text,
                                  const ConnectorOptions& options) {
   absl::StatusOr<Url> url = Url::Parse(text);
-  if (!url.ok()) return url;
+  if (!url.ok()) return absl::InvalidArgumentError(Url::WhatIsWrong(text));
   const char* objection = Objection(*url);
   if (objection == nullptr) objection = Objection(options);
   if (objection != nullptr) return absl::InvalidArgumentError(objection);
@@ -255,6 +256,10 @@ void Connector::Impl::OnResolved(const Resolver::Addresses& resolved) {
   question_ = Resolver::QuestionId::kNone;
   if (!resolved.ok()) {
     Fail(resolved.status());
+    return;
+  }
+  if (resolved->empty()) {
+    Fail(absl::NotFoundError("the resolver has found no address"));
     return;
   }
   addresses_ = *resolved;
@@ -487,7 +492,9 @@ void Connector::Impl::Finish() {
   if (state_ == State::kFinished) return;
   state_ = State::kFinished;
   EndAttempt();
-  if (options_.on_finish != nullptr) options_.on_finish();
+  if (options_.on_finish != nullptr && !loop_.is_inherited()) {
+    options_.on_finish();
+  }
 }
 
 // --- Connector ---

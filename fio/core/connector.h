@@ -123,7 +123,8 @@ class Connector {
 
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;
-  // As Cancel().
+  // As Cancel(). In a child of fork(2) that has inherited the connector,
+  // on_finish is not called.
   ~Connector();
 
   // Ends the current attempt: cancels the look-up of the name and closes the

@@ -3,7 +3,9 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/types.h>
 #include <sys/uio.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -438,8 +440,12 @@ TEST(Connect, BadArgumentsFinishInTheCaller) {
   refused("what://is:this", "", nothing);
   refused("tcp://127.0.0.1", "the port is missing", nothing);
   refused("tcp://example.org", "the port is missing", nothing);
-  refused("tcp://127.0.0.1:0", "the port is missing", nothing);
+  refused("tcp://127.0.0.1:0", "port 0 is no server's", nothing);
+  refused("http://127.0.0.1:0", "port 0 is no server's", nothing);
+  refused("tcp://127.0.0.1:80/x", "leave out '/x'", nothing);
   refused("udp://127.0.0.1:1", "datagrams", nothing);
+  EXPECT_EQ(Connector::Check("tcp://127.0.0.1:99999", {}).message(),
+            "connect tcp://127.0.0.1:99999: port '99999' is above 65535");
   refused("tcp://127.0.0.1:1", "on_open is missing",
           [](ConnectorOptions& options) { options.on_open = nullptr; });
   refused("tcp://127.0.0.1:1", "timeout", [](ConnectorOptions& options) {
@@ -456,6 +462,51 @@ TEST(Connect, BadArgumentsFinishInTheCaller) {
           [](ConnectorOptions& options) {
             options.max_reconnect_delay = absl::Milliseconds(1);
           });
+}
+
+// The parent's connector goes on, and only the parent is told.
+TEST(Connect, OnFinishIsNotCalledInAForkedChild) {
+  std::unique_ptr<Loop> loop = *Loop::Create({});
+  Resolver resolver;
+  Server server;
+  server.Listen();
+  int opened = 0;
+  int finished = 0;
+  absl::StatusOr<std::unique_ptr<Connector>> connector =
+      Connector::Create(*loop, resolver, server.url(),
+                        {.on_open =
+                             [&](Connection& connection) {
+                               ++opened;
+                               connection.Attach(std::make_unique<Ignore>());
+                             },
+                         .on_finish = [&] { ++finished; }});
+  ASSERT_TRUE(connector.ok()) << connector.status();
+  loop->BeforeFork();
+  const pid_t child = fork();
+  loop->AfterFork();
+  ASSERT_GE(child, 0);
+  if (child == 0) {
+    connector->reset();
+    loop = nullptr;
+    _exit(finished);
+  }
+  int status = -1;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(status, 0);
+  while (finished == 0) {
+    ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfiniteFuture()).ok());
+  }
+  EXPECT_EQ(opened, 1);
+}
+
+TEST(Connect, AResolverThatFindsNothingIsNamed) {
+  Client client(PollerKind::kAuto,
+                [](const Url&) -> Resolver::Addresses { return Addresses(); });
+  ASSERT_TRUE(client.Create("tcp://nobody.test:1", client.Options()).ok());
+  ASSERT_TRUE(client.Until([&] { return client.failed.size() == 1; }));
+  EXPECT_EQ(client.failed[0],
+            absl::NotFoundError("connect tcp://nobody.test:1: the resolver has "
+                                "found no address"));
 }
 
 // However an attempt fails, it is told once, later, with the url and why.
@@ -725,7 +776,8 @@ TEST(Connect, UnixBacklogFull) {
       EXPECT_EQ(client.failed[0].message(),
                 absl::StrCat("connect ", server.url(), ": timed out after 2s; ",
                              folder.File(),
-                             ": Resource temporarily unavailable (EAGAIN)"));
+                             ": Resource temporarily unavailable (EAGAIN): "
+                             "the server's queue is full"));
     }
   }
 }

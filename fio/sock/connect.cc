@@ -6,6 +6,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "fio/base/syscalls.h"
 #include "fio/sock/internal/call_failed.h"
 #include "fio/sock/internal/socket_builder.h"
@@ -39,7 +40,9 @@ const char* Objection(const SocketAddress& address,
 absl::Status ConnectFailed(const SocketAddress& address) {
   const bool is_full = address.family() == AF_UNIX && errno == EAGAIN;
   const absl::Status failed = CallFailed("connect", address);
-  return is_full ? absl::AbortedError(failed.message()) : failed;
+  if (!is_full) return failed;
+  return absl::AbortedError(
+      absl::StrCat(failed.message(), ": the server's queue is full"));
 }
 
 void BindLocal(SocketBuilder& builder, const SocketAddress& local) {

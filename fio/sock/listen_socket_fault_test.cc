@@ -14,6 +14,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/listen_socket.h"
 #include "fio/sock/socket_address.h"
@@ -118,6 +119,26 @@ TEST(ListenSocketFaults, StopListeningIsForWhoCalledListen) {
   ASSERT_TRUE(passed.ok()) << passed.status();
   passed->StopListening();
   EXPECT_FALSE(Refuses(listener.local_address()));
+}
+
+// It is not known whether another server has the path.
+TEST(ListenSocketFaults, WithoutADescriptorToProbeAPathItSaysSo) {
+  const TempFolder folder;
+  const SocketAddress address = Address(folder.File("stale"));
+  {
+    const UniqueFd dead(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0));
+    ASSERT_EQ(::bind(dead.get(), address.data(), address.size()), 0);
+  }
+  for (const int error : {EMFILE, ENFILE}) {
+    FaultPlan plan;
+    plan.FailNth(3, error);  // After socket(2) and bind(2).
+    const absl::Status status = ListenSocket::Listen(address, {}).status();
+    EXPECT_EQ(plan.nth_failed(), FaultPlan::Call::kSocket);
+    EXPECT_THAT(std::string(status.message()),
+                HasSubstr(absl::StrCat("socket ", address.ToString(), ": ")));
+    EXPECT_THAT(std::string(status.message()), HasSubstr(ErrnoName(error)));
+  }
+  ListenOn(address);
 }
 
 TEST(ListenSocketFaults, EachFailedCallIsNamedAndLeavesNothing) {

@@ -40,23 +40,32 @@ bool SameFile(const struct stat& a, const struct stat& b) {
 }
 
 // A stream socket would join the queue of a live server; this one gets
-// EPROTOTYPE from it, also while it is bound and not listening yet.
-bool AnybodyBoundTo(const SocketAddress& address) {
+// EPROTOTYPE from it, also while it is bound and not listening yet. Returns
+// EADDRINUSE if somebody is bound to it, 0 if nobody is, or the errno of the
+// probe's socket(2).
+int ProbeForOwner(const SocketAddress& address) {
   const UniqueFd probe = UniqueFd::Created(
       Sys().socket(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0));
-  return !probe ||
-         Sys().connect(probe.get(), address.data(), address.size()) == 0 ||
-         errno != ECONNREFUSED;
+  if (!probe) return errno;
+  const bool is_owned =
+      Sys().connect(probe.get(), address.data(), address.size()) == 0 ||
+      errno != ECONNREFUSED;
+  return is_owned ? EADDRINUSE : 0;
 }
 
-// True if the path is free now.
-bool RemoveStale(const SocketAddress& address, const std::string& path) {
+// 0 if the path is free now, or the errno that says why not.
+int RemoveStale(const SocketAddress& address, const std::string& path) {
   struct stat before;
   struct stat after;
   // connect(2) refuses files that are no sockets, too.
-  return lstat(path.c_str(), &before) == 0 && S_ISSOCK(before.st_mode) &&
-         !AnybodyBoundTo(address) && lstat(path.c_str(), &after) == 0 &&
-         SameFile(before, after) && unlink(path.c_str()) == 0;
+  if (lstat(path.c_str(), &before) != 0 || !S_ISSOCK(before.st_mode)) {
+    return EADDRINUSE;
+  }
+  const int error = ProbeForOwner(address);
+  if (error != 0) return error;
+  const bool is_removed = lstat(path.c_str(), &after) == 0 &&
+                          SameFile(before, after) && unlink(path.c_str()) == 0;
+  return is_removed ? 0 : EADDRINUSE;
 }
 
 absl::Status BindReplacing(int fd, const SocketAddress& address,
@@ -66,8 +75,11 @@ absl::Status BindReplacing(int fd, const SocketAddress& address,
   };
   if (bind()) return absl::OkStatus();
   if (errno == EADDRINUSE) {
-    if (RemoveStale(address, path) && bind()) return absl::OkStatus();
-    errno = EADDRINUSE;
+    const int error = RemoveStale(address, path);
+    if (error == 0 && bind()) return absl::OkStatus();
+    errno = error != 0 ? error : EADDRINUSE;
+    // There is no descriptor to find out whether the path is in use.
+    if (error != 0 && error != EADDRINUSE) return CallFailed("socket", address);
   }
   return CallFailed("bind", address);
 }

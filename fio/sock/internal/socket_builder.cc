@@ -44,7 +44,7 @@ absl::Status BadOption(std::string_view call, const SocketAddress& address,
 const char* CannotConnectTo(const SocketAddress& address) {
   if (address.size() == 0) return "there is no address";
   if (address.family() != AF_UNIX) {
-    return address.port() == 0 ? "the port is missing" : nullptr;
+    return address.port() == 0 ? "the port is 0" : nullptr;
   }
   return address.size() == sizeof(sa_family_t) ? "the name is missing"
                                                : nullptr;
