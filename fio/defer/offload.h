@@ -2,7 +2,7 @@
 // queue, for example of the loop that called it. Use it for work that would
 // block a loop.
 //
-//   Offload(pool, queue,
+//   Offload(pool, loop.handle(),
 //           [path] { return ReadWholeFile(path); },
 //           [](absl::StatusOr<std::string> content) { ... });
 
@@ -17,6 +17,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "fio/defer/task.h"
 #include "fio/defer/thread_pool.h"
 
@@ -25,6 +26,14 @@ namespace fio {
 // Anything with Post(Task): a TaskQueue, a ThreadPool, a Loop.
 template <typename T>
 concept TaskSink = requires(T& sink, Task task) {
+  sink.Post(std::move(task));
+};
+
+// A TaskSink that is a value, as a LoopHandle: its copies post to the same
+// place.
+template <typename T>
+concept TaskSinkHandle = std::copy_constructible<T> &&
+    requires(const T& sink, Task task) {
   sink.Post(std::move(task));
 };
 
@@ -48,12 +57,14 @@ struct OffloadResultOf<absl::StatusOr<T>> {
   using type = absl::StatusOr<T>;
 };
 
-template <TaskSink Sink, typename Work, typename Done>
+// `ReplyTo` is a reference to a TaskSink, or a TaskSinkHandle.
+template <typename ReplyTo, typename Work, typename Done>
 struct OffloadCall {
+  using Sink = ReplyTo;
   using Returned = std::invoke_result_t<Work&>;
   using Result = typename OffloadResultOf<Returned>::type;
 
-  Sink& reply_to;
+  Sink reply_to;
   std::optional<Work> work;
   Done done;
   std::optional<Result> result = std::nullopt;
@@ -76,7 +87,8 @@ class OffloadTask {
   OffloadTask& operator=(OffloadTask&&) = delete;
   ~OffloadTask() {
     if (call_ == nullptr) return;
-    auto& reply_to = call_->reply_to;
+    // A copy if it is a handle: the call dies with the task, perhaps in Post().
+    typename Call::Sink reply_to = call_->reply_to;
     reply_to.Post([call = std::move(call_)] { call->Reply(); });
   }
 
@@ -93,6 +105,22 @@ class OffloadTask {
  private:
   std::unique_ptr<Call> call_;
 };
+
+template <typename ReplyTo, typename Work, typename Done>
+void Offload(ThreadPool& pool, ReplyTo reply_to, Work work, Done done) {
+  using Call = OffloadCall<ReplyTo, Work, Done>;
+  static_assert(std::is_invocable_v<Done&, typename Call::Result>,
+                "`done` does not take the result of `work`");
+  std::unique_ptr<Call> owned(new Call{static_cast<ReplyTo&&>(reply_to),
+                                       std::move(work), std::move(done)});
+  Call& call = *owned;
+  Task task = OffloadTask<Call>(std::move(owned));
+  if (!pool.TryPost(std::move(task)) && !pool.stopped()) {
+    call.result = absl::ResourceExhaustedError(absl::StrCat(
+        "Offload: the queue of pool '", pool.name(),
+        "' is full (ThreadPoolOptions::capacity is ", pool.capacity(), ")"));
+  }
+}
 
 }  // namespace defer_internal
 
@@ -111,18 +139,19 @@ class OffloadTask {
 //
 // Costs one allocation. `reply_to` must outlive the work. Any thread.
 template <TaskSink Sink, std::invocable Work, typename Done>
-void Offload(ThreadPool& pool, Sink& reply_to, Work work, Done done) {
-  using Call = defer_internal::OffloadCall<Sink, Work, Done>;
-  static_assert(std::is_invocable_v<Done&, typename Call::Result>,
-                "`done` does not take the result of `work`");
-  std::unique_ptr<Call> owned(
-      new Call{reply_to, std::move(work), std::move(done)});
-  Call& call = *owned;
-  Task task = defer_internal::OffloadTask<Call>(std::move(owned));
-  if (!pool.TryPost(std::move(task)) && !pool.stopped()) {
-    call.result =
-        absl::ResourceExhaustedError("Offload: the pool's queue is full");
-  }
+requires(!TaskSinkHandle<Sink>) void Offload(ThreadPool& pool, Sink& reply_to,
+                                             Work work, Done done) {
+  defer_internal::Offload<Sink&>(pool, reply_to, std::move(work),
+                                 std::move(done));
+}
+
+// The same with a handle, for example a LoopHandle. It is copied, so neither it
+// nor the loop needs to outlive the work. If the loop is gone, `done` is
+// destroyed without being called.
+template <TaskSinkHandle Handle, std::invocable Work, typename Done>
+void Offload(ThreadPool& pool, Handle reply_to, Work work, Done done) {
+  defer_internal::Offload<Handle>(pool, std::move(reply_to), std::move(work),
+                                  std::move(done));
 }
 
 }  // namespace fio

@@ -9,6 +9,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "fio/defer/task.h"
 #include "fio/defer/task_queue.h"
 #include "fio/defer/thread_pool.h"
 #include "fio/testing/allocation_counter.h"
@@ -42,7 +43,7 @@ class OffloadTest : public ::testing::Test {
 
   TaskQueue queue_;
   std::unique_ptr<ThreadPool> pool_ =
-      *ThreadPool::Create({.threads = 1, .capacity = 1});
+      *ThreadPool::Create({.threads = 1, .name = "one", .capacity = 1});
 };
 
 TEST_F(OffloadTest, WorksThereAndRepliesHere) {
@@ -99,8 +100,51 @@ TEST_F(OffloadTest, TellsThatThePoolIsFull) {
       [&](const absl::StatusOr<int>& result) { seen = result.status(); });
   EXPECT_TRUE(seen.ok());  // Not inside Offload().
   EXPECT_TRUE(queue_.RunOne());
-  EXPECT_EQ(seen,
-            absl::ResourceExhaustedError("Offload: the pool's queue is full"));
+  EXPECT_EQ(seen, absl::ResourceExhaustedError(
+                      "Offload: the queue of pool 'one' is full "
+                      "(ThreadPoolOptions::capacity is 1)"));
+}
+
+// A handle, as a LoopHandle. Copies refer to the same queue.
+class Handle {
+ public:
+  explicit Handle(std::shared_ptr<TaskQueue> queue)
+      : queue_(std::move(queue)) {}
+  bool Post(Task task) const { return queue_->Post(std::move(task)); }
+
+ private:
+  std::shared_ptr<TaskQueue> queue_;
+};
+
+TEST_F(OffloadTest, AHandleNeedNotOutliveTheWork) {
+  const auto queue = std::make_shared<TaskQueue>();
+  int sum = 0;
+  const auto add = [&sum](const absl::StatusOr<int>& n) { sum += *n; };
+  {
+    auto blocked = Block();
+    const auto handle = std::make_unique<Handle>(queue);
+    Offload(
+        *pool_, *handle, [] { return 1; }, add);
+  }
+  while (!queue->RunOne()) std::this_thread::yield();
+  Offload(
+      *pool_, Handle(queue), [] { return 2; }, add);
+  while (!queue->RunOne()) std::this_thread::yield();
+  EXPECT_EQ(sum, 3);
+}
+
+// The last copy dies inside of its own Post().
+TEST_F(OffloadTest, AHandleOfAClosedQueueDropsTheReply) {
+  auto queue = std::make_shared<TaskQueue>();
+  const std::weak_ptr<TaskQueue> last = queue;
+  queue->Close(TaskQueue::OnClose::kDrop);
+  const auto owned = std::make_shared<int>();
+  Offload(
+      *pool_, Handle(std::move(queue)), [] {},
+      [owned](const absl::Status&) { ADD_FAILURE(); });
+  pool_->Stop(ThreadPool::OnStop::kDrain);
+  EXPECT_TRUE(last.expired());
+  EXPECT_EQ(owned.use_count(), 1);
 }
 
 TEST_F(OffloadTest, TellsThatThePoolHasStopped) {

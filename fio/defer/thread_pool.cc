@@ -54,6 +54,7 @@ absl::Status StartThread(size_t stack_bytes, void* (*run)(void*),
 struct ThreadPool::State {
   explicit State(const ThreadPoolOptions& options)
       : name(options.name),
+        capacity(options.capacity),
         fork_count(ForkCount()),
         pid(getpid()),
         queue({.capacity = options.capacity, .waker = [this] { WakeOne(); }}) {}
@@ -71,6 +72,7 @@ struct ThreadPool::State {
   void Join();
 
   const std::string name;
+  const size_t capacity;
   const int fork_count;
   const pid_t pid;
   size_t size = 0;
@@ -176,6 +178,10 @@ void ThreadPool::Stop(OnStop on_stop) {
 bool ThreadPool::stopped() const { return Checked("stopped").queue.closed(); }
 
 size_t ThreadPool::size() const { return Checked("size").size; }
+
+const std::string& ThreadPool::name() const { return Checked("name").name; }
+
+size_t ThreadPool::capacity() const { return Checked("capacity").capacity; }
 
 ThreadPool::State& ThreadPool::Checked(const char* call) const {
   ABSL_CHECK_EQ(state_->fork_count, ForkCount())

@@ -79,6 +79,10 @@ class ThreadPool {
   // How many threads there are, or were before Stop().
   size_t size() const;
 
+  // ThreadPoolOptions::name and capacity.
+  const std::string& name() const;
+  size_t capacity() const;
+
  private:
   struct State;
   explicit ThreadPool(std::unique_ptr<State> state);

@@ -28,6 +28,7 @@
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/loop_stats.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/create_poller.h"
@@ -300,6 +301,29 @@ TEST(Loop, OffloadedWorkComesBackToIt) {
         });
   }
   EXPECT_TRUE(loop->Run().ok());
+}
+
+// A handle is a value: neither it nor the loop must outlive the work.
+TEST(Loop, OffloadedWorkComesBackThroughAHandle) {
+  auto loop = CreateLoop();
+  const auto pool = *ThreadPool::Create({.threads = 1});
+  int result = 0;
+  {
+    const auto handle = std::make_unique<LoopHandle>(loop->handle());
+    Offload(
+        *pool, *handle, [] { return 42; },
+        [&](const absl::StatusOr<int>& n) {
+          result = *n;
+          loop->Stop();
+        });
+  }
+  EXPECT_TRUE(loop->Run().ok());
+  EXPECT_EQ(result, 42);
+  const LoopHandle outlives = loop->handle();
+  loop = nullptr;
+  Offload(
+      *pool, outlives, [] {}, [](const absl::Status&) { ADD_FAILURE(); });
+  pool->Stop(ThreadPool::OnStop::kDrain);
 }
 
 // --- Timers ---
