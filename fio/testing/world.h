@@ -29,6 +29,10 @@
 // calls are partial or refused, connections are reset and messages are split. A
 // World can hold a million connections.
 //
+// A test that says `using namespace fio;` cannot name this namespace as
+// `testing`, since that is ambiguous with googletest's ::testing. Write
+// `using fio::testing::World;` instead, as the example above assumes.
+//
 // Run the loop only by the methods below: Loop::Run() would spin. Only
 // RunUntil() waits for other threads, such as those of a ThreadPool; in the
 // other methods a posted task runs in the turn that finds it.

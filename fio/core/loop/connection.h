@@ -157,6 +157,11 @@ class alignas(64) Connection {
   // sent to it is not idle, though nothing is read or written meanwhile: the
   // kernel is asked (Socket::unacknowledged_bytes()) after half of the timeout
   // and at its end, and if the amount has fallen, the timeout starts anew.
+  //
+  // Activity is every byte read and every byte written, by this end too: where
+  // much is sent to a silent peer, as in a chat room, it never times out. To
+  // bound the time since the peer has last sent something, call SetDeadline()
+  // whenever something was received.
   void SetTimeout(absl::Duration timeout);
   absl::Duration timeout() const { return absl::Milliseconds(timeout_ms_); }
 

@@ -7,6 +7,7 @@
 #ifndef FIO_CORE_LOOP_CONNECTION_ID_H_
 #define FIO_CORE_LOOP_CONNECTION_ID_H_
 
+#include <compare>
 #include <cstdint>
 #include <utility>
 
@@ -40,6 +41,8 @@ class ConnectionId {
   constexpr uint64_t value() const { return value_; }
 
   friend constexpr bool operator==(ConnectionId, ConnectionId) = default;
+  // For the keys of ordered containers; the order has no other meaning.
+  friend constexpr auto operator<=>(ConnectionId, ConnectionId) = default;
 
   template <typename H>
   friend H AbslHashValue(H state, ConnectionId id) {

@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -816,6 +817,13 @@ TEST(ConnectionIdHash, IsAKeyOfAMap) {
   EXPECT_EQ(map.at(ConnectionId(7, 12)), 1);
   EXPECT_EQ(map.at(ConnectionId(7, 13)), 2);
   EXPECT_FALSE(map.contains(ConnectionId(8, 12)));
+}
+
+TEST(ConnectionIdOrder, IsAKeyOfAnOrderedMap) {
+  const std::set<ConnectionId> ids = {ConnectionId(7, 13), ConnectionId(),
+                                      ConnectionId(7, 12), ConnectionId(6, 14)};
+  EXPECT_THAT(ids, ElementsAre(ConnectionId(), ConnectionId(6, 14),
+                               ConnectionId(7, 12), ConnectionId(7, 13)));
 }
 
 TEST(CloseReasonText, SaysWhoEndedItAndHow) {
