@@ -106,9 +106,9 @@ std::function<void()> OnlyInThisProcess(std::function<void()> on_finish) {
   };
 }
 
-absl::Status NoListener(ListenerId id) {
-  return absl::NotFoundError(
-      absl::StrCat("reactor: no listener has id ", static_cast<uint64_t>(id)));
+absl::Status NoListener(std::string_view call, ListenerId id) {
+  return absl::NotFoundError(absl::StrCat(
+      "reactor: ", call, ": no listener has id ", static_cast<uint64_t>(id)));
 }
 
 // Set when exit(3) has begun.
@@ -488,8 +488,9 @@ absl::Status Reactor::Impl::CancelConnect(ConnectorId id) {
       preset_.connectors,
       [id](const PresetConnector& connector) { return connector.id == id; });
   if (preset_has_run_ || preset == preset_.connectors.end()) {
-    return absl::NotFoundError(absl::StrCat("reactor: no connector has id ",
-                                            static_cast<uint64_t>(id)));
+    return absl::NotFoundError(
+        absl::StrCat("reactor: CancelConnect: no connector has id ",
+                     static_cast<uint64_t>(id)));
   }
   const std::function<void()> on_finish = std::move(preset->options.on_finish);
   preset_.connectors.erase(preset);
@@ -512,8 +513,8 @@ absl::Status Reactor::Impl::RunEvery(Timer timer) {
     CallIfAny(timer.on_finish);
     return absl::InvalidArgumentError(
         timer.callback == nullptr
-            ? "reactor: a timer without a callback"
-            : absl::StrCat("reactor: a timer with the interval ",
+            ? "reactor: RunEvery: the callback is missing"
+            : absl::StrCat("reactor: RunEvery: the interval is not positive: ",
                            absl::FormatDuration(timer.interval)));
   }
   if (is_running()) {
@@ -1074,7 +1075,7 @@ absl::StatusOr<ListenerId> Reactor::Listen(std::string_view url,
 
 absl::StatusOr<SocketAddress> Reactor::ListenAddress(ListenerId id) const {
   const SocketAddress* const address = impl_->listeners().FindAddress(id);
-  if (address == nullptr) return NoListener(id);
+  if (address == nullptr) return NoListener("ListenAddress", id);
   return *address;
 }
 
@@ -1082,19 +1083,20 @@ absl::Status Reactor::PauseListener(ListenerId id) {
   return impl_->status().ok() &&
                  impl_->listeners().SetPaused(id, true, impl_->loops())
              ? absl::OkStatus()
-             : NoListener(id);
+             : NoListener("PauseListener", id);
 }
 
 absl::Status Reactor::ResumeListener(ListenerId id) {
   return impl_->status().ok() &&
                  impl_->listeners().SetPaused(id, false, impl_->loops())
              ? absl::OkStatus()
-             : NoListener(id);
+             : NoListener("ResumeListener", id);
 }
 
 absl::Status Reactor::CloseListener(ListenerId id) {
-  return impl_->status().ok() && impl_->CloseListener(id) ? absl::OkStatus()
-                                                          : NoListener(id);
+  return impl_->status().ok() && impl_->CloseListener(id)
+             ? absl::OkStatus()
+             : NoListener("CloseListener", id);
 }
 
 absl::StatusOr<ConnectorId> Reactor::Connect(std::string_view url,

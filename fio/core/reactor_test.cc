@@ -967,6 +967,25 @@ TEST(Reactor, OnFinishSetsUpTheNextRun) {
   EXPECT_EQ(finished, 1);
 }
 
+TEST(Reactor, ErrorsNameTheCall) {
+  Reactor reactor(Threads(1));
+  const auto none = static_cast<ListenerId>(0);
+  EXPECT_EQ(reactor.ListenAddress(none).status().message(),
+            "reactor: ListenAddress: no listener has id 0");
+  EXPECT_EQ(reactor.PauseListener(none).message(),
+            "reactor: PauseListener: no listener has id 0");
+  EXPECT_EQ(reactor.ResumeListener(none).message(),
+            "reactor: ResumeListener: no listener has id 0");
+  EXPECT_EQ(reactor.CloseListener(none).message(),
+            "reactor: CloseListener: no listener has id 0");
+  EXPECT_EQ(reactor.CancelConnect(static_cast<ConnectorId>(0)).message(),
+            "reactor: CancelConnect: no connector has id 0");
+  EXPECT_EQ(reactor.RunEvery({.callback = [] {}, .interval = {}}).message(),
+            "reactor: RunEvery: the interval is not positive: 0");
+  EXPECT_EQ(reactor.RunEvery({.interval = absl::Seconds(1)}).message(),
+            "reactor: RunEvery: the callback is missing");
+}
+
 TEST(Reactor, TimersCountFromTheStart) {
   ManualClock clock;
   ReactorOptions options = Threads(1);

@@ -173,8 +173,11 @@ void ListenSet::AcceptOnOrRetry(const Part& part, bool paused) {
   const absl::Duration delay = part.entry->options->back_off;
   ABSL_LOG(ERROR) << "loop " << part.index << ": " << accepts << "; again in "
                   << delay;
-  accepting(part.index)[part.key].timer = part.loop.RunAfter(
-      delay, [this, part, paused] { AcceptOnOrRetry(part, paused); });
+  Acceptor& acceptor = accepting(part.index)[part.key];
+  acceptor.paused = paused;
+  acceptor.timer = part.loop.RunAfter(delay, [this, part] {
+    AcceptOnOrRetry(part, accepting(part.index)[part.key].paused);
+  });
 }
 
 // --- Sockets of others ---
@@ -267,7 +270,9 @@ bool ListenSet::SetPaused(ListenerId id, bool paused, LoopGroup& group) {
          : static_cast<void>(paused_.erase(id));
   group.ForEach([this, id, paused](size_t index, Loop&) {
     for (const Key& key : KeysOf(id, index)) {
-      Listener* const listener = accepting(index)[key].listener.get();
+      Acceptor& acceptor = accepting(index)[key];
+      acceptor.paused = paused;
+      Listener* const listener = acceptor.listener.get();
       if (listener == nullptr) continue;
       paused ? listener->Pause() : listener->Resume();
     }

@@ -123,6 +123,7 @@ class ListenSet {
   struct Acceptor {
     std::unique_ptr<Listener> listener;  // Null until the next attempt.
     bool lent = false;
+    bool paused = false;             // For the next attempt.
     TimerId timer = TimerId::kNone;  // End of the lending, or next attempt.
   };
   // One loop that is to accept on one socket.
