@@ -850,8 +850,8 @@ void Reactor::Impl::WorkAndExit(std::unique_ptr<WorkerEnd> end) {
   if (status_.ok()) {
     // Not fatal: only a worker that hangs would then outlive a root that is
     // killed.
-    const absl::Status guarded =
-        worker_->StartWatchdog(options_.shutdown_timeout + kKillDelay);
+    const absl::Status guarded = worker_->StartWatchdog(
+        options_.shutdown_timeout + kKillDelay, listeners_.StopForRoot());
     if (!guarded.ok()) {
       ABSL_LOG(ERROR) << "worker " << place_ << ": " << guarded;
     }
@@ -917,6 +917,8 @@ void Reactor::Impl::HearRoot() {
     }
   }
   if (request.root_died) {
+    // Other workers may hang, or other processes have copies.
+    listeners_.StopForRoot()();
     // Its descriptors stay readable from now on.
     for (const WatchId watch : std::exchange(root_wakes_, {})) {
       loops_->main().Unwatch(watch);

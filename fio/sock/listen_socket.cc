@@ -177,9 +177,15 @@ ListenSocket::Accepted ListenSocket::Accept() {
           SocketAddress::FromSockaddr(peer, size).value_or(SocketAddress())};
 }
 
-// It fails only for what listens no more.
+// shutdown(2) fails only for what listens no more.
 void ListenSocket::StopListening() {
   if (fd_ && owner_ == getpid()) Sys().shutdown(fd(), SHUT_RDWR);
+}
+
+void ListenSocket::StopListeningForParent() {
+  if (!fd_ || owner_ == 0) return;
+  Sys().shutdown(fd(), SHUT_RDWR);
+  path_.RemoveForParent();
 }
 
 absl::StatusOr<ListenSocket> ListenOnAny(

@@ -126,7 +126,15 @@ class ListenSocket {
   // wait can still be accepted. See shutdown(2). Does nothing for a socket of
   // FromFd(), and in any process but the one that called Listen(). Call it
   // before the socket is destroyed, if no other process is to go on accepting.
+  // Any thread.
   void StopListening();
+
+  // The same in any process that has a copy, for a child whose parent called
+  // Listen() and has died. It also removes a Unix path. So the address can be
+  // bound again although copies are still open, except for an abstract name and
+  // for TCP without `reuse_address`. Any thread; takes no lock and allocates
+  // nothing.
+  void StopListeningForParent();
 
   int fd() const { return fd_.get(); }
 

@@ -118,6 +118,7 @@ TEST(ListenSocketFaults, StopListeningIsForWhoCalledListen) {
       ListenSocket::FromFd(UniqueFd(fcntl(listener.fd(), F_DUPFD_CLOEXEC, 3)));
   ASSERT_TRUE(passed.ok()) << passed.status();
   passed->StopListening();
+  passed->StopListeningForParent();
   EXPECT_FALSE(Refuses(listener.local_address()));
 }
 
@@ -139,6 +140,26 @@ TEST(ListenSocketFaults, WithoutADescriptorToProbeAPathItSaysSo) {
     EXPECT_THAT(std::string(status.message()), HasSubstr(ErrnoName(error)));
   }
   ListenOn(address);
+}
+
+TEST(ListenSocketFaults, AChildEndsListeningForItsParent) {
+  const TempFolder folder;
+  for (const SocketAddress& wanted :
+       {Address("127.0.0.1:0"), Address(folder.File("x"))}) {
+    ListenSocket listener = ListenOn(wanted);
+    const SocketAddress address = listener.local_address();
+    const pid_t child = fork();
+    if (child == 0) {
+      listener.StopListeningForParent();
+      _exit(0);
+    }
+    int status = -1;
+    ASSERT_EQ(waitpid(child, &status, 0), child);
+    const ListenSocket next = ListenOn(address);
+    // The old one does not remove the path of the new one.
+    listener.StopListeningForParent();
+    EXPECT_FALSE(Refuses(address));
+  }
 }
 
 TEST(ListenSocketFaults, EachFailedCallIsNamedAndLeavesNothing) {

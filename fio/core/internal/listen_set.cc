@@ -195,6 +195,20 @@ std::vector<ListenSet::Shared> ListenSet::SharedSockets() const {
   return shared;
 }
 
+std::function<void()> ListenSet::StopForRoot() const {
+  std::vector<std::weak_ptr<ListenSocket>> all;
+  for (const auto& [id, entry] : entries_) {
+    all.insert(all.end(), entry->sockets.begin(), entry->sockets.end());
+  }
+  return [all = std::move(all)] {
+    for (const std::weak_ptr<ListenSocket>& one : all) {
+      // Its descriptor stays open meanwhile.
+      const std::shared_ptr<ListenSocket> socket = one.lock();
+      if (socket != nullptr) socket->StopListeningForParent();
+    }
+  };
+}
+
 void ListenSet::AcceptLent(LoopGroup& group, size_t worker, size_t lent,
                            absl::Duration time) {
   ReserveAccepting(group.size());

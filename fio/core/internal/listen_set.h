@@ -80,6 +80,13 @@ class ListenSet {
   };
   std::vector<Shared> SharedSockets() const;
 
+  // Returns what ends listening on all sockets of the set, in every process,
+  // for a worker whose root has died. It may be called at any time, on any
+  // thread, also when this set has gone; it takes no lock and allocates
+  // nothing. A socket that this process has closed is left alone, and so is one
+  // that is added later.
+  std::function<void()> StopForRoot() const;
+
   // Null if no listener has this id.
   const SocketAddress* FindAddress(ListenerId id) const;
 

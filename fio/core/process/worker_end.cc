@@ -12,6 +12,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -46,15 +47,16 @@ struct Watchdog {
   int fd;         // Has `events` when the root has died.
   Events events;  // 0 for a socket: poll(2) always reports its end.
   int grace_ms;   // Until the end.
+  std::function<void()> on_root_death;
 };
 
 // Does not use the table of system calls: tests must not inject faults here.
 void* RunWatchdog(void* argument) {
-  const Watchdog watchdog =
-      *std::unique_ptr<Watchdog>(static_cast<Watchdog*>(argument));
-  pollfd root = {.fd = watchdog.fd, .events = watchdog.events, .revents = 0};
+  const std::unique_ptr<Watchdog> watchdog(static_cast<Watchdog*>(argument));
+  pollfd root = {.fd = watchdog->fd, .events = watchdog->events, .revents = 0};
   while (::poll(&root, 1, -1) <= 0) continue;
-  ::poll(nullptr, 0, watchdog.grace_ms);
+  watchdog->on_root_death();
+  ::poll(nullptr, 0, watchdog->grace_ms);
   kill(getpid(), SIGKILL);
   return nullptr;
 }
@@ -147,7 +149,8 @@ bool WorkerEnd::RootHasDied() {
   return getppid() != root_;
 }
 
-absl::Status WorkerEnd::StartWatchdog(absl::Duration grace) const {
+absl::Status WorkerEnd::StartWatchdog(
+    absl::Duration grace, std::function<void()> on_root_death) const {
   constexpr absl::Duration kLongest = absl::Hours(24 * 24);  // Of an int's ms.
   const int watched = root_pidfd_ ? root_pidfd_.get() : channel_.get();
   // Its own: this object may die before the process does.
@@ -157,7 +160,8 @@ absl::Status WorkerEnd::StartWatchdog(absl::Duration grace) const {
       .fd = fd.get(),
       .events = static_cast<Watchdog::Events>(root_pidfd_ ? POLLIN : 0),
       .grace_ms = static_cast<int>(
-          absl::ToInt64Milliseconds(std::min(grace, kLongest)))});
+          absl::ToInt64Milliseconds(std::min(grace, kLongest))),
+      .on_root_death = std::move(on_root_death)});
   absl::Status started = StartDetached(&RunWatchdog, watchdog.get());
   if (!started.ok()) return started;
   static_cast<void>(watchdog.release());

@@ -15,6 +15,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -96,16 +97,18 @@ class WorkerEnd {
   // as the root's death: the descriptors stay readable, and a later call reads.
   Request Next();
 
-  // Starts a thread that ends this process by SIGKILL when the root has been
-  // dead for `grace`, even if other threads hang: otherwise a worker that hangs
-  // in a callback would never end. The thread sleeps in poll(2), blocks all
-  // signals, takes no lock and allocates nothing. `grace` is limited to 24
-  // days. Errors: those of pthread_create(3) and fcntl(2). Call it once.
+  // Starts a thread that calls `on_root_death` when the root dies, and ends
+  // this process by SIGKILL when the root has been dead for `grace`, even if
+  // other threads hang: otherwise a worker that hangs in a callback would never
+  // end. The thread sleeps in poll(2), blocks all signals, takes no lock and
+  // allocates nothing; `on_root_death` must not either. `grace` is limited to
+  // 24 days. Errors: those of pthread_create(3) and fcntl(2). Call it once.
   //
   // PR_SET_PDEATHSIG is no substitute: it is sent when the *thread* that forked
   // ends, its signal may be handled or ignored, and it leaves no time for a
   // graceful end.
-  absl::Status StartWatchdog(absl::Duration grace) const;
+  absl::Status StartWatchdog(absl::Duration grace,
+                             std::function<void()> on_root_death) const;
 
  private:
   friend class Supervisor;

@@ -120,11 +120,15 @@ BoundPath& BoundPath::operator=(BoundPath&& other) noexcept {
 }
 
 void BoundPath::Remove() {
-  const std::string path = std::exchange(path_, {});
+  if (owner_ == getpid()) RemoveForParent();
+  path_.clear();
+}
+
+void BoundPath::RemoveForParent() const {
   struct stat file;
-  if (!path.empty() && owner_ == getpid() && lstat(path.c_str(), &file) == 0 &&
+  if (!path_.empty() && lstat(path_.c_str(), &file) == 0 &&
       file.st_dev == device_ && file.st_ino == inode_) {
-    unlink(path.c_str());
+    unlink(path_.c_str());
   }
 }
 

@@ -44,6 +44,11 @@ class BoundPath {
   // reused.
   void Remove();
 
+  // Removes the file in any process, if it is still the same: for a child whose
+  // parent has died. Changes nothing here, takes no lock and allocates nothing.
+  // Call it before the socket closes, too.
+  void RemoveForParent() const;
+
  private:
   std::string path_;  // Absolute; empty if there is none.
   dev_t device_ = 0;
