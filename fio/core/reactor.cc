@@ -250,6 +250,7 @@ class Reactor::Impl {
   void HearSignals();
   void HearStopSignal();
   void HearRoot();
+  void PollRoot();
   void BeginStop();
   void EndListening();
   void BeginDrain();
@@ -301,6 +302,7 @@ class Reactor::Impl {
   std::unique_ptr<WorkerEnd> worker_;       // A worker's.
   std::unique_ptr<QueueWatch> queues_;      // The root's.
   StopLevel root_asked_ = StopLevel::kNone;
+  bool root_has_died_ = false;
   bool is_replaced_ = false;  // A worker whose root lives and does not stop.
   bool sends_reports_ = false;
   std::vector<WatchId> wakes_, root_wakes_;
@@ -846,6 +848,7 @@ void Reactor::Impl::WorkAndExit(std::unique_ptr<WorkerEnd> end) {
     root_wakes_ = std::exchange(wakes_, {});
     status_ = WatchToWake(worker_->fds());
     std::swap(root_wakes_, wakes_);
+    if (worker_->must_poll()) PollRoot();
   }
   if (status_.ok()) {
     // Not fatal: only a worker that hangs would then outlive a root that is
@@ -917,6 +920,7 @@ void Reactor::Impl::HearRoot() {
     }
   }
   if (request.root_died) {
+    root_has_died_ = true;
     // Other workers may hang, or other processes have copies.
     listeners_.StopForRoot()();
     // Its descriptors stay readable from now on.
@@ -932,6 +936,14 @@ void Reactor::Impl::HearRoot() {
   if (request.stop > StopLevel::kDrain) is_replaced_ = false;
   Stop(request.stop <= StopLevel::kGraceful ? absl::InfiniteDuration()
                                             : absl::ZeroDuration());
+}
+
+// Without a pidfd, another process may hide the root's death.
+void Reactor::Impl::PollRoot() {
+  loops_->main().RunAfter(WorkerEnd::kPollInterval, [this] {
+    woken_ = true;
+    if (!root_has_died_) PollRoot();
+  });
 }
 
 // Sends reports; tries again after a delay if that fails, because no event says

@@ -5,6 +5,7 @@
 #include <linux/seccomp.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <csignal>
@@ -13,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "absl/log/absl_check.h"
@@ -24,6 +26,7 @@
 #include "fio/core/listener.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/process/lifecycle.h"
 #include "fio/core/reactor.h"
 #include "fio/core/reactor_options.h"
 #include "fio/core/test_cluster.h"
@@ -141,6 +144,59 @@ TEST(Sandbox, EachOptionalCallRefused) {
       }
     }
   }
+}
+
+class Hang final : public Protocol {
+ public:
+  explicit Hang(const Trace& trace) : trace_(trace) {}
+  void OnData(Connection& /*connection*/) override {
+    trace_.Tell("hangs");
+    for (;;) pause();
+  }
+
+ private:
+  const Trace trace_;
+};
+
+// A root whose helper, a forked child, has a copy of all of its descriptors. It
+// cannot open pidfds.
+int RunWithHelper(const Trace& trace, ReactorOptions options) {
+  Refuse({SYS_pidfd_open}, ENOSYS);
+  Reactor reactor(std::move(options));
+  trace.Follow(reactor.lifecycle());
+  reactor.lifecycle().Add(LifecycleEvent::kInRoot, [] {
+    if (fork() != 0) return;
+    for (;;) pause();
+  });
+  trace.Listen(reactor, {.on_open = [trace](Connection& connection) {
+                 connection.Attach(std::make_unique<Hang>(trace));
+               }});
+  return ExitWith(reactor.Run());
+}
+
+TEST(Sandbox, RootDeathIsHeardWithoutPidFds) {
+  TestCluster cluster([](const Trace& trace) {
+    return RunWithHelper(trace, {.threads = 1, .workers = 2});
+  });
+  cluster.Await("start", 2);
+  cluster.Signal(SIGKILL);
+  cluster.Await("parent_crash", 2);
+  cluster.Await("at_exit", 2);
+}
+
+// Its watchdog hears it: a client that waits is refused.
+TEST(Sandbox, RootDeathIsHeardByAHungWorkerWithoutPidFds) {
+  TestCluster cluster([](const Trace& trace) {
+    return RunWithHelper(
+        trace, {.threads = 1, .workers = 1, .supervise_single_worker = true});
+  });
+  TestClient client(cluster.AwaitAddress());
+  client.Send("hang");
+  cluster.Await("hangs");
+  TestClient waits(cluster.AwaitAddress());
+  cluster.Signal(SIGKILL);
+  EXPECT_EQ(waits.ReceiveToEnd(), "");
+  EXPECT_EQ(waits.error(), ECONNRESET);
 }
 
 TEST(Sandbox, NeededCallsAreNamed) {

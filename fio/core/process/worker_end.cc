@@ -46,7 +46,9 @@ struct Watchdog {
 
   int fd;         // Has `events` when the root has died.
   Events events;  // 0 for a socket: poll(2) always reports its end.
-  int grace_ms;   // Until the end.
+  int poll_ms;    // How often to compare getppid(2); -1 for never.
+  pid_t root;
+  int grace_ms;  // Until the end.
   std::function<void()> on_root_death;
 };
 
@@ -54,7 +56,9 @@ struct Watchdog {
 void* RunWatchdog(void* argument) {
   const std::unique_ptr<Watchdog> watchdog(static_cast<Watchdog*>(argument));
   pollfd root = {.fd = watchdog->fd, .events = watchdog->events, .revents = 0};
-  while (::poll(&root, 1, -1) <= 0) continue;
+  while (::poll(&root, 1, watchdog->poll_ms) <= 0) {
+    if (watchdog->poll_ms >= 0 && getppid() != watchdog->root) break;
+  }
   watchdog->on_root_death();
   ::poll(nullptr, 0, watchdog->grace_ms);
   kill(getpid(), SIGKILL);
@@ -159,6 +163,10 @@ absl::Status WorkerEnd::StartWatchdog(
   auto watchdog = std::make_unique<Watchdog>(Watchdog{
       .fd = fd.get(),
       .events = static_cast<Watchdog::Events>(root_pidfd_ ? POLLIN : 0),
+      .poll_ms = must_poll() ? static_cast<int>(
+                                   absl::ToInt64Milliseconds(kPollInterval))
+                             : -1,
+      .root = root_,
       .grace_ms = static_cast<int>(
           absl::ToInt64Milliseconds(std::min(grace, kLongest))),
       .on_root_death = std::move(on_root_death)});

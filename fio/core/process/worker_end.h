@@ -5,7 +5,8 @@
 // It uses no signal. Each worker has its own socket to the root. When the root
 // dies, the socket ends. Another process that the root forked may hold a copy
 // of the socket; so a pidfd detects the death, too. Kernels before Linux 5.3
-// have no pidfd_open(2): there Next() also checks getppid(2).
+// have no pidfd_open(2), and a sandbox may refuse it: then Next() compares
+// getppid(2), and has to be called now and then; see must_poll().
 //
 // Thread safety: none.
 
@@ -93,6 +94,11 @@ class WorkerEnd {
   // readable, but Next() returns nothing new.
   absl::Span<const int> fds() const { return fds_; }
 
+  // Whether the root may die without a descriptor that becomes readable,
+  // because there is no pidfd. Then call Next() every kPollInterval as well.
+  bool must_poll() const { return !root_pidfd_; }
+  static constexpr absl::Duration kPollInterval = absl::Seconds(1);
+
   // Reads what the root has sent. An error of recv(2) or poll(2) does not count
   // as the root's death: the descriptors stay readable, and a later call reads.
   Request Next();
@@ -100,9 +106,10 @@ class WorkerEnd {
   // Starts a thread that calls `on_root_death` when the root dies, and ends
   // this process by SIGKILL when the root has been dead for `grace`, even if
   // other threads hang: otherwise a worker that hangs in a callback would never
-  // end. The thread sleeps in poll(2), blocks all signals, takes no lock and
-  // allocates nothing; `on_root_death` must not either. `grace` is limited to
-  // 24 days. Errors: those of pthread_create(3) and fcntl(2). Call it once.
+  // end. The thread sleeps in poll(2), or wakes every kPollInterval if
+  // must_poll(), blocks all signals, takes no lock and allocates nothing;
+  // `on_root_death` must not either. `grace` is limited to 24 days. Errors:
+  // those of pthread_create(3) and fcntl(2). Call it once.
   //
   // PR_SET_PDEATHSIG is no substitute: it is sent when the *thread* that forked
   // ends, its signal may be handled or ignored, and it leaves no time for a
