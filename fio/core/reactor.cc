@@ -12,6 +12,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -129,8 +130,12 @@ RootThreads Resolve(RootThreads asked) {
   return asked == RootThreads::kDefault ? kDefault : asked;
 }
 
-// How long after the cut-off the root waits for a worker.
+// How long after the cut-off the root waits for a worker, and a single process
+// for its loops.
 constexpr absl::Duration kKillDelay = absl::Seconds(1);
+
+// How long a stop waits for loops to close their listeners.
+constexpr absl::Duration kCloseTime = absl::Seconds(1);
 
 // How long a worker serves a place that is lent to it, and how long until it
 // tries again to send a report.
@@ -234,6 +239,8 @@ class Reactor::Impl {
   // A process that serves: the only one, or a worker.
   absl::Status Serve();
   absl::Status ServeTurns();
+  MonotonicTime HangDeadline() const;
+  void GoOnWithoutHungLoops();
   void RunPreset();
   void DropPreset();
   // The root of workers.
@@ -253,6 +260,7 @@ class Reactor::Impl {
   void PollRoot();
   void BeginStop();
   void EndListening();
+  void EndClosing();
   void BeginDrain();
   void StopLoops();
   bool drains() const;
@@ -311,7 +319,8 @@ class Reactor::Impl {
   int notice_tries_ = 0;
   TimerId notice_timer_ = TimerId::kNone;
   bool stop_heard_ = false;
-  MonotonicTime cut_off_;
+  MonotonicTime close_by_, cut_off_;
+  std::optional<MonotonicTime> exit_by_;
 
   RootThreads root_threads_ = Resolve(options_.root_threads);
 
@@ -569,6 +578,7 @@ absl::Status Reactor::Impl::Begin() {
   cut_off_ = MonotonicTime::InfiniteFuture();
   stop_by_ns_ = cut_off_.nanoseconds();
   stop_asked_ = restart_asked_ = told_ready_ = stop_heard_ = false;
+  exit_by_.reset();
   stop_signals_ = 0;
   woken_ = true;
   may_stop_ = true;
@@ -655,11 +665,37 @@ absl::Status Reactor::Impl::Serve() {
 
 absl::Status Reactor::Impl::ServeTurns() {
   while (phase_ != Phase::kStopping || !loops_->stopped()) {
-    absl::Status turn = RunMain(MonotonicTime::InfiniteFuture());
+    absl::Status turn = RunMain(HangDeadline());
     if (!turn.ok()) return turn;
+    if (Now() >= HangDeadline()) GoOnWithoutHungLoops();
     if (phase_ == Phase::kDraining && loops_->drained()) StopLoops();
   }
   return absl::OkStatus();
+}
+
+// When a stop goes on without loops that hang in a callback. The root kills a
+// worker that hangs; if the root has died, the watchdog does.
+MonotonicTime Reactor::Impl::HangDeadline() const {
+  if (phase_ == Phase::kClosing) return std::min(close_by_, cut_off_);
+  const bool only_others_run = phase_ == Phase::kStopping &&
+                               loops_->main().stopped() && !loops_->stopped();
+  return only_others_run && worker_ == nullptr
+             ? exit_by_.value_or(cut_off_)
+             : MonotonicTime::InfiniteFuture();
+}
+
+// Run() must not return while another thread is in a callback: the callback
+// uses what the caller owns. For the same reason no destructors run.
+void Reactor::Impl::GoOnWithoutHungLoops() {
+  if (phase_ == Phase::kClosing) {
+    EndClosing();
+  } else if (!exit_by_.has_value()) {
+    // Counted from here: the whole process may have been stopped before.
+    exit_by_ = Now() + kKillDelay;
+  } else {
+    ABSL_LOG(ERROR) << "reactor: a loop hangs in a callback; the process exits";
+    _exit(EXIT_FAILURE);
+  }
 }
 
 // The originals are kept for workers that are forked later.
@@ -1003,11 +1039,14 @@ void Reactor::Impl::BeginStop() {
 
 void Reactor::Impl::EndListening() {
   queues_ = nullptr;
+  close_by_ = Now() + kCloseTime;
   listeners_.CloseAll(*loops_, [this] {
-    if (phase_ != Phase::kClosing) return;  // It failed meanwhile.
-    drains() ? BeginDrain() : StopLoops();
+    // Otherwise it took too long, or Run() ends because of an error.
+    if (phase_ == Phase::kClosing) EndClosing();
   });
 }
+
+void Reactor::Impl::EndClosing() { drains() ? BeginDrain() : StopLoops(); }
 
 void Reactor::Impl::BeginDrain() {
   phase_ = Phase::kDraining;

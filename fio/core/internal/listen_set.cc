@@ -327,46 +327,58 @@ bool ListenSet::Close(ListenerId id, LoopGroup& group) {
     Finish({{id, entry}});
     return true;
   }
-  group.ForEach(
-      [this, id](size_t index, Loop& loop) {
-        for (const Key& key : KeysOf(id, index)) {
-          EndAccepting(key, index, loop);
-        }
-      },
-      [entry] {
-        if (!entry->is_of_workers()) StopListening(*entry);
-        if (entry->options->on_finish != nullptr) entry->options->on_finish();
-      });
+  End({{id, entry}}, !entry->is_of_workers(), group, nullptr);
   return true;
 }
 
 // Has an effect only in the process that opened the sockets; in a worker, the
 // root's sockets continue to listen.
-void ListenSet::StopListening(const Entry& entry) {
-  for (const auto& socket : entry.sockets) socket->StopListening();
+void ListenSet::StopListening(const Entries& entries) {
+  for (const auto& [id, entry] : entries) {
+    for (const auto& socket : entry->sockets) socket->StopListening();
+  }
 }
 
 void ListenSet::Finish(const Entries& entries) {
+  StopListening(entries);
+  CallOnFinish(entries);
+}
+
+void ListenSet::CallOnFinish(const Entries& entries) {
   for (const auto& [id, entry] : entries) {
-    StopListening(*entry);
     if (entry->options->on_finish != nullptr) entry->options->on_finish();
   }
 }
 
 void ListenSet::CloseAll(LoopGroup& group, std::function<void()> done) {
-  const auto ended = std::make_shared<Entries>(std::exchange(entries_, {}));
   paused_.clear();
+  End(std::exchange(entries_, {}), /*stops_listening=*/true, group,
+      std::move(done));
+}
+
+// A socket stops listening when its loop has ended accepting, and the rest of
+// them when all loops have. The main loop does not wait long for loops that
+// hang.
+void ListenSet::End(Entries entries, bool stops_listening, LoopGroup& group,
+                    std::function<void()> done) {
+  const auto ended = std::make_shared<Entries>(std::move(entries));
+  if (stops_listening && group.has_threads()) {
+    group.main().RunAfter(kPatience, [ended] { StopListening(*ended); });
+  }
   group.ForEach(
-      [this](size_t index, Loop& loop) {
-        if (index >= accepting_.size()) return;
-        while (!accepting(index).empty()) {
-          const Key key = accepting(index).begin()->first;
-          EndAccepting(key, index, loop);
+      [this, ended](size_t index, Loop& loop) {
+        for (const auto& [id, entry] : *ended) {
+          for (const Key& key : KeysOf(id, index)) {
+            EndAccepting(key, index, loop);
+            entry->sockets[key.second]->StopListening();
+          }
         }
       },
-      [ended, done = std::move(done)] {
-        Finish(std::exchange(*ended, {}));
-        done();
+      [ended, stops_listening, done = std::move(done)] {
+        const Entries all = std::exchange(*ended, {});
+        if (stops_listening) StopListening(all);
+        CallOnFinish(all);
+        if (done != nullptr) done();
       });
 }
 

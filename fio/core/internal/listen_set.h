@@ -94,11 +94,14 @@ class ListenSet {
   bool SetPaused(ListenerId id, bool paused, LoopGroup& group);
   // Closes the Listeners of this process, and then, as a task of the main loop,
   // calls on_finish; at once if nothing accepts. The sockets stop listening in
-  // every process, unless workers that may go on share them. False if no
+  // every process, unless workers that may go on share them: each when the
+  // first Listener on it has closed. If a loop hangs in a callback, on_finish
+  // waits for it, but the sockets stop listening after kPatience. False if no
   // listener has this id.
   bool Close(ListenerId id, LoopGroup& group);
   // Closes all listeners: the sockets stop listening in every process, if this
-  // process opened them. Then calls `done`, in the same task.
+  // process opened them. Then calls `done`, in the same task. If a loop hangs,
+  // as Close().
   void CloseAll(LoopGroup& group, std::function<void()> done);
   // Like CloseAll(), when nothing accepts yet. Calls each on_finish before it
   // returns.
@@ -146,8 +149,14 @@ class ListenSet {
 
   using Entries = absl::flat_hash_map<ListenerId, std::shared_ptr<const Entry>>;
 
-  static void StopListening(const Entry& entry);
+  // How long a socket may listen after the request to close it.
+  static constexpr absl::Duration kPatience = absl::Milliseconds(100);
+
+  static void StopListening(const Entries& entries);
+  static void CallOnFinish(const Entries& entries);
   static void Finish(const Entries& entries);
+  void End(Entries entries, bool stops_listening, LoopGroup& group,
+           std::function<void()> done);
   static Sharing SharingOf(const Url& url, const ListenOptions& options,
                            const Servers& servers);
   static size_t SocketOf(const Entry& entry, size_t worker, size_t loop);
