@@ -94,8 +94,9 @@ struct ReactorOptions {
   // Connections that are open this long after Stop() are aborted, whatever time
   // Protocol::OnShutdown() has returned. A worker that has not ended one second
   // later is killed by the root, which logs it; if the root has died, by a
-  // thread of the worker itself. A single process ends then by _exit(2) with code 1 if a loop
-  // other than the main one hangs in a callback; see docs/processes.md.
+  // thread of the worker itself. A single process ends then by _exit(2) with
+  // code 1 if a loop other than the main one hangs in a callback; see
+  // docs/processes.md.
   absl::Duration shutdown_timeout = absl::Seconds(254 + 8);
 
   // While a process stops, a connection that has sent everything waits this

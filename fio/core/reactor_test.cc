@@ -69,10 +69,12 @@ using testing::ReadUntil;
 // Which loops serve, and how many connections each.
 class Served {
  public:
-  void Add(Connection& connection) {
+  // Returns how many there are now.
+  size_t Add(Connection& connection) {
     const std::lock_guard lock(mutex_);
     ++of_[&connection.loop()];
     ids_.push_back(connection.id());
+    return ids_.size();
   }
   std::map<const Loop*, size_t> of() const {
     const std::lock_guard lock(mutex_);
@@ -98,8 +100,7 @@ std::function<void(Connection&)> CountTo(size_t count, Served& served,
                                          absl::Notification& all) {
   return [count, &served, &all](Connection& connection) {
     AttachEcho(connection);
-    served.Add(connection);
-    if (served.count() == count) all.Notify();
+    if (served.Add(connection) == count) all.Notify();
   };
 }
 
@@ -982,8 +983,10 @@ TEST(Reactor, ErrorsNameTheCall) {
             "reactor: CancelConnect: no connector has id 0");
   EXPECT_EQ(reactor.RunEvery({.callback = [] {}, .interval = {}}).message(),
             "reactor: RunEvery: the interval is not positive: 0");
-  EXPECT_EQ(reactor.RunEvery({.interval = absl::Seconds(1)}).message(),
-            "reactor: RunEvery: the callback is missing");
+  EXPECT_EQ(
+      reactor.RunEvery({.callback = nullptr, .interval = absl::Seconds(1)})
+          .message(),
+      "reactor: RunEvery: the callback is missing");
 }
 
 TEST(Reactor, TimersCountFromTheStart) {

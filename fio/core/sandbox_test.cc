@@ -40,6 +40,7 @@ namespace {
 using core_internal::TestClient;
 using core_internal::TestCluster;
 using core_internal::Trace;
+using ::testing::AllOf;
 using ::testing::HasSubstr;
 
 struct Refusal {
@@ -225,7 +226,8 @@ TEST(Sandbox, NeededCallsAreNamed) {
       Refuse(needed.refused, EPERM);
       return Serve(trace, *needed.options);
     });
-    EXPECT_THAT(cluster.AwaitValue("failed"), HasSubstr(needed.call));
+    EXPECT_THAT(cluster.AwaitValue("failed"),
+                AllOf(HasSubstr(needed.call), HasSubstr("EPERM")));
     EXPECT_EQ(cluster.AwaitEnd(), 1);
   }
 }

@@ -928,23 +928,6 @@ TEST(Supervisor, AFirstStartThatFailsIsAnError) {
   root.AwaitReady();
 }
 
-// A limit of processes binds no user 0.
-TEST(Supervisor, AFailedForkIsToldWhateverACallbackDoes) {
-  const pid_t child = fork();
-  if (child == 0) {
-    const rlimit none = {.rlim_cur = 0, .rlim_max = 0};
-    if (getuid() == 0 && setuid(65'534) != 0) _exit(2);
-    if (setrlimit(RLIMIT_NPROC, &none) != 0) _exit(2);
-    Root root({.forked_in_root = [] { errno = ENOENT; }});
-    const absl::Status failed = root.TryAdvance();
-    _exit(absl::IsUnavailable(failed) ? 0 : 1);
-  }
-  int status = -1;
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  if (status == 2 << 8) GTEST_SKIP() << "this sandbox has one user";
-  EXPECT_EQ(status, 0);
-}
-
 TEST(Supervisor, AForkThatFailsLaterIsTriedAgain) {
   Root root({});
   root.AwaitReady();
