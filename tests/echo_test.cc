@@ -213,7 +213,7 @@ TEST(EchoExample, ServesWithoutStandardStreams) {
 TEST(EchoExample, MistakesAreOneLineAndExitCodeOne) {
   ExpectRefusal(kProgram, {"--url=nonsense"},
                 "listen: url 'nonsense': no '://'");
-  ExpectRefusal(kProgram, {"--url=tcp://127.0.0.1:99999"}, "0 to 65535");
+  ExpectRefusal(kProgram, {"--url=tcp://127.0.0.1:99999"}, "above 65535");
   ExpectRefusal(kProgram, {"--url=ftp://127.0.0.1:0"}, "tcp, tcp4, tcp6");
   ExpectRefusal(kProgram, {"--url=udp://127.0.0.1:0"},
                 "datagrams make no connections");

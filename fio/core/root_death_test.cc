@@ -66,8 +66,7 @@ int RunRoot(const Trace& trace, int workers, const std::string& url,
 }
 
 std::string UnixPath() {
-  return absl::StrCat("unix://", ::testing::TempDir(), "/fio-root-death-",
-                      getpid());
+  return absl::StrCat("unix:///tmp/fio-root-death-", getpid());
 }
 
 std::vector<SocketAddress> Addresses(TestCluster& cluster) {
