@@ -75,7 +75,7 @@ class FakePoller final : public Poller {
   MonotonicTime last_deadline() const { return last_deadline_; }
   size_t last_told() const { return last_told_; }
 
-  // kAuto, since it is none of the other kinds.
+  // Always kAuto: a fake poller uses no mechanism of the kernel.
   PollerKind kind() const override { return PollerKind::kAuto; }
 
  private:
