@@ -34,6 +34,7 @@
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/listen_socket.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/transport.h"
@@ -42,11 +43,6 @@
 #include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
 
 namespace fio {
 namespace {
@@ -60,7 +56,7 @@ using ::testing::StartsWith;
 
 using Call = FaultPlan::Call;
 
-constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
+const PollerKind kPoller = core_internal::PollerUnderTest();
 
 // Longer than anything takes.
 constexpr int kPatienceMs = 30'000;

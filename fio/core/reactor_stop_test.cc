@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <functional>
 #include <memory>
+#include <semaphore>
 #include <string>
 #include <thread>
 #include <utility>
@@ -534,15 +535,17 @@ TEST(Signals, RestartIsIgnoredByASingleProcess) {
   EXPECT_GE(turns, 10);
 }
 
-// Raises all signals that a reactor hears, thousands of them.
+// Raises all signals that a reactor hears from another thread, in gusts. A
+// storm without a pause would let nothing but the handlers run.
 class Storm {
  public:
   Storm()
       : thread_([this] {
-          while (!over_ || raised_ < 4'000) {
-            for (const int signal : {SIGINT, SIGUSR1, SIGTERM, SIGUSR2}) {
-              kill(getpid(), signal);
-              ++raised_;
+          for (gusts_.acquire(); !over_; gusts_.acquire()) {
+            for (int i = 0; i < 8; ++i) {
+              for (const int signal : {SIGINT, SIGUSR1, SIGTERM, SIGUSR2}) {
+                kill(getpid(), signal);
+              }
             }
           }
         }) {}
@@ -550,12 +553,15 @@ class Storm {
   Storm& operator=(const Storm&) = delete;
   ~Storm() {
     over_ = true;
+    Gust();
     thread_.join();
   }
 
+  void Gust() { gusts_.release(); }
+
  private:
   std::atomic<bool> over_{false};
-  std::atomic<int> raised_{0};
+  std::counting_semaphore<> gusts_{0};
   std::thread thread_;
 };
 
@@ -593,18 +599,29 @@ TEST(Signals, DuringTeardown) {
           EXPECT_EQ(g_calls, 1);
         }
       }
-      // Many, all the time: each run has one clean stop.
+      // Many, beside each callback and between the runs, which nothing else
+      // stops: each run has one clean stop.
       Reactor reactor(Hearing(threads));
       g_reactor = &reactor;
       int finished = 0;
       reactor.lifecycle().Add(LifecycleEvent::kOnFinish, [&] { ++finished; });
       {
-        const Storm storm;
+        Storm storm;
+        std::vector<Lifecycle::CallbackId> gusts;
+        for (const LifecycleEvent event :
+             {LifecycleEvent::kOnInitialize, LifecycleEvent::kPreStart,
+              LifecycleEvent::kOnStart, LifecycleEvent::kOnShutdown,
+              LifecycleEvent::kOnFinish}) {
+          gusts.push_back(
+              reactor.lifecycle().Add(event, [&storm] { storm.Gust(); }));
+        }
         for (int run = 1; run <= 30; ++run) {
+          storm.Gust();
           ListenOn(reactor, {.on_open = AttachEcho});
           EXPECT_TRUE(reactor.Run().ok());
           EXPECT_EQ(finished, run);
         }
+        for (const auto gust : gusts) reactor.lifecycle().Remove(gust);
       }
       for (const int signal : {SIGINT, SIGTERM, SIGQUIT, SIGUSR1}) {
         EXPECT_EQ(Current(signal).sa_handler, &CountCall);

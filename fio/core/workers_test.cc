@@ -279,7 +279,10 @@ TEST(Workers, RestartStorm) {
     cluster.Signal(SIGUSR1);
     ASSERT_NO_FATAL_FAILURE(ExpectEcho(address, absl::StrCat("hello ", i)));
   }
+  cluster.Await("start", 3);
+  // The restart has begun, so these ask for one more.
   for (int i = 0; i < 100; ++i) cluster.Signal(SIGUSR1);
+  cluster.Await("start", 5);
   ASSERT_NO_FATAL_FAILURE(ExpectEcho(address, "after the storm"));
   stays.Send("again");
   EXPECT_EQ(stays.Receive(5), "again");
@@ -287,7 +290,6 @@ TEST(Workers, RestartStorm) {
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);
   EXPECT_EQ(cluster.Count("child_crash"), 0u);
-  EXPECT_GT(cluster.Count("start"), 4u);
   // All of them have ended in good order.
   EXPECT_EQ(cluster.Count("in_child"), cluster.Count("in_root"));
   EXPECT_EQ(cluster.Count("at_exit"), cluster.Count("in_child") + 1);

@@ -16,16 +16,11 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
-#include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/manual_clock.h"
 #include "gtest/gtest.h"
-
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
 
 namespace fio {
 namespace {
@@ -85,7 +80,7 @@ TEST_P(BytesBeforeHangup, AreDeliveredOnceInOrderBeforeTheEnd) {
   testing::ManualClock clock;
   const std::unique_ptr<Loop> loop =
       *Loop::Create({.clock = &clock,
-                     .poller = PollerKind::FIO_TEST_POLLER,
+                     .poller = core_internal::PollerUnderTest(),
                      .receive_buffer_bytes = 4096,
                      .read_budget_bytes = kBudget,
                      .watermarks = {.high_bytes = kHighBytes}});

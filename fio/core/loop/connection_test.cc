@@ -25,6 +25,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/fault_plan.h"
 #include "fio/testing/loopback_pair.h"
@@ -32,15 +33,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
-
 namespace fio {
 namespace {
 
-constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
+const PollerKind kPoller = core_internal::PollerUnderTest();
 
 using ::testing::ElementsAre;
 using testing::LoopbackPair;

@@ -16,17 +16,12 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/core/loop/test_util.h"
-#include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
 
 namespace fio {
 namespace {
@@ -44,7 +39,7 @@ constexpr absl::Duration kSecond = absl::Seconds(1);
 
 class Timeout : public LoopFixture {
  protected:
-  Timeout() : LoopFixture({.poller = PollerKind::FIO_TEST_POLLER}) {}
+  Timeout() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
 
   // One whose OnDeadline() does nothing, unless told otherwise.
   Connection& AdoptQuiet() {

@@ -30,6 +30,7 @@
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/defer/task.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
@@ -37,15 +38,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
-
 namespace fio {
 namespace {
 
-constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
+const PollerKind kPoller = core_internal::PollerUnderTest();
 constexpr int kThreads = 4;
 
 using loop_internal::LoopFixture;

@@ -34,6 +34,7 @@
 #include "fio/core/poller/create_poller.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/defer/offload.h"
 #include "fio/defer/thread_pool.h"
@@ -44,15 +45,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
-
 namespace fio {
 namespace {
 
-constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
+const PollerKind kPoller = core_internal::PollerUnderTest();
 
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;

@@ -32,6 +32,7 @@
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
@@ -39,15 +40,10 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
-
 namespace fio {
 namespace {
 
-constexpr PollerKind kPoller = PollerKind::FIO_TEST_POLLER;
+const PollerKind kPoller = core_internal::PollerUnderTest();
 
 using loop_internal::LoopFixture;
 using loop_internal::Nothing;

@@ -32,7 +32,7 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/core/loop/test_util.h"
-#include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
@@ -45,11 +45,6 @@
 #include "fio/testing/memory_file.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
-
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
 
 namespace fio {
 namespace {
@@ -96,7 +91,7 @@ volatile std::sig_atomic_t sigpipes = 0;
 // With records that outlive the loop, and no SIGPIPE.
 class Scenario : public LoopFixture {
  protected:
-  Scenario() : LoopFixture({.poller = PollerKind::FIO_TEST_POLLER}) {
+  Scenario() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {
     sigpipes = 0;
     struct sigaction count = {};
     count.sa_handler = [](int) { sigpipes = sigpipes + 1; };
@@ -159,7 +154,7 @@ class Counting final : public Protocol {
 
 std::unique_ptr<Loop> MakeLoop(const ManualClock& clock) {
   return *Loop::Create(
-      {.clock = &clock, .poller = PollerKind::FIO_TEST_POLLER});
+      {.clock = &clock, .poller = core_internal::PollerUnderTest()});
 }
 
 // Others hold ids of connections that are gone; nothing that they do reaches

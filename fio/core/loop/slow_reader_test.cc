@@ -19,18 +19,13 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/test_util.h"
-#include "fio/core/poller/poller.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/fault_plan.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/world.h"
 #include "gtest/gtest.h"
-
-// The tests run once on each of these; see BUILD.
-#ifndef FIO_TEST_POLLER
-#define FIO_TEST_POLLER kAuto
-#endif
 
 namespace fio {
 namespace {
@@ -75,7 +70,7 @@ size_t ReadALittle(Socket& far, int near_fd) {
 
 class Timeout : public LoopFixture {
  protected:
-  Timeout() : LoopFixture({.poller = PollerKind::FIO_TEST_POLLER}) {}
+  Timeout() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
 
   Connection& AdoptWith(LoopbackPair& pair, Record& record) {
     record.on_timeout = Nothing;
