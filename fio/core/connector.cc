@@ -255,7 +255,10 @@ void Connector::Impl::EndAttempt() {
 void Connector::Impl::OnResolved(const Resolver::Addresses& resolved) {
   question_ = Resolver::QuestionId::kNone;
   if (!resolved.ok()) {
-    Fail(resolved.status());
+    std::string_view why = resolved.status().message();
+    // Fail() names the url.
+    absl::ConsumePrefix(&why, absl::StrCat("resolve ", url_.ToString(), ": "));
+    Fail(absl::Status(resolved.status().code(), why));
     return;
   }
   if (resolved->empty()) {

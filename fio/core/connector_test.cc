@@ -509,6 +509,16 @@ TEST(Connect, AResolverThatFindsNothingIsNamed) {
                                 "found no address"));
 }
 
+TEST(Connect, AFailedLookupNamesTheUrlOnce) {
+  Client client(PollerKind::kAuto, [](const Url&) -> Resolver::Addresses {
+    return absl::NotFoundError("resolve tcp://nobody.test:1: no such name");
+  });
+  ASSERT_TRUE(client.Create("tcp://nobody.test:1", client.Options()).ok());
+  ASSERT_TRUE(client.Until([&] { return client.failed.size() == 1; }));
+  EXPECT_EQ(client.failed[0],
+            absl::NotFoundError("connect tcp://nobody.test:1: no such name"));
+}
+
 // However an attempt fails, it is told once, later, with the url and why.
 TEST(Connect, FailExactlyOnceDeferred) {
   const auto fails =

@@ -78,6 +78,19 @@ absl::Status CheckOptions(const LoopOptions& options) {
     return absl::InvalidArgumentError(
         "LoopOptions.read_budget_bytes is 0: nothing could be read");
   }
+  const std::pair<std::string_view, absl::Duration> spans[] = {
+      {"turn_budget", options.turn_budget},
+      {"close_timeout", options.close_timeout},
+      {"stop_linger", options.stop_linger},
+      {"attach_timeout", options.attach_timeout},
+      {"stall", options.stall},
+  };
+  for (const auto& [name, span] : spans) {
+    if (span >= absl::ZeroDuration()) continue;
+    return absl::InvalidArgumentError(absl::StrCat("LoopOptions.", name, ": ",
+                                                   absl::FormatDuration(span),
+                                                   " is negative"));
+  }
   return absl::OkStatus();
 }
 

@@ -101,6 +101,16 @@ TEST(Loop, RefusesOptionsThatMakeNoSense) {
               HasSubstr("clock"));
   EXPECT_THAT(Loop::Create({.receive_buffer_bytes = 0}).status().message(),
               HasSubstr("receive_buffer_bytes"));
+  constexpr absl::Duration kNegative = absl::Milliseconds(-1);
+  const LoopOptions negative[] = {{.turn_budget = kNegative},
+                                  {.close_timeout = kNegative},
+                                  {.stop_linger = kNegative},
+                                  {.attach_timeout = kNegative},
+                                  {.stall = kNegative}};
+  for (const LoopOptions& options : negative) {
+    EXPECT_THAT(Loop::Create(options).status().message(),
+                HasSubstr(": -1ms is negative"));
+  }
 }
 
 TEST(Loop, RunsOnAPollerOfItsCreator) {
