@@ -134,7 +134,7 @@ TEST(HungLoop, AClosedListenerRefusesClients) {
   const SocketAddress address = cluster.AwaitAddress();
   const auto clients = HangOneLoop(cluster);
   cluster.Signal(SIGUSR2);
-  // Who comes at that very moment is reset.
+  // A client that comes at that very moment may be reset.
   int error = 0;
   while (error != ECONNREFUSED) {
     error = TestClient(address).error();

@@ -27,6 +27,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "absl/time/time.h"
+#include "fio/base/check_durations.h"
 #include "fio/base/clock.h"
 #include "fio/base/concurrency.h"
 #include "fio/base/fork_count.h"
@@ -73,21 +74,14 @@ ReactorOptions WithLinger(ReactorOptions options) {
 }
 
 absl::Status Check(const ReactorOptions& options) {
-  const std::pair<std::string_view, absl::Duration> spans[] = {
-      {"drain_time", options.drain_time},
-      {"shutdown_timeout", options.shutdown_timeout},
-      {"linger_timeout", options.linger_timeout},
-      {"respawn_delay", options.respawn_delay},
-      {"max_respawn_delay", options.max_respawn_delay},
-      {"worker_min_lifetime", options.worker_min_lifetime},
-  };
-  for (const auto& [name, span] : spans) {
-    if (span >= absl::ZeroDuration()) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("ReactorOptions::", name, ": ", absl::FormatDuration(span),
-                     " is negative"));
-  }
-  return SignalScope::Check(options.signals);
+  absl::Status durations = CheckNotNegative(
+      "ReactorOptions", {{"drain_time", options.drain_time},
+                         {"shutdown_timeout", options.shutdown_timeout},
+                         {"linger_timeout", options.linger_timeout},
+                         {"respawn_delay", options.respawn_delay},
+                         {"max_respawn_delay", options.max_respawn_delay},
+                         {"worker_min_lifetime", options.worker_min_lifetime}});
+  return durations.ok() ? SignalScope::Check(options.signals) : durations;
 }
 
 Concurrency Resolve(const ReactorOptions& options) {

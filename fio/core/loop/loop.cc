@@ -26,6 +26,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/check_durations.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
@@ -68,30 +69,22 @@ constexpr size_t kIdlePerTurn = 2048;
 
 absl::Status CheckOptions(const LoopOptions& options) {
   if (options.clock == nullptr) {
-    return absl::InvalidArgumentError("LoopOptions.clock is null");
+    return absl::InvalidArgumentError("LoopOptions::clock is null");
   }
   if (options.receive_buffer_bytes == 0) {
     return absl::InvalidArgumentError(
-        "LoopOptions.receive_buffer_bytes is 0: nothing could be read");
+        "LoopOptions::receive_buffer_bytes is 0: nothing could be read");
   }
   if (options.read_budget_bytes == 0) {
     return absl::InvalidArgumentError(
-        "LoopOptions.read_budget_bytes is 0: nothing could be read");
+        "LoopOptions::read_budget_bytes is 0: nothing could be read");
   }
-  const std::pair<std::string_view, absl::Duration> spans[] = {
-      {"turn_budget", options.turn_budget},
-      {"close_timeout", options.close_timeout},
-      {"stop_linger", options.stop_linger},
-      {"attach_timeout", options.attach_timeout},
-      {"stall", options.stall},
-  };
-  for (const auto& [name, span] : spans) {
-    if (span >= absl::ZeroDuration()) continue;
-    return absl::InvalidArgumentError(absl::StrCat("LoopOptions.", name, ": ",
-                                                   absl::FormatDuration(span),
-                                                   " is negative"));
-  }
-  return absl::OkStatus();
+  return CheckNotNegative("LoopOptions",
+                          {{"turn_budget", options.turn_budget},
+                           {"close_timeout", options.close_timeout},
+                           {"stop_linger", options.stop_linger},
+                           {"attach_timeout", options.attach_timeout},
+                           {"stall", options.stall}});
 }
 
 absl::Status SetNonBlocking(int fd) {

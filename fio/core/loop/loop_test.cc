@@ -102,14 +102,16 @@ TEST(Loop, RefusesOptionsThatMakeNoSense) {
   EXPECT_THAT(Loop::Create({.receive_buffer_bytes = 0}).status().message(),
               HasSubstr("receive_buffer_bytes"));
   constexpr absl::Duration kNegative = absl::Milliseconds(-1);
-  const LoopOptions negative[] = {{.turn_budget = kNegative},
-                                  {.close_timeout = kNegative},
-                                  {.stop_linger = kNegative},
-                                  {.attach_timeout = kNegative},
-                                  {.stall = kNegative}};
-  for (const LoopOptions& options : negative) {
-    EXPECT_THAT(Loop::Create(options).status().message(),
-                HasSubstr(": -1ms is negative"));
+  const std::pair<std::string, LoopOptions> negative[] = {
+      {"turn_budget", {.turn_budget = kNegative}},
+      {"close_timeout", {.close_timeout = kNegative}},
+      {"stop_linger", {.stop_linger = kNegative}},
+      {"attach_timeout", {.attach_timeout = kNegative}},
+      {"stall", {.stall = kNegative}},
+  };
+  for (const auto& [name, options] : negative) {
+    EXPECT_EQ(Loop::Create(options).status().message(),
+              "LoopOptions::" + name + ": -1ms is negative");
   }
 }
 

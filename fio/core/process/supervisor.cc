@@ -25,6 +25,7 @@
 #include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/check_durations.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
@@ -77,21 +78,13 @@ absl::Status Check(const SupervisorOptions& options) {
         absl::StrCat("SupervisorOptions::max_leaving: ", options.max_leaving,
                      " is less than 1"));
   }
-  const std::pair<absl::string_view, absl::Duration> spans[] = {
-      {"first_delay", options.first_delay},
-      {"max_delay", options.max_delay},
-      {"min_lifetime", options.min_lifetime},
-      {"stop_timeout", options.stop_timeout},
-      {"drain_time", options.drain_time},
-      {"cut_off_timeout", options.cut_off_timeout},
-  };
-  for (const auto& [name, span] : spans) {
-    if (span >= absl::ZeroDuration()) continue;
-    return absl::InvalidArgumentError(
-        absl::StrCat("SupervisorOptions::", name, ": ",
-                     absl::FormatDuration(span), " is negative"));
-  }
-  return absl::OkStatus();
+  return CheckNotNegative("SupervisorOptions",
+                          {{"first_delay", options.first_delay},
+                           {"max_delay", options.max_delay},
+                           {"min_lifetime", options.min_lifetime},
+                           {"stop_timeout", options.stop_timeout},
+                           {"drain_time", options.drain_time},
+                           {"cut_off_timeout", options.cut_off_timeout}});
 }
 
 // Whether it may be killed: if other code has reaped the child, its pid may
