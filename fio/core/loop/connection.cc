@@ -21,6 +21,7 @@
 #include "fio/base/move_only_function.h"
 #include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/internal/connection_extra.h"
 #include "fio/core/loop/loop.h"
@@ -47,12 +48,13 @@ constexpr absl::Duration kTimeoutRepeats = absl::Seconds(1);
 
 }  // namespace
 
-void Connection::Open(Loop& loop, Socket socket, uint32_t generation) {
-  loop_ = &loop;
+void Connection::Open(Connections& connections, Socket socket,
+                      uint32_t generation) {
+  connections_ = &connections;
   socket_ = std::move(socket);
   socket_.HoldDescriptor(true);
   socket_.AllowHalfOpen();
-  last_active_ = loop.now();
+  last_active_ = connections.now();
   timeout_ms_ = 0;
   generation_.store(generation, std::memory_order_release);
   flags_ = kInUse | kWritable;
@@ -65,17 +67,19 @@ void Connection::RequireAttach() {
   ArmIdle();
 }
 
+Loop& Connection::loop() { return connections_->loop(); }
+
 // --- Protocol ---
 
 // Calls the protocol, unless another thread has locked it for callbacks of this
-// kind: then Loop::OnUnlocked() comes when it does not any more.
+// kind: then Connections::OnUnlocked() comes when it does not any more.
 template <typename Call>
 bool Connection::Tell(Kind kind, Call call) {
-  if (!lock_.Enter(kind, loop_->membarrier_)) return false;
+  if (!lock_.Enter(kind, connections_->membarrier())) return false;
   Protocol& told = *protocol();
   call(told);
   lock_.Leave(kind);
-  loop_->AfterCallback(&told);
+  connections_->AfterCallback(&told);
   return true;
 }
 
@@ -91,15 +95,16 @@ bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
     return is_open();
   }
   if (!is_open()) {
-    loop_->EndProtocol(std::move(protocol), id(),
-                       {.origin = CloseReason::Origin::kError, .error = EBADF});
+    connections_->EndProtocol(
+        std::move(protocol), id(),
+        {.origin = CloseReason::Origin::kError, .error = EBADF});
     return false;
   }
   Protocol& attached = *protocol;
   std::unique_ptr<Protocol> replaced = ExchangeProtocol(std::move(protocol));
   if (replaced != nullptr) {
-    loop_->EndProtocol(std::move(replaced), id(),
-                       {.origin = CloseReason::Origin::kReplaced});
+    connections_->EndProtocol(std::move(replaced), id(),
+                              {.origin = CloseReason::Origin::kReplaced});
   }
   // The end is for the new one to hear, too.
   if (Has(kEndTold)) Set(kReadable | kHungUp);
@@ -108,16 +113,16 @@ bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
   Set(kAttached | kReadyDue);
   Touch();
   ArmIdle();
-  loop_->FlushLater(*this);
-  if (Has(kReadable)) loop_->DeliverLater(*this);
+  connections_->FlushLater(*this);
+  if (Has(kReadable)) connections_->DeliverLater(*this);
   attached.OnOpen(*this);
   return true;
 }
 
 void Connection::Detach() {
   if (!is_open() || protocol() == nullptr) return;
-  loop_->EndProtocol(ExchangeProtocol(nullptr), id(),
-                     {.origin = CloseReason::Origin::kReplaced});
+  connections_->EndProtocol(ExchangeProtocol(nullptr), id(),
+                            {.origin = CloseReason::Origin::kReplaced});
 }
 
 bool Connection::Release(MoveOnlyFunction<void(Socket)> take) {
@@ -125,7 +130,7 @@ bool Connection::Release(MoveOnlyFunction<void(Socket)> take) {
   Uncork();
   extra().release = std::move(take);
   Set(kReleased);
-  loop_->BuryLater(*this);
+  connections_->BuryLater(*this);
   return true;
 }
 
@@ -136,7 +141,7 @@ void Connection::Suspend() {
 void Connection::Resume() {
   if (!IsServed() || !Has(kSuspended)) return;
   Clear(kSuspended);
-  if (Has(kReadable)) loop_->DeliverLater(*this);
+  if (Has(kReadable)) connections_->DeliverLater(*this);
 }
 
 void Connection::Force(Callback callback) {
@@ -145,17 +150,17 @@ void Connection::Force(Callback callback) {
     case Callback::kData:
       Clear(kSuspended);
       Set(kDataForced);
-      loop_->DeliverLater(*this);
+      connections_->DeliverLater(*this);
       break;
     case Callback::kReady:
       Set(kReadyDue);
-      loop_->FlushLater(*this);
+      connections_->FlushLater(*this);
       break;
     case Callback::kTimeout:
       if (Has(kTimeoutDue)) return;
       Set(kTimeoutDue);
-      loop_->Defer([loop = loop_, id = id()] {
-        Connection* const connection = loop->Find(id);
+      connections_->loop().Defer([connections = connections_, id = id()] {
+        Connection* const connection = connections->Find(id);
         if (connection != nullptr && connection->Has(kTimeoutDue)) {
           connection->TellTimeout();
         }
@@ -176,11 +181,12 @@ void Connection::OnReadiness(Readiness readiness) {
   if (readiness.priority()) socket_.DistrustShortReads();
   if (readiness.readable()) {
     Set(kReadable);
-    loop_->DeliverLater(*this);
+    connections_->DeliverLater(*this);
   }
   if (hung_up || readiness.writable()) {
     Set(kWritable);
-    if (Has(kReadyDue) || socket_.wants_write()) loop_->FlushLater(*this);
+    if (Has(kReadyDue) || socket_.wants_write())
+      connections_->FlushLater(*this);
   }
 }
 
@@ -189,7 +195,7 @@ void Connection::OnReadiness(Readiness readiness) {
 void Connection::Deliver() {
   if (Has(kDead) || !Has(kReadable | kDataForced)) return;
   if (socket_.is_closing()) {
-    loop_->FlushLater(*this);
+    connections_->FlushLater(*this);
     return;
   }
   if (protocol() == nullptr) return;
@@ -211,21 +217,21 @@ void Connection::TellData() {
   const uint32_t forced = flags_ & kDataForced;
   Clear(kDataForced);
   const bool told = Tell(CallbackLock::kTask, [this](Protocol& protocol) {
-    loop_->BeginReceiving(*this);
+    connections_->receive_buffer().Begin(*this);
     protocol.OnData(*this);
-    loop_->EndReceiving();
+    connections_->receive_buffer().End();
   });
   if (!told) {
     Set(forced);
   } else if (Has(kReadable) && !Has(kSuspended)) {
-    loop_->DeliverLater(*this);
+    connections_->DeliverLater(*this);
   }
 }
 
 // The poller tells when there is something again.
 void Connection::ClearReadable() {
   Clear(kReadable);
-  loop_->MarkDrained(*this, Interest::kReadable);
+  connections_->MarkDrained(*this, Interest::kReadable);
 }
 
 // Of a connection that has ended or failed: if no bytes are left to read, tells
@@ -274,9 +280,9 @@ std::string_view Connection::Received() {
 absl::Span<char> Connection::MutableReceived() { return Receive(); }
 
 absl::Span<char> Connection::Receive() {
-  ABSL_CHECK(loop_->receiving_ == this)
+  ABSL_CHECK(connections_->receive_buffer().IsOf(*this))
       << "Connection::Received: not in OnData() of this connection";
-  const absl::Span<char> buffer = loop_->receive_buffer();
+  const absl::Span<char> buffer = connections_->receive_buffer().bytes();
   return buffer.first(Read(buffer));
 }
 
@@ -285,8 +291,8 @@ size_t Connection::Read(absl::Span<char> out) {
       socket_.is_closing()) {
     return 0;
   }
-  if (loop_->receiving_ == this) {
-    out = out.first(std::min(out.size(), loop_->left_to_read_));
+  if (connections_->receive_buffer().IsOf(*this)) {
+    out = connections_->receive_buffer().Limit(out);
     if (out.empty()) return 0;
   }
   return Account(socket_.Read(out));
@@ -295,7 +301,10 @@ size_t Connection::Read(absl::Span<char> out) {
 size_t Connection::Account(const IoResult& read) {
   if (read.bytes > 0) {
     Touch();
-    loop_->AccountRead(*this, read.bytes);
+    connections_->counters().bytes_read.Add(read.bytes);
+    if (connections_->receive_buffer().IsOf(*this)) {
+      connections_->receive_buffer().Spend(read.bytes);
+    }
     // What comes now is a new edge. But an end that was told before has none to
     // come.
     if (socket_.is_drained() && !Has(kHungUp)) ClearReadable();
@@ -305,17 +314,18 @@ size_t Connection::Account(const IoResult& read) {
     ClearReadable();
   } else if (read.out_of_memory()) {
     Clear(kReadable);
-    loop_->RunAfter(kMemoryPause, [loop = loop_, id = id()] {
-      Connection* const connection = loop->Find(id);
-      if (connection == nullptr) return;
-      connection->Set(kReadable);
-      loop->DeliverLater(*connection);
-    });
+    connections_->RunAfter(
+        kMemoryPause, [connections = connections_, id = id()] {
+          Connection* const connection = connections->Find(id);
+          if (connection == nullptr) return;
+          connection->Set(kReadable);
+          connections->DeliverLater(*connection);
+        });
   } else {
     // For the next Deliver() to tell.
     if (error_ == 0) error_ = static_cast<uint16_t>(read.error);
     Set(kHungUp | kEndRead);
-    loop_->DeliverLater(*this);
+    connections_->DeliverLater(*this);
   }
   return 0;
 }
@@ -337,11 +347,11 @@ bool Connection::Write(FileRange file) { return Queue(std::move(file), true); }
 bool Connection::Cork(std::string_view bytes) {
   if (bytes.empty() || Has(kCorked | kDead | kHasMarks) || error_ != 0 ||
       !socket_.is_direct() ||
-      bytes.size() > loop_->options().watermarks.limit_bytes ||
-      !loop_->cork_.Add(id(), bytes)) {
+      bytes.size() > connections_->options().watermarks.limit_bytes ||
+      !connections_->cork().Add(id(), bytes)) {
     return false;
   }
-  loop_->CheckThread();
+  connections_->CheckThread();
   Set(kCorked | kReadyDue);
   Touch();
   return true;
@@ -352,8 +362,8 @@ bool Connection::Cork(std::string_view bytes) {
 void Connection::Uncork() {
   if (!Has(kCorked)) return;
   Clear(kCorked);
-  static_cast<void>(socket_.Write(loop_->cork_.Take(id())));
-  loop_->FlushLater(*this);
+  static_cast<void>(socket_.Write(connections_->cork().Take(id())));
+  connections_->FlushLater(*this);
 }
 
 void Connection::SendCorked(std::string_view bytes) {
@@ -373,7 +383,7 @@ void Connection::SendCorked(std::string_view bytes) {
     }
     if (sent.ok() || sent.would_block()) {
       Clear(kWritable);
-      loop_->MarkDrained(*this, Interest::kWritable);
+      connections_->MarkDrained(*this, Interest::kWritable);
     }
   }
   static_cast<void>(socket_.Write(bytes));
@@ -382,7 +392,7 @@ void Connection::SendCorked(std::string_view bytes) {
 
 uint64_t Connection::pending_bytes() const {
   return socket_.pending_bytes() +
-         (Has(kCorked) ? loop_->cork_.Find(id()).size() : 0);
+         (Has(kCorked) ? connections_->cork().Find(id()).size() : 0);
 }
 
 size_t Connection::pending_calls() const {
@@ -397,13 +407,13 @@ bool Connection::Queue(Bytes bytes, bool any) {
   if (socket_.pending_calls() == 0) Touch();
   if (!socket_.Write(std::move(bytes)).ok()) return false;
   if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
-    loop_->counters_.over_limit.Add(1);
+    connections_->counters().over_limit.Add(1);
     error_ = ENOBUFS;
     Abort();
     return false;
   }
   Set(kReadyDue);
-  loop_->FlushLater(*this);
+  connections_->FlushLater(*this);
   return true;
 }
 
@@ -426,7 +436,7 @@ IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
   } else if (written.bytes < bytes.size()) {
     Clear(kWritable);
     Set(kReadyDue);
-    loop_->MarkDrained(*this, Interest::kWritable);
+    connections_->MarkDrained(*this, Interest::kWritable);
   }
   return written;
 }
@@ -435,7 +445,7 @@ IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
 void Connection::CountWritten(size_t bytes) {
   if (bytes == 0) return;
   Touch();
-  loop_->counters_.bytes_written.Add(bytes);
+  connections_->counters().bytes_written.Add(bytes);
   if (Has(kUnacknowledged)) return;
   Set(kUnacknowledged);
   if (timeout_ms_ != 0 && is_open()) ArmIdle();  // For half of it.
@@ -446,7 +456,7 @@ const Watermarks& Connection::watermarks() const {
     const Extra& extra = *FindExtra();
     if (extra.watermarks.has_value()) return *extra.watermarks;
   }
-  return loop_->options().watermarks;
+  return connections_->options().watermarks;
 }
 
 Watermarks::Level Connection::LevelAfter(Watermarks::Level before) const {
@@ -457,29 +467,29 @@ void Connection::SetWatermarks(const Watermarks& watermarks) {
   if (!is_open()) return;
   Set(kHasMarks);
   extra().watermarks = watermarks;
-  loop_->FlushLater(*this);
+  connections_->FlushLater(*this);
 }
 
 void Connection::LinkWith(Connection& other) {
-  ABSL_CHECK(&other != this && &other.loop() == loop_)
+  ABSL_CHECK(&other != this && other.connections_ == connections_)
       << "Connection::LinkWith: not another connection of the same loop";
   for (Connection* const one : {this, &other}) {
     Connection* const former = one->partner();
     if (former == nullptr) continue;
     one->extra().partner = former->extra().partner = ConnectionId();
-    loop_->FlushLater(*former);
+    connections_->FlushLater(*former);
   }
   if (!is_open() || !other.is_open()) return;
   extra().partner = other.id();
   other.extra().partner = id();
   for (Connection* const one : {this, &other}) {
     one->Set(kHasMarks);
-    loop_->FlushLater(*one);
+    connections_->FlushLater(*one);
   }
 }
 
 Connection* Connection::partner() const {
-  return Has(kHasMarks) ? loop_->connections_.Find(FindExtra()->partner)
+  return Has(kHasMarks) ? connections_->FindUnburied(FindExtra()->partner)
                         : nullptr;
 }
 
@@ -496,7 +506,7 @@ bool Connection::MustPause() const {
 void Connection::ReadOn() {
   if (!Has(kReadPaused) || MustPause()) return;
   Clear(kReadPaused);
-  loop_->DeliverLater(*this);
+  connections_->DeliverLater(*this);
 }
 
 // What has changed with how much is queued.
@@ -520,7 +530,7 @@ void Connection::TellWatermarks() {
 void Connection::FlushTurn() {
   if (Has(kDead) || !FlushSocket()) return;
   if (socket_.is_over()) {
-    loop_->BuryLater(*this);
+    connections_->BuryLater(*this);
     return;
   }
   if (socket_.is_closing()) {
@@ -554,7 +564,7 @@ bool Connection::FlushSocket() {
   CountWritten(flushed.bytes);
   if (flushed.would_block() && socket_.wants_write()) {
     Clear(kWritable);
-    loop_->MarkDrained(*this, Interest::kWritable);
+    connections_->MarkDrained(*this, Interest::kWritable);
   }
   if (flushed.out_of_memory()) FlushSoon();
   if (!flushed.failed()) return true;
@@ -571,16 +581,16 @@ bool Connection::Flush() {
     const IoResult flushed = socket_.Flush();
     CountWritten(flushed.bytes);
     if (flushed.failed()) WriteFailed(flushed.error);
-    loop_->FlushLater(*this);
+    connections_->FlushLater(*this);
   }
   return socket_.pending_calls() == 0;
 }
 
 // The kernel had no memory, and nothing tells when it has.
 void Connection::FlushSoon() {
-  loop_->RunAfter(kMemoryPause, [loop = loop_, id = id()] {
-    Connection* const connection = loop->Find(id);
-    if (connection != nullptr) loop->FlushLater(*connection);
+  connections_->RunAfter(kMemoryPause, [connections = connections_, id = id()] {
+    Connection* const connection = connections->Find(id);
+    if (connection != nullptr) connections->FlushLater(*connection);
   });
 }
 
@@ -593,7 +603,7 @@ void Connection::WriteFailed(int error) {
   }
   if (error_ == 0) error_ = static_cast<uint16_t>(error);
   Set(kReadable | kHungUp);
-  loop_->DeliverLater(*this);
+  connections_->DeliverLater(*this);
 }
 
 // --- Idle timeout and deadline ---
@@ -621,7 +631,7 @@ void Connection::SetDeadline(absl::Duration span) {
     Clear(kHasDeadline);  // The wheel finds out by itself.
     return;
   }
-  extra().deadline = loop_->options().clock->Now() + span;
+  extra().deadline = connections_->options().clock->Now() + span;
   Set(kHasDeadline);
   ArmIdle();
 }
@@ -632,24 +642,25 @@ MonotonicTime Connection::deadline() const {
 }
 
 void Connection::Touch() {
-  if (is_open()) last_active_ = loop_->now();
+  if (is_open()) last_active_ = connections_->now();
 }
 
-void Connection::ArmIdle() { loop_->ArmIdle(*this, IdleDeadline()); }
+void Connection::ArmIdle() { connections_->ArmIdle(*this, IdleDeadline()); }
 
 MonotonicTime Connection::IdleDeadline() const {
   if (socket_.is_closing()) {
-    return last_active_ + (Has(kLingers) ? loop_->options().stop_linger
-                                         : loop_->options().close_timeout);
+    return last_active_ + (Has(kLingers)
+                               ? connections_->options().stop_linger
+                               : connections_->options().close_timeout);
   }
   MonotonicTime idle = MonotonicTime::InfiniteFuture();
   if (Has(kMustAttach)) {
-    idle = last_active_ + loop_->options().attach_timeout;
+    idle = last_active_ + connections_->options().attach_timeout;
   } else if (timeout_ms_ != 0 &&
              protocol_.load(std::memory_order_relaxed) != nullptr) {
     const MonotonicTime half = last_active_ + timeout() / 2;
-    const bool asks =
-        Has(kUnacknowledged) && (loop_->now() < half || !KnowsUnacknowledged());
+    const bool asks = Has(kUnacknowledged) &&
+                      (connections_->now() < half || !KnowsUnacknowledged());
     idle = asks ? half : last_active_ + timeout();
   }
   return Has(kHasDeadline) ? std::min(idle, FindExtra()->deadline) : idle;
@@ -660,32 +671,32 @@ MonotonicTime Connection::IdleDeadline() const {
 MonotonicTime Connection::CheckIdle() {
   if (Has(kDead)) return MonotonicTime::InfiniteFuture();
   const MonotonicTime deadline = IdleDeadline();
-  if (deadline > loop_->now()) return deadline;
+  if (deadline > connections_->now()) return deadline;
   if (Has(kLingers)) {
-    loop_->BuryLater(*this);
+    connections_->BuryLater(*this);
   } else if (socket_.is_closing()) {
     socket_.Abort();
     Fail(ETIMEDOUT);
-  } else if (this->deadline() <= loop_->now()) {
+  } else if (this->deadline() <= connections_->now()) {
     TellDeadline();
     return IsServed() ? IdleDeadline() : MonotonicTime::InfiniteFuture();
   } else if (Has(kMustAttach)) {
     ABSL_LOG_EVERY_N_SEC(WARNING, 1)
         << "fd " << socket_.fd() << ": closed, since no protocol was attached "
-        << "within " << loop_->options().attach_timeout;
+        << "within " << connections_->options().attach_timeout;
     Abort();
   } else if (!IsIdle()) {
     return IdleDeadline();
   } else {
     // As if active at such a time that the next one is due when it shall be.
-    SetIdleSince(loop_->now() + (kTimeoutRepeats - timeout()));
+    SetIdleSince(connections_->now() + (kTimeoutRepeats - timeout()));
     TellTimeout();
     if (!IsServed()) return MonotonicTime::InfiniteFuture();
     const MonotonicTime next = IdleDeadline();
     // Activity may make it sooner than a second from now.
     return next == MonotonicTime::InfiniteFuture()
                ? next
-               : std::min(next, loop_->now() + this->timeout());
+               : std::min(next, connections_->now() + this->timeout());
   }
   return MonotonicTime::InfiniteFuture();
 }
@@ -695,7 +706,7 @@ MonotonicTime Connection::CheckIdle() {
 // writable when much of it has left. So it is asked when half of the timeout is
 // over, and again at its end.
 bool Connection::IsIdle() {
-  const bool due = last_active_ + timeout() <= loop_->now();
+  const bool due = last_active_ + timeout() <= connections_->now();
   if (!Has(kUnacknowledged)) return due;
   const size_t unacknowledged = socket_.unacknowledged_bytes();
   if (unacknowledged == 0 && socket_.pending_calls() == 0) {
@@ -706,7 +717,7 @@ bool Connection::IsIdle() {
   const size_t before = std::exchange(extra().unacknowledged, unacknowledged);
   if (known && unacknowledged < before) {
     // Unlike the time of any activity of this turn.
-    SetIdleSince(loop_->now() + absl::Nanoseconds(1));
+    SetIdleSince(connections_->now() + absl::Nanoseconds(1));
     return false;
   }
   extra().idle_since = last_active_;
@@ -728,7 +739,7 @@ void Connection::TellTimeout() {
   Clear(kTimeoutDue);
   if (!IsServed() || protocol() == nullptr) return;
   if (!Tell(CallbackLock::kWrite, [this](Protocol& protocol) {
-        loop_->counters_.timeouts.Add(1);
+        connections_->counters().timeouts.Add(1);
         protocol.OnTimeout(*this);
       })) {
     Set(kTimeoutDue);
@@ -746,7 +757,7 @@ void Connection::TellDeadline() {
   if (protocol() == nullptr) {
     Abort();
   } else if (!Tell(CallbackLock::kWrite, [this](Protocol& protocol) {
-               loop_->counters_.deadlines.Add(1);
+               connections_->counters().deadlines.Add(1);
                protocol.OnDeadline(*this);
              })) {
     extra().deadline_due = true;
@@ -761,16 +772,16 @@ void Connection::Close(uint16_t code) {
     error_ = code;
     Set(kHasCode);
   }
-  last_active_ = loop_->now();
+  last_active_ = connections_->now();
   Uncork();
   // Otherwise the socket may take what it read last for all there is.
   if (Has(kReadable) && !Has(kEndRead)) static_cast<void>(socket_.Peek());
-  if (loop_->stopping() &&
-      loop_->options().stop_linger > absl::ZeroDuration()) {
+  if (connections_->stopping() &&
+      connections_->options().stop_linger > absl::ZeroDuration()) {
     socket_.LingerAtClose();
   }
   socket_.Close();
-  loop_->FlushLater(*this);
+  connections_->FlushLater(*this);
 }
 
 // Closing, with something left to do.
@@ -779,24 +790,24 @@ void Connection::CloseWhenDrained() {
     Set(kCloseArmed);
     ArmIdle();
   }
-  if (socket_.is_lingering() && loop_->stopping() && !Has(kLingers) &&
-      loop_->options().stop_linger > absl::ZeroDuration()) {
+  if (socket_.is_lingering() && connections_->stopping() && !Has(kLingers) &&
+      connections_->options().stop_linger > absl::ZeroDuration()) {
     Set(kLingers);
-    last_active_ = loop_->now();
+    last_active_ = connections_->now();
     ArmIdle();
   }
   if (socket_.is_drained()) {
-    loop_->MarkDrained(*this, Interest::kReadable);
+    connections_->MarkDrained(*this, Interest::kReadable);
   } else if (!socket_.wants_write()) {
     Set(kReadable);
-    loop_->DeliverLater(*this);
+    connections_->DeliverLater(*this);
   }
 }
 
 void Connection::Abort() {
   if (Has(kDead)) return;
   socket_.Abort();
-  loop_->BuryLater(*this);
+  connections_->BuryLater(*this);
 }
 
 void Connection::ShutdownWrite() {
@@ -804,7 +815,7 @@ void Connection::ShutdownWrite() {
   Uncork();
   const IoResult flushed = socket_.ShutdownWrite();
   if (flushed.failed()) WriteFailed(flushed.error);
-  loop_->FlushLater(*this);
+  connections_->FlushLater(*this);
 }
 
 void Connection::ShutdownRead() {
@@ -820,13 +831,13 @@ bool Connection::NotifyGone(OnGone gone) {
 void Connection::Unref() {
   if (!is_open() || Has(kUnref)) return;
   Set(kUnref);
-  ++loop_->unref_connections_;
+  connections_->Unref();
 }
 
 void Connection::Fail(int error) {
   error_ = static_cast<uint16_t>(error);
   Clear(kHasCode);
-  loop_->BuryLater(*this);
+  connections_->BuryLater(*this);
 }
 
 void Connection::Shutdown() {
@@ -839,7 +850,7 @@ void Connection::Shutdown() {
         stay = protocol.OnShutdown(*this);
       })) {
     Set(kShutdownDue);
-    loop_->HoldUp(*this);
+    connections_->HoldUp(*this);
     return;
   }
   if (stay <= absl::ZeroDuration()) {
@@ -847,10 +858,10 @@ void Connection::Shutdown() {
   } else if (stay == absl::InfiniteDuration()) {
     if (!IsServed()) return;
     Set(kStays);
-    ++loop_->stayers_;
+    connections_->AddStayer();
   } else {
-    loop_->RunAfter(stay, [loop = loop_, id = id()] {
-      Connection* const connection = loop->Find(id);
+    connections_->RunAfter(stay, [connections = connections_, id = id()] {
+      Connection* const connection = connections->Find(id);
       if (connection != nullptr) connection->Close();
     });
   }
@@ -859,19 +870,19 @@ void Connection::Shutdown() {
 // The end of a connection that the table no longer knows; its descriptor is
 // still open.
 std::unique_ptr<Connection::Extra> Connection::Bury() {
-  loop_->ArmIdle(*this, MonotonicTime::InfiniteFuture());
-  std::unique_ptr<Extra> extra = loop_->TakeExtra(*this);
+  connections_->ArmIdle(*this, MonotonicTime::InfiniteFuture());
+  std::unique_ptr<Extra> extra = connections_->TakeExtra(*this);
   if (extra != nullptr) {
     if (extra->group != nullptr) extra->group->Forget(id());
-    if (Connection* partner = loop_->connections_.Find(extra->partner)) {
+    if (Connection* partner = connections_->FindUnburied(extra->partner)) {
       partner->extra().partner = ConnectionId();
-      loop_->FlushLater(*partner);
+      connections_->FlushLater(*partner);
     }
   }
   if (!Has(kReleased)) socket_.Discard();
   if (const std::unique_ptr<Protocol> protocol = ExchangeProtocol(nullptr)) {
     protocol->OnClose(*this, reason());
-    loop_->AfterCallback(protocol.get());
+    connections_->AfterCallback(protocol.get());
   }
   return extra;
 }
@@ -887,10 +898,10 @@ CloseReason Connection::reason() const {
 
 // --- Extras ---
 
-Connection::Extra& Connection::extra() { return loop_->ExtraOf(*this); }
+Connection::Extra& Connection::extra() { return connections_->ExtraOf(*this); }
 
 const Connection::Extra* Connection::FindExtra() const {
-  return Has(kHasExtra) ? &loop_->ExtraOf(const_cast<Connection&>(*this))
+  return Has(kHasExtra) ? &connections_->ExtraOf(const_cast<Connection&>(*this))
                         : nullptr;
 }
 
@@ -924,8 +935,8 @@ std::unique_ptr<Transport> Connection::ReplaceTransport(
 void Connection::TransportChanged() {
   if (!is_open()) return;
   Set(kReadable);
-  loop_->DeliverLater(*this);
-  loop_->FlushLater(*this);
+  connections_->DeliverLater(*this);
+  connections_->FlushLater(*this);
 }
 
 absl::Status Connection::SetEnv(Environment::Key key, void* object,

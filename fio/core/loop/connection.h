@@ -40,6 +40,7 @@
 namespace fio {
 
 class ConnectionGroup;
+class Connections;
 class Loop;
 
 class alignas(64) Connection {
@@ -56,7 +57,7 @@ class alignas(64) Connection {
     return generation() == 0 ? ConnectionId()
                              : ConnectionId(socket_.fd(), generation());
   }
-  Loop& loop() { return *loop_; }
+  Loop& loop();
 
   // False from Close(), Abort() or Release() on, or once it has failed.
   bool is_open() const {
@@ -241,8 +242,8 @@ class alignas(64) Connection {
 
  private:
   friend class ConnectionGroup;
+  friend class Connections;
   friend class ConnectionTable;
-  friend class Loop;
   friend class ProtocolLock;
 
   using Kind = loop_internal::CallbackLock::Kind;
@@ -297,8 +298,8 @@ class alignas(64) Connection {
     return generation_.load(std::memory_order_relaxed);
   }
 
-  // What the loop calls, in the order of its turn.
-  void Open(Loop& loop, Socket socket, uint32_t generation);
+  // What Connections calls, in the order of a turn.
+  void Open(Connections& connections, Socket socket, uint32_t generation);
   void RequireAttach();
   void OnReadiness(Readiness readiness);
   MonotonicTime CheckIdle();
@@ -352,7 +353,7 @@ class alignas(64) Connection {
   void Fail(int error);
   CloseReason reason() const;
 
-  Loop* loop_ = nullptr;
+  Connections* connections_ = nullptr;
   std::atomic<Protocol*> protocol_{nullptr};  // Owned; others may look.
   Socket socket_;
   MonotonicTime last_active_;  // Or when Close() was called.

@@ -7,6 +7,7 @@
 #include "absl/log/absl_check.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/connection_extra.h"
 #include "fio/core/loop/loop.h"
 
@@ -37,7 +38,7 @@ void ConnectionGroup::ForEach(absl::FunctionRef<void(Connection&)> visit) {
   const std::vector<uint64_t> ids(ids_.begin(), ids_.end());
   for (const uint64_t id : ids) {
     Connection* const connection =
-        loop_.connections_.Find(ConnectionId::FromValue(id));
+        loop_.connections().FindUnburied(ConnectionId::FromValue(id));
     if (connection != nullptr && connection->group() == this) {
       visit(*connection);
     }

@@ -41,14 +41,13 @@
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
-#include "fio/base/poison.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
-#include "fio/core/loop/connection_table.h"
-#include "fio/core/loop/idle_wheel.h"
-#include "fio/core/loop/internal/cork.h"
+#include "fio/core/loop/connections.h"
+#include "fio/core/loop/internal/mailbox.h"
 #include "fio/core/loop/internal/turn_clock.h"
+#include "fio/core/loop/internal/turn_thread.h"
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/loop_stats.h"
@@ -66,7 +65,7 @@ namespace fio {
 // Names a Loop::Watch(). Never reused within a loop.
 enum class WatchId : uint64_t { kNone = 0 };
 
-class Loop final : private IdleWheel::Owner {
+class Loop {
  public:
   using Hook = MoveOnlyFunction<void()>;
 
@@ -124,7 +123,7 @@ class Loop final : private IdleWheel::Owner {
   void Drain();
 
   // Whether Stop() has been called and no connection is left: time to Finish().
-  bool stopped() const { return stopping_ && connection_count() == 0; }
+  bool stopped() const { return stopping() && connection_count() == 0; }
 
   // What ends Run(), for who runs turns by RunOnce(): runs the tasks that wait,
   // cancels all timers, each repeated one with its `on_finish`, and forgets
@@ -189,14 +188,14 @@ class Loop final : private IdleWheel::Owner {
                                      std::unique_ptr<Protocol> protocol);
 
   // Null if the connection is gone. The pointer is good until the next turn.
-  Connection* Find(ConnectionId id);
+  Connection* Find(ConnectionId id) { return connections_.Find(id); }
   // The connection that uses the descriptor, likewise.
-  Connection* FindByFd(int fd);
+  Connection* FindByFd(int fd) { return connections_.FindByFd(fd); }
   size_t connection_count() const { return connections_.size(); }
 
   // Offers what is queued to the kernel now instead of at the end of the turn,
   // and returns of how many connections something is left.
-  size_t FlushAll();
+  size_t FlushAll() { return connections_.FlushAll(); }
 
   // --- Other descriptors ---
 
@@ -216,13 +215,13 @@ class Loop final : private IdleWheel::Owner {
 
   // From the turn in which Stop() takes effect until Run() returns: nothing is
   // adopted any more.
-  bool stopping() const { return stopping_; }
+  bool stopping() const { return connections_.stopping(); }
 
   // From the turn in which Drain() takes effect until Run() returns.
-  bool draining() const { return draining_; }
+  bool draining() const { return connections_.draining(); }
 
   // When this turn's wait ended.
-  MonotonicTime now() const { return now_; }
+  MonotonicTime now() const { return turn_clock_.now(); }
   // Whether the part of the turn that calls this has had its time
   // (LoopOptions::turn_budget): a callback that could go on for long leaves the
   // rest to the next turn then. Reads the coarse clock.
@@ -235,168 +234,52 @@ class Loop final : private IdleWheel::Owner {
   // What the kernel is asked with; never kAuto, as in options().
   PollerKind poller_kind() const { return poller_->kind(); }
 
+  // For classes of fio.
+  Connections& connections() { return connections_; }
+
  private:
-  friend class Connection;
-  friend class ConnectionGroup;
-  friend class ProtocolLock;
-  friend class LoopHandle;
-
-  // Writable memory before and after what Connection::MutableReceived() gives.
-  static constexpr size_t kPaddingBytes = 32;
-
   struct WatchedFd {
     int fd;
     absl::AnyInvocable<void(Readiness)> callback;
     bool unref = false;
   };
-  // A protocol that has lost its connection, and is to be told.
-  struct EndedProtocol {
-    std::unique_ptr<Protocol> protocol;
-    ConnectionId id;
-    CloseReason reason;
-  };
 
   Loop(const LoopOptions& options, std::unique_ptr<Poller> poller, Waker waker);
-
-  // What connections ask of their loop; each at most once at a time.
-  void DeliverLater(Connection& connection);
-  void FlushLater(Connection& connection);
-  void BuryLater(Connection& connection);
-  void EndProtocol(std::unique_ptr<Protocol> protocol, ConnectionId id,
-                   CloseReason reason);
-  void ArmIdle(Connection& connection, MonotonicTime deadline);
-  void BeginReceiving(Connection& connection);
-  void EndReceiving();
-  absl::Span<char> receive_buffer();
-  void AccountRead(const Connection& connection, size_t bytes);
-  void AfterCallback(const Protocol* protocol);
-  Connection::Extra& ExtraOf(Connection& connection);
-  std::unique_ptr<Connection::Extra> TakeExtra(Connection& connection);
-  // What the poller is told of a connection's descriptor.
-  void MarkDrained(const Connection& connection, Interest interest);
-
-  // What a handle and its locks ask of it.
-  absl::StatusOr<ConnectionId> AdoptCounted(
-      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
-  void RunTask(ConnectionId id, ConnectionTask task);
-  void RunWaitingTasks(ConnectionId id);
-  void OnUnlocked(ConnectionId id);
-
-  // IdleWheel::Owner:
-  IdleWheel::Link& link(uint32_t fd) override;
-  MonotonicTime Check(uint32_t fd) override;
-
-  // Whether this thread may touch the loop, as far as can be told.
-  bool OnItsThread() const;
-  void CheckThread() const;
 
   bool IsBusy();
   absl::Status Turn(MonotonicTime deadline);
   absl::Status WaitAndDispatch(MonotonicTime deadline);
   absl::StatusOr<ReadyEvents> WaitForEvents(MonotonicTime deadline);
-  bool HasMoreToDo() const;
   MonotonicTime NextDeadline() const;
   void Dispatch(Event event);
   void RunTasks();
-  void Deliver();
-  void Flush();
-  void Bury();
-  void EndProtocols();
-  void BuryOne(Connection& connection);
-  void HoldUp(Connection& connection);
+  void AfterCallback();
   void CountTurn(uint64_t system_calls_before);
-  absl::StatusOr<ConnectionId> OpenConnection(
-      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
-  void DropStale(int fd);
-  void BeginDrain();
-  void BeginStop(MonotonicTime cut_off);
-  void AbortAll();
-  void DropAll();
-  void CloseLastStayers();
 
   const LoopOptions options_;
   const std::unique_ptr<Poller> poller_;
   const std::shared_ptr<loop_internal::Mailbox> mailbox_;
   const LoopHandle handle_;
-  const int fork_count_;      // Of the process it belongs to.
-  const bool marks_drained_;  // The poller needs to be told.
-  const bool membarrier_;     // For CallbackLock.
-  ConnectionTable& connections_;
-  MonotonicTime now_;
+  const int fork_count_;  // Of the process it belongs to.
+  loop_internal::TurnClock turn_clock_;
+  loop_internal::TurnThread thread_;
+  loop_internal::Counters counters_;
   TimerWheel timers_;
-  IdleWheel idle_;
+  Connections connections_;
 
   // Watches have tokens from 2^63 on, connections their ids below.
   std::unordered_map<Token, std::unique_ptr<WatchedFd>> watches_;
   std::vector<std::unique_ptr<WatchedFd>> ended_watches_;
   Token next_watch_;
 
-  // What the rest of this turn, or the next one, has to do.
-  std::vector<ConnectionId> to_deliver_, delivering_;
-  std::vector<ConnectionId> to_flush_, flushing_;
-  loop_internal::Cork cork_;
-  std::vector<ConnectionId> to_bury_;
-  std::vector<EndedProtocol> ended_protocols_;
-  // Those that wait for who has locked their connection.
-  std::vector<EndedProtocol> held_up_protocols_;
-
-  std::unordered_map<int, std::unique_ptr<Connection::Extra>> extras_;
-  Connection nobody_;  // For protocols whose connection is gone.
-
-  std::unique_ptr<char[]> receive_memory_;
-  Connection* receiving_ = nullptr;  // Whose OnData() runs,
-  size_t left_to_read_ = 0;          // and what it may still read.
   std::array<Event, 512> events_;
 
-  bool draining_ = false;
-  bool stopping_ = false;
-  size_t stayers_ = 0;  // Connections that stay until no other does.
-  MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();
-  TimerId cut_off_timer_ = TimerId::kNone;
-
-  size_t unref_connections_ = 0;
   size_t unref_watches_ = 0;
   std::unordered_set<TimerId> unref_timers_;  // Some may be gone.
 
   Hook on_turn_begin_, on_turn_end_;
-  loop_internal::TurnClock turn_clock_;
-  loop_internal::Counters counters_;
-
-  // Whose RunOnce() runs; of no thread otherwise.
-  std::atomic<std::thread::id> thread_;
   bool asleep_ = false;  // Between turns: posts wake.
 };
-
-// --- What each event passes ---
-
-inline void Loop::DeliverLater(Connection& connection) {
-  if (connection.Has(Connection::kInDeliverList | Connection::kDead)) return;
-  connection.Set(Connection::kInDeliverList);
-  to_deliver_.push_back(connection.id());
-}
-
-// Between the callbacks the buffer is nobody's.
-inline void Loop::BeginReceiving(Connection& connection) {
-  receiving_ = &connection;
-  left_to_read_ = options_.read_budget_bytes;
-  Unpoison(receive_memory_.get(),
-           options_.receive_buffer_bytes + 2 * kPaddingBytes);
-}
-
-inline void Loop::EndReceiving() {
-  receiving_ = nullptr;
-  Poison(receive_memory_.get(),
-         options_.receive_buffer_bytes + 2 * kPaddingBytes);
-}
-
-inline absl::Span<char> Loop::receive_buffer() {
-  return {receive_memory_.get() + kPaddingBytes, options_.receive_buffer_bytes};
-}
-
-inline void Loop::AccountRead(const Connection& connection, size_t bytes) {
-  counters_.bytes_read.Add(bytes);
-  if (receiving_ == &connection) left_to_read_ -= bytes;
-}
 
 }  // namespace fio
 

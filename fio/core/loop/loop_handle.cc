@@ -13,8 +13,8 @@
 #include "absl/time/time.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/mailbox.h"
-#include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/defer/task.h"
 #include "fio/sock/socket.h"
@@ -27,17 +27,17 @@ using loop_internal::Mailbox;
 // it is dropped. It fits a Task.
 class LoopHandle::RunWithConnection {
  public:
-  RunWithConnection(Loop& loop, ConnectionId id, ConnectionTask task)
-      : loop_(loop), id_(id), task_(std::move(task)) {}
+  RunWithConnection(Mailbox& mailbox, ConnectionId id, ConnectionTask task)
+      : mailbox_(mailbox), id_(id), task_(std::move(task)) {}
   RunWithConnection(RunWithConnection&&) noexcept = default;
   RunWithConnection& operator=(RunWithConnection&&) = delete;
   ~RunWithConnection() {
     if (task_ != nullptr) task_(nullptr);
   }
-  void operator()() { loop_.RunTask(id_, std::move(task_)); }
+  void operator()() { mailbox_.connections->RunTask(id_, std::move(task_)); }
 
  private:
-  Loop& loop_;
+  Mailbox& mailbox_;
   const ConnectionId id_;
   ConnectionTask task_;
 };
@@ -62,8 +62,8 @@ class LoopHandle::AdoptSocket {
     mailbox_->connection_count.fetch_sub(1, std::memory_order_relaxed);
   }
   void operator()() {
-    Loop& loop = std::exchange(mailbox_, nullptr)->loop;
-    const absl::StatusOr<ConnectionId> id = loop.AdoptCounted(
+    Connections& connections = *std::exchange(mailbox_, nullptr)->connections;
+    const absl::StatusOr<ConnectionId> id = connections.AdoptCounted(
         std::move(socket_),
         [this](Connection& connection) { on_open_(connection); });
     if (!id.ok()) {
@@ -87,7 +87,7 @@ void LoopHandle::Post(ConnectionId id, ConnectionTask task) const {
   if (mailbox_ == nullptr) {
     task(nullptr);
   } else {
-    Post(RunWithConnection(mailbox_->loop, id, std::move(task)));
+    Post(RunWithConnection(*mailbox_, id, std::move(task)));
   }
 }
 
@@ -109,8 +109,7 @@ size_t LoopHandle::connection_count() const {
 }
 
 bool LoopHandle::Has(ConnectionId id) const {
-  return mailbox_ != nullptr &&
-         mailbox_->connections.With(id, [](Connection&) {});
+  return mailbox_ != nullptr && mailbox_->table.With(id, [](Connection&) {});
 }
 
 bool LoopHandle::expired() const {

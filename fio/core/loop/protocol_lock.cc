@@ -11,9 +11,9 @@
 #include "fio/base/errno_status.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/internal/mailbox.h"
-#include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
 
 namespace fio {
@@ -37,7 +37,7 @@ absl::StatusOr<ProtocolLock> ProtocolLock::Try(std::shared_ptr<Mailbox> mailbox,
       kind == Kind::kTask ? CallbackLock::kTask : CallbackLock::kWrite;
   auto attempt = CallbackLock::Attempt::kBusy;
   Protocol* protocol = nullptr;
-  const bool found = mailbox->connections.With(id, [&](Connection& connection) {
+  const bool found = mailbox->table.With(id, [&](Connection& connection) {
     attempt = connection.lock_.TryLock(bits, mailbox->membarrier);
     protocol = connection.protocol_.load(std::memory_order_acquire);
   });
@@ -65,7 +65,7 @@ void ProtocolLock::Unlock() {
   const std::shared_ptr<Mailbox> mailbox = std::move(mailbox_);
   if (mailbox == nullptr) return;
   bool wanted = false;
-  mailbox->connections.With(id_, [&](Connection& connection) {
+  mailbox->table.With(id_, [&](Connection& connection) {
     wanted = connection.lock_.Unlock(kind_);
   });
   if (wanted) Tell(*mailbox, id_);
@@ -73,7 +73,7 @@ void ProtocolLock::Unlock() {
 
 // The loop found the protocol locked.
 void ProtocolLock::Tell(Mailbox& mailbox, ConnectionId id) {
-  mailbox.tasks.Post([&loop = mailbox.loop, id] { loop.OnUnlocked(id); });
+  mailbox.tasks.Post([&mailbox, id] { mailbox.connections->OnUnlocked(id); });
 }
 
 }  // namespace fio

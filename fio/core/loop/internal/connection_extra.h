@@ -1,4 +1,4 @@
-// What a Connection has that few have, kept by its loop (Loop::extras_).
+// What a Connection has that few have, kept by Connections.
 
 #ifndef FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 #define FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_

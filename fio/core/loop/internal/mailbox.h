@@ -16,14 +16,13 @@
 
 namespace fio {
 
-class Loop;
+class Connections;
 
 namespace loop_internal {
 
 struct Mailbox {
-  Mailbox(Loop& loop, Waker waker)
-      : loop(loop),
-        waker(std::move(waker)),
+  explicit Mailbox(Waker waker)
+      : waker(std::move(waker)),
         tasks({.consumers = TaskQueueOptions::Consumers::kOne,
                .waker = [this] { SendWake(); }}) {}
 
@@ -32,14 +31,15 @@ struct Mailbox {
     waker.Wake();
   }
 
-  Loop& loop;  // For tasks, which run on it, and only while it lives.
+  // For tasks, which run on the loop's thread, and only while it lives.
+  Connections* connections = nullptr;
   const bool membarrier = UseMembarrier();
   Waker waker;
   std::atomic<uint64_t> wakes_sent{0};
   std::atomic<bool> wake_asked{false};
   std::atomic<size_t> connection_count{0};  // And those handed over.
   TaskQueue tasks;                          // Closed once the loop has gone.
-  ConnectionTable connections;
+  ConnectionTable table;
 };
 
 }  // namespace loop_internal

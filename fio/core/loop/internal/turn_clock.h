@@ -22,7 +22,15 @@ class TurnClock {
   TurnClock(const Clock& clock, absl::Duration budget, absl::Duration stall)
       : clock_(clock),
         budget_ns_(absl::ToInt64Nanoseconds(budget)),
-        stall_ns_(absl::ToInt64Nanoseconds(stall)) {}
+        stall_ns_(absl::ToInt64Nanoseconds(stall)),
+        now_(clock.Now()) {}
+
+  // When the wait of this turn ended, which Woke() says.
+  MonotonicTime now() const { return now_; }
+  void Woke() {
+    now_ = clock_.Now();
+    Begin();
+  }
 
   // A part of a turn begins.
   void Begin() { began_ = last_ = clock_.CoarseNow(); }
@@ -54,6 +62,7 @@ class TurnClock {
   const Clock& clock_;
   const int64_t budget_ns_;
   const int64_t stall_ns_;
+  MonotonicTime now_;
   MonotonicTime began_;
   MonotonicTime last_;  // When the last callback had ended.
   MonotonicTime next_report_ = MonotonicTime::InfinitePast();

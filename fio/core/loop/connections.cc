@@ -1,0 +1,509 @@
+#include "fio/core/loop/connections.h"
+
+#include <atomic>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <iterator>
+#include <memory>
+#include <optional>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/algorithm/container.h"
+#include "absl/functional/function_ref.h"
+#include "absl/log/absl_check.h"
+#include "absl/log/absl_log.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/time/time.h"
+#include "fio/base/clock.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connection_table.h"
+#include "fio/core/loop/idle_wheel.h"
+#include "fio/core/loop/internal/callback_lock.h"
+#include "fio/core/loop/internal/connection_extra.h"
+#include "fio/core/loop/internal/mailbox.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/poller/event.h"
+#include "fio/core/poller/poller.h"
+#include "fio/defer/task.h"
+#include "fio/sock/socket.h"
+
+namespace fio {
+
+using loop_internal::CallbackLock;
+
+namespace {
+
+// Idle connections that a turn looks at; a cache miss each.
+constexpr size_t kIdlePerTurn = 2048;
+
+}  // namespace
+
+Connections::Connections(const Uses& uses)
+    : loop_(uses.loop),
+      options_(uses.options),
+      poller_(uses.poller),
+      timers_(uses.timers),
+      turn_(uses.turn),
+      thread_(uses.thread),
+      counters_(uses.counters),
+      mailbox_(uses.mailbox),
+      table_(uses.mailbox.table),
+      marks_drained_(!uses.poller.tells_every_edge()),
+      membarrier_(uses.mailbox.membarrier),
+      idle_(uses.turn.now(), *this),
+      receive_buffer_(uses.options.receive_buffer_bytes,
+                      uses.options.read_budget_bytes) {
+  mailbox_.connections = this;
+  nobody_.connections_ = this;
+  nobody_.flags_ = Connection::kDead;
+}
+
+// --- The parts of a turn ---
+
+void Connections::OnEvent(ConnectionId id, Readiness readiness) {
+  Connection* const connection = table_.Find(id);
+  if (connection != nullptr) connection->OnReadiness(readiness);
+}
+
+void Connections::AdvanceIdle() { idle_.Advance(now(), kIdlePerTurn); }
+
+IdleWheel::Link& Connections::link(uint32_t fd) {
+  return table_.at(static_cast<int>(fd)).idle_;
+}
+
+MonotonicTime Connections::Check(uint32_t fd) {
+  return table_.at(static_cast<int>(fd)).CheckIdle();
+}
+
+void Connections::Deliver() {
+  turn_.Begin();
+  delivering_.swap(to_deliver_);
+  size_t delivered = 0;
+  while (delivered < delivering_.size() && !turn_.IsUp()) {
+    Connection* const connection = table_.Find(delivering_[delivered++]);
+    if (connection == nullptr) continue;
+    connection->Clear(Connection::kInDeliverList);
+    connection->Deliver();
+  }
+  // The rest comes first in the next turn.
+  to_deliver_.insert(
+      to_deliver_.begin(),
+      delivering_.begin() + static_cast<std::ptrdiff_t>(delivered),
+      delivering_.end());
+  delivering_.clear();
+}
+
+void Connections::Flush() {
+  flushing_.swap(to_flush_);
+  // What callbacks of this write goes to the queues.
+  cork_.Pull([this](ConnectionId id, std::string_view bytes) {
+    Connection* const connection = table_.Find(id);
+    if (connection != nullptr) connection->SendCorked(bytes);
+  });
+  for (const ConnectionId id : flushing_) {
+    Connection* const connection = table_.Find(id);
+    if (connection == nullptr) continue;
+    connection->Clear(Connection::kInFlushList);
+    connection->FlushTurn();
+  }
+  flushing_.clear();
+}
+
+bool Connections::HasMoreToDo() const {
+  return !to_deliver_.empty() || !to_flush_.empty() || !to_bury_.empty() ||
+         !ended_protocols_.empty() || !cork_.empty();
+}
+
+// --- What a connection asks for ---
+
+void Connections::CheckThread() const {
+  ABSL_DCHECK(thread_.IsThis())
+      << "Connection: used from another thread than its loop's; see LoopHandle";
+}
+
+void Connections::FlushLater(Connection& connection) {
+  CheckThread();
+  if (connection.Has(Connection::kInFlushList | Connection::kDead)) return;
+  connection.Set(Connection::kInFlushList);
+  to_flush_.push_back(connection.id());
+}
+
+void Connections::BuryLater(Connection& connection) {
+  if (connection.Has(Connection::kDead)) return;
+  connection.Set(Connection::kDead);
+  connection.Clear(Connection::kCorked);
+  to_bury_.push_back(connection.id());
+}
+
+void Connections::EndProtocol(std::unique_ptr<Protocol> protocol,
+                              ConnectionId id, CloseReason reason) {
+  ended_protocols_.push_back({std::move(protocol), id, reason});
+}
+
+void Connections::ArmIdle(Connection& connection, MonotonicTime deadline) {
+  const auto fd = static_cast<uint32_t>(connection.id().fd());
+  if (connection.idle_.linked()) idle_.Remove(fd);
+  idle_.Add(fd, deadline);
+}
+
+void Connections::MarkDrained(const Connection& connection, Interest interest) {
+  if (marks_drained_) poller_.MarkDrained(connection.id().fd(), interest);
+}
+
+void Connections::AfterCallback(const Protocol* protocol) {
+  if (turn_.CallbackEnded(protocol)) counters_.stalls.Add(1);
+}
+
+void Connections::RunAfter(absl::Duration delay, Task task) {
+  static_cast<void>(
+      timers_.Arm(options_.clock->Now() + delay, std::move(task)));
+}
+
+Connection::Extra& Connections::ExtraOf(Connection& connection) {
+  std::unique_ptr<Connection::Extra>& extra = extras_[connection.id().fd()];
+  if (extra == nullptr) {
+    extra = std::make_unique<Connection::Extra>();
+    connection.Set(Connection::kHasExtra);
+  }
+  return *extra;
+}
+
+std::unique_ptr<Connection::Extra> Connections::TakeExtra(
+    Connection& connection) {
+  if (!connection.Has(Connection::kHasExtra)) return nullptr;
+  connection.Clear(Connection::kHasExtra);
+  const auto found = extras_.find(connection.id().fd());
+  std::unique_ptr<Connection::Extra> extra = std::move(found->second);
+  extras_.erase(found);
+  return extra;
+}
+
+// --- Burial ---
+
+void Connections::Bury() {
+  EndProtocols();
+  // By index, since an OnClose() may close others.
+  for (size_t i = 0; i < to_bury_.size(); ++i) {
+    Connection* const connection = table_.Find(to_bury_[i]);
+    if (connection == nullptr) continue;  // Was dropped as stale.
+    if (connection->lock_.Enter(CallbackLock::kBoth, membarrier_)) {
+      BuryOne(*connection);
+    } else {
+      connection->Set(Connection::kHeldUp);
+      HoldUp(*connection);
+    }
+  }
+  to_bury_.clear();
+  CloseLastStayers();
+}
+
+// Protocols whose connection lives on, or that never had one. What their
+// callbacks end waits for the next turn.
+void Connections::EndProtocols() {
+  std::vector<EndedProtocol> ended = std::move(ended_protocols_);
+  ended_protocols_.clear();
+  for (EndedProtocol& one : ended) {
+    Connection* const found = table_.Find(one.id);
+    Connection& connection = found == nullptr ? nobody_ : *found;
+    if (!connection.lock_.Enter(CallbackLock::kBoth, membarrier_)) {
+      held_up_protocols_.push_back(std::move(one));
+      HoldUp(connection);
+      continue;
+    }
+    one.protocol->OnClose(connection, one.reason);
+    connection.lock_.Leave(CallbackLock::kBoth);
+    AfterCallback(one.protocol.get());
+    one.protocol = nullptr;
+  }
+}
+
+void Connections::BuryOne(Connection& connection) {
+  const int fd = connection.id().fd();
+  const bool released = connection.Has(Connection::kReleased);
+  const bool lost = connection.Has(Connection::kLost);
+  table_.Retire(connection);
+  if (connection.Has(Connection::kStays) && stayers_ > 0) --stayers_;
+  if (connection.Has(Connection::kUnref)) --unref_;
+  counters_.closed.Add(1);
+  const std::unique_ptr<Connection::Extra> extra = connection.Bury();
+  const CloseReason reason =
+      lost ? CloseReason{.origin = CloseReason::Origin::kError, .error = EBADF}
+           : connection.reason();
+  connection.lock_.Leave(CallbackLock::kBoth);
+  const uint64_t token = connection.id().value();
+  if (released) {
+    // It fails only for a descriptor that was closed, and that ends it as well.
+    poller_.Remove(fd, token).IgnoreError();
+  } else {
+    poller_.RemoveForClose(fd, token);
+  }
+  Socket socket = std::move(connection.socket_);
+  if (lost) socket.Forget();
+  table_.Free(fd);
+  mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
+  if (extra != nullptr) {
+    for (ConnectionTask& task : extra->waiting_tasks) task(nullptr);
+    for (Connection::OnGone& gone : extra->gone) gone(reason);
+  }
+  if (released) {
+    socket.HoldDescriptor(false);
+    if (extra->release != nullptr) extra->release(std::move(socket));
+  }
+}
+
+// Another thread has locked the protocol and may have forgotten it.
+void Connections::HoldUp(Connection& connection) {
+  RunAfter(options_.close_timeout, [this, id = connection.id()] {
+    Connection* const held_up = table_.Find(id);
+    const bool waits =
+        held_up != nullptr &&
+        (held_up->Has(Connection::kHeldUp | Connection::kShutdownDue) ||
+         absl::c_any_of(held_up_protocols_, [id](const EndedProtocol& ended) {
+           return ended.id == id;
+         }));
+    if (!waits) return;
+    ABSL_LOG(ERROR) << "fd " << id.fd() << ": its protocol was locked for "
+                    << options_.close_timeout
+                    << " and never unlocked; it is closed all the same";
+    held_up->lock_.Break();
+    OnUnlocked(id);
+  });
+}
+
+// What has waited for the lock.
+void Connections::OnUnlocked(ConnectionId id) {
+  ReleaseHeldUpProtocols();
+  Connection* const connection = table_.Find(id);
+  if (connection == nullptr) return;
+  if (connection->Has(Connection::kHeldUp)) {
+    connection->Clear(Connection::kHeldUp);
+    to_bury_.push_back(id);
+    return;
+  }
+  RunWaitingTasks(id);
+  if (connection->Has(Connection::kTimeoutDue)) connection->TellTimeout();
+  if (connection->IsDeadlineDue()) connection->TellDeadline();
+  if (connection->Has(Connection::kShutdownDue)) connection->Shutdown();
+  DeliverLater(*connection);
+  FlushLater(*connection);
+}
+
+void Connections::ReleaseHeldUpProtocols() {
+  std::move(held_up_protocols_.begin(), held_up_protocols_.end(),
+            std::back_inserter(ended_protocols_));
+  held_up_protocols_.clear();
+}
+
+// As far as nobody locks it again; a burial calls the rest.
+void Connections::RunWaitingTasks(ConnectionId id) {
+  for (;;) {
+    Connection* const connection = Find(id);
+    if (connection == nullptr || !connection->HasWaitingTasks() ||
+        !connection->lock_.Enter(CallbackLock::kTask, membarrier_)) {
+      return;
+    }
+    std::deque<ConnectionTask>& waiting = ExtraOf(*connection).waiting_tasks;
+    ConnectionTask task = std::move(waiting.front());
+    waiting.pop_front();
+    task(connection);
+    connection->lock_.Leave(CallbackLock::kTask);
+  }
+}
+
+void Connections::RunTask(ConnectionId id, ConnectionTask task) {
+  Connection* const connection = Find(id);
+  if (connection == nullptr) {
+    task(nullptr);
+  } else if (!connection->HasWaitingTasks() &&
+             connection->lock_.Enter(CallbackLock::kTask, membarrier_)) {
+    task(connection);
+    connection->lock_.Leave(CallbackLock::kTask);
+  } else {
+    ExtraOf(*connection).waiting_tasks.push_back(std::move(task));
+  }
+}
+
+// --- Opening ---
+
+absl::StatusOr<ConnectionId> Connections::Adopt(
+    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
+  ABSL_DCHECK(thread_.IsThis())
+      << "Loop::Adopt: from another thread; see LoopHandle::Adopt()";
+  mailbox_.connection_count.fetch_add(1, std::memory_order_relaxed);
+  return AdoptCounted(std::move(socket), on_open);
+}
+
+// Of a socket that is in the mailbox's count already.
+absl::StatusOr<ConnectionId> Connections::AdoptCounted(
+    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
+  absl::StatusOr<ConnectionId> id = Open(std::move(socket), on_open);
+  if (!id.ok()) {
+    mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
+  }
+  return id;
+}
+
+absl::StatusOr<ConnectionId> Connections::Open(
+    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
+  if (stopping_) {
+    return absl::FailedPreconditionError(
+        "adopt a socket: the loop is stopping");
+  }
+  const int fd = socket.fd();
+  if (fd < 0) {
+    return absl::InvalidArgumentError("adopt a socket: there is none");
+  }
+  DropStale(fd);
+  const std::optional<ConnectionTable::Entry> entry = table_.Allocate(fd);
+  if (!entry.has_value()) {
+    return absl::ResourceExhaustedError(
+        absl::StrCat("adopt fd ", fd, ": no memory for a connection"));
+  }
+  const ConnectionId id(fd, entry->generation);
+  absl::Status added = poller_.Add(
+      fd, id.value(),
+      Interest::kReadable | Interest::kWritable | Interest::kPriority,
+      Trigger::kEdge);
+  if (!added.ok()) {
+    table_.Free(fd);
+    return added;
+  }
+  counters_.opened.Add(1);
+  entry->connection.Open(*this, std::move(socket), entry->generation);
+  on_open(entry->connection);
+  entry->connection.RequireAttach();
+  return id;
+}
+
+absl::StatusOr<ConnectionId> Connections::Adopt(
+    absl::StatusOr<Socket> socket, std::unique_ptr<Protocol> protocol) {
+  absl::StatusOr<ConnectionId> id;
+  if (!socket.ok()) {
+    id = socket.status();
+  } else {
+    id = Adopt(*std::move(socket), [&protocol](Connection& connection) {
+      connection.Set(Connection::kAttached);
+      if (protocol != nullptr) {
+        connection.Attach(std::exchange(protocol, nullptr));
+      }
+    });
+  }
+  if (protocol != nullptr) {
+    EndProtocol(std::move(protocol), ConnectionId(),
+                {.origin = CloseReason::Origin::kError, .error = EBADF});
+  }
+  return id;
+}
+
+// The descriptor of a connection was closed behind its back, since its number
+// has come again.
+void Connections::DropStale(int fd) {
+  Connection* const stale = table_.FindByFd(fd);
+  if (stale == nullptr) return;
+  ABSL_LOG_EVERY_N_SEC(WARNING, 1)
+      << "fd " << fd << " of a connection was closed by somebody else";
+  if (std::unique_ptr<Protocol> protocol = stale->ExchangeProtocol(nullptr)) {
+    EndProtocol(std::move(protocol), stale->id(),
+                {.origin = CloseReason::Origin::kError, .error = EBADF});
+  }
+  stale->Set(Connection::kDead | Connection::kLost);
+  stale->Clear(Connection::kCorked);
+  stale->lock_.Break();
+  BuryOne(*stale);
+}
+
+Connection* Connections::Find(ConnectionId id) {
+  Connection* const connection = table_.Find(id);
+  return connection == nullptr || connection->Has(Connection::kDead)
+             ? nullptr
+             : connection;
+}
+
+Connection* Connections::FindByFd(int fd) {
+  Connection* const connection = table_.FindByFd(fd);
+  return connection == nullptr ? nullptr : Find(connection->id());
+}
+
+size_t Connections::FlushAll() {
+  size_t left = 0;
+  table_.ForEach([&left](Connection& connection) {
+    if (!connection.Flush()) ++left;
+  });
+  return left;
+}
+
+// --- Stopping ---
+
+void Connections::BeginDrain() {
+  if (std::exchange(draining_, true)) return;
+  table_.ForEach([this](Connection& connection) {
+    RunTask(connection.id(), [](Connection* served) {
+      if (served == nullptr || !served->IsServed()) return;
+      Protocol* const protocol = served->protocol();
+      if (protocol != nullptr) protocol->OnDrain(*served);
+    });
+  });
+}
+
+void Connections::BeginStop(MonotonicTime cut_off) {
+  stopping_ = true;
+  if (cut_off < cut_off_) {
+    cut_off_ = cut_off;
+    timers_.Cancel(cut_off_timer_);
+    cut_off_timer_ = timers_.Arm(cut_off, [this] { AbortAll(); });
+  }
+  table_.ForEach([](Connection& connection) { connection.Shutdown(); });
+}
+
+void Connections::Finish() {
+  cut_off_ = MonotonicTime::InfiniteFuture();
+  cut_off_timer_ = TimerId::kNone;
+  draining_ = false;
+  stopping_ = false;
+}
+
+void Connections::EndAll(Sockets sockets) {
+  stopping_ = true;  // No new connections from the callbacks below.
+  sockets == Sockets::kOwn ? AbortAll() : ForsakeAll();
+  // Again, if another thread has locked one meanwhile.
+  while (size() > 0 || !ended_protocols_.empty() ||
+         !held_up_protocols_.empty()) {
+    ReleaseHeldUpProtocols();
+    to_bury_.clear();
+    table_.ForEach([this](Connection& connection) {
+      connection.lock_.Break();
+      connection.Clear(Connection::kHeldUp);
+      to_bury_.push_back(connection.id());
+    });
+    Bury();
+  }
+}
+
+void Connections::ForsakeAll() {
+  table_.ForEach([this](Connection& connection) {
+    connection.socket_.Forsake();
+    BuryLater(connection);
+  });
+}
+
+void Connections::AbortAll() {
+  table_.ForEach([](Connection& connection) { connection.Abort(); });
+}
+
+// Those that stay until no other stays; see Protocol::OnShutdown().
+void Connections::CloseLastStayers() {
+  if (stayers_ == 0 || size() > stayers_) return;
+  table_.ForEach([](Connection& connection) { connection.Close(); });
+  stayers_ = 0;
+}
+
+}  // namespace fio

@@ -1,0 +1,219 @@
+// The Connections of a loop: their table, what each has to do in this turn,
+// their idle timeouts, and how they end. The loop calls one function for each
+// part of its turn. A Connection asks to be part of it (DeliverLater() and the
+// like).
+//
+// One byte's way: OnEvent() marks a connection as readable, Deliver() calls
+// Protocol::OnData(), what that writes is in the cork, Flush() sends it.
+//
+// Thread safety: none; all of it belongs to the thread of the loop.
+
+#ifndef FIO_CORE_LOOP_CONNECTIONS_H_
+#define FIO_CORE_LOOP_CONNECTIONS_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "absl/functional/function_ref.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connection_table.h"
+#include "fio/core/loop/idle_wheel.h"
+#include "fio/core/loop/internal/cork.h"
+#include "fio/core/loop/internal/mailbox.h"
+#include "fio/core/loop/internal/receive_buffer.h"
+#include "fio/core/loop/internal/turn_clock.h"
+#include "fio/core/loop/internal/turn_thread.h"
+#include "fio/core/loop/loop_handle.h"
+#include "fio/core/loop/loop_options.h"
+#include "fio/core/loop/loop_stats.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/poller/event.h"
+#include "fio/core/poller/poller.h"
+#include "fio/core/timer/timer_wheel.h"
+#include "fio/defer/task.h"
+#include "fio/sock/socket.h"
+
+namespace fio {
+
+class Connections final : private IdleWheel::Owner {
+ public:
+  // What they use of their loop; all of it outlives them.
+  struct Uses {
+    Loop& loop;
+    const LoopOptions& options;
+    Poller& poller;
+    TimerWheel& timers;
+    loop_internal::TurnClock& turn;
+    const loop_internal::TurnThread& thread;
+    loop_internal::Counters& counters;
+    loop_internal::Mailbox& mailbox;
+  };
+
+  explicit Connections(const Uses& uses);
+  Connections(const Connections&) = delete;
+  Connections& operator=(const Connections&) = delete;
+  // REQUIRES: EndAll() was called.
+  ~Connections() = default;
+
+  // --- The parts of a turn, for the loop ---
+
+  void OnEvent(ConnectionId id, Readiness readiness);
+  void AdvanceIdle();
+  void Deliver();
+  void Flush();
+  void Bury();
+
+  // Whether the next turn must not wait.
+  bool HasMoreToDo() const;
+  // Of idle timeouts.
+  MonotonicTime NextDeadline() const { return idle_.NextDeadline(); }
+
+  // --- What the loop does with all ---
+
+  // See Loop::Adopt(). AdoptCounted() takes a socket that is in the mailbox's
+  // count already.
+  absl::StatusOr<ConnectionId> Adopt(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+  absl::StatusOr<ConnectionId> AdoptCounted(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+  // The same with a protocol, which is told OnClose() after an error, or
+  // detached. Errors: that of `socket`, too.
+  absl::StatusOr<ConnectionId> Adopt(absl::StatusOr<Socket> socket,
+                                     std::unique_ptr<Protocol> protocol);
+
+  // Null if the connection is gone, or is dead and waits for its burial.
+  Connection* Find(ConnectionId id);
+  Connection* FindByFd(int fd);
+  // The same, but knows dead ones.
+  Connection* FindUnburied(ConnectionId id) { return table_.Find(id); }
+
+  size_t size() const { return table_.size(); }
+  // Whether there is one that keeps Loop::RunWhileBusy() going.
+  bool busy() const { return table_.size() > unref_; }
+
+  // How many have something left.
+  size_t FlushAll();
+
+  // Has `task` run with the connection now, or when nobody has locked its
+  // protocol any more, or with null when it is gone.
+  void RunTask(ConnectionId id, ConnectionTask task);
+
+  // See Loop::Drain() and Loop::Stop(). Finish() forgets both.
+  void BeginDrain();
+  void BeginStop(MonotonicTime cut_off);
+  void Finish();
+  bool draining() const { return draining_; }
+  bool stopping() const { return stopping_; }
+
+  // For the end of the loop: ends all, each with its OnClose(), even if another
+  // thread has locked it. kCopies: the sockets are those of the parent process.
+  enum class Sockets : bool { kOwn, kCopies };
+  void EndAll(Sockets sockets);
+
+  // --- What a connection asks for; each at most once at a time ---
+
+  void DeliverLater(Connection& connection);
+  void FlushLater(Connection& connection);
+  void BuryLater(Connection& connection);
+  // The protocol has lost its connection, and is told at the end of the turn.
+  void EndProtocol(std::unique_ptr<Protocol> protocol, ConnectionId id,
+                   CloseReason reason);
+  void ArmIdle(Connection& connection, MonotonicTime deadline);
+  // Tells the poller, if it needs that, that the kernel has nothing more.
+  void MarkDrained(const Connection& connection, Interest interest);
+  // Comes again when the lock of the protocol is free, or breaks it in time.
+  void HoldUp(Connection& connection);
+  void OnUnlocked(ConnectionId id);
+  // It does not count for busy(); it stays until no other stays.
+  void Unref() { ++unref_; }
+  void AddStayer() { ++stayers_; }
+
+  // For the report of callbacks that take too long.
+  void AfterCallback(const Protocol* protocol);
+  void CheckThread() const;
+  void RunAfter(absl::Duration delay, Task task);
+
+  Connection::Extra& ExtraOf(Connection& connection);
+  std::unique_ptr<Connection::Extra> TakeExtra(Connection& connection);
+
+  Loop& loop() { return loop_; }
+  const LoopOptions& options() const { return options_; }
+  MonotonicTime now() const { return turn_.now(); }
+  loop_internal::Counters& counters() { return counters_; }
+  loop_internal::Cork& cork() { return cork_; }
+  loop_internal::ReceiveBuffer& receive_buffer() { return receive_buffer_; }
+  bool membarrier() const { return membarrier_; }
+
+ private:
+  struct EndedProtocol {
+    std::unique_ptr<Protocol> protocol;
+    ConnectionId id;
+    CloseReason reason;
+  };
+
+  // IdleWheel::Owner:
+  IdleWheel::Link& link(uint32_t fd) override;
+  MonotonicTime Check(uint32_t fd) override;
+
+  absl::StatusOr<ConnectionId> Open(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+  void DropStale(int fd);
+  void EndProtocols();
+  void BuryOne(Connection& connection);
+  void ReleaseHeldUpProtocols();
+  void RunWaitingTasks(ConnectionId id);
+  void CloseLastStayers();
+  void AbortAll();
+  void ForsakeAll();
+
+  Loop& loop_;
+  const LoopOptions& options_;
+  Poller& poller_;
+  TimerWheel& timers_;
+  loop_internal::TurnClock& turn_;
+  const loop_internal::TurnThread& thread_;
+  loop_internal::Counters& counters_;
+  loop_internal::Mailbox& mailbox_;
+  ConnectionTable& table_;
+  const bool marks_drained_;  // The poller needs to be told.
+  const bool membarrier_;     // For CallbackLock.
+
+  IdleWheel idle_;
+  loop_internal::Cork cork_;
+  loop_internal::ReceiveBuffer receive_buffer_;
+  std::unordered_map<int, std::unique_ptr<Connection::Extra>> extras_;
+  Connection nobody_;  // For protocols whose connection is gone.
+
+  // What the rest of this turn, or the next one, has to do.
+  std::vector<ConnectionId> to_deliver_, delivering_;
+  std::vector<ConnectionId> to_flush_, flushing_;
+  std::vector<ConnectionId> to_bury_;
+  std::vector<EndedProtocol> ended_protocols_;
+  // Those that wait for who has locked their connection.
+  std::vector<EndedProtocol> held_up_protocols_;
+
+  bool draining_ = false;
+  bool stopping_ = false;
+  MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();
+  TimerId cut_off_timer_ = TimerId::kNone;
+  size_t stayers_ = 0;  // Connections that stay until no other does.
+  size_t unref_ = 0;    // Connections that do not keep the loop busy.
+};
+
+inline void Connections::DeliverLater(Connection& connection) {
+  if (connection.Has(Connection::kInDeliverList | Connection::kDead)) return;
+  connection.Set(Connection::kInDeliverList);
+  to_deliver_.push_back(connection.id());
+}
+
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_CONNECTIONS_H_
