@@ -209,7 +209,10 @@ IoResult Socket::Read(absl::Span<char> out) {
   if (out.empty()) return {.error = EAGAIN};
   if (!has_transport()) return Account(PlainRead(fd(), out), out.size(), true);
   const Busy busy(*this);
-  return Account(state_->transport->Read(*this, out), out.size(), false);
+  const IoResult read = state_->transport->Read(*this, out);
+  // It may have something to send now: an answer, or what it took earlier.
+  if (!read.failed()) Set(kHeldBack);
+  return Account(read, out.size(), false);
 }
 
 IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
@@ -380,29 +383,34 @@ bool Socket::wants_write() const {
          (Has(kShutdownWrite) && !Has(kFinSent));
 }
 
-IoResult Socket::Flush() {
+IoResult Socket::Flush(uint64_t budget) {
   if (!IsValid()) return {.error = EBADF};
   if (Has(kBusy)) return {.error = EAGAIN};
   if (error_ != 0) return {.error = static_cast<int>(error_)};
   const Busy busy(*this);
-  IoResult flushed = FlushQueue();
-  if (flushed.ok()) flushed.error = FlushTransport().error;
-  if (flushed.ok()) flushed.error = EndWriting().error;
+  IoResult flushed = FlushQueue(budget);
+  if (flushed.ok() && pending_calls() == 0) {
+    flushed.error = FlushTransport().error;
+    if (flushed.ok()) flushed.error = EndWriting().error;
+  }
   if (flushed.failed()) WriteFailed(flushed.error);
   if (!Has(kOver)) ReleaseIdleState();
   return flushed;
 }
 
-IoResult Socket::FlushQueue() {
+IoResult Socket::FlushQueue(uint64_t budget) {
   IoResult total;
-  while (state_ != nullptr && !state_->queue.empty()) {
+  while (state_ != nullptr && !state_->queue.empty() && total.bytes < budget) {
     const uint64_t before = pending_bytes();
+    const uint64_t limit = budget - total.bytes;
     const IoResult flushed =
         state_->transport == nullptr
-            ? state_->queue.Flush(fd())
-            : state_->queue.Flush([this](absl::Span<const iovec> pieces) {
-                return state_->transport->Write(*this, pieces);
-              });
+            ? state_->queue.Flush(fd(), limit)
+            : state_->queue.Flush(
+                  [this](absl::Span<const iovec> pieces) {
+                    return state_->transport->Write(*this, pieces);
+                  },
+                  limit);
     total.bytes += flushed.bytes;
     total.error = flushed.error;
     if (Has(kOver)) total.error = ECONNABORTED;

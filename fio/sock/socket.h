@@ -39,6 +39,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <memory>
 #include <string_view>
 #include <utility>
@@ -160,8 +161,9 @@ class Socket {
   // callback of this socket. ENOBUFS, ENOMEM: something is left, and the
   // descriptor does not become ready when to go on: try again later. Any other
   // error ends the socket, see above. `bytes` is how many were sent, also with
-  // an error.
-  IoResult Flush();
+  // an error. After about `budget` bytes it stops, without an error:
+  // wants_write() tells whether something is left.
+  IoResult Flush(uint64_t budget = std::numeric_limits<uint64_t>::max());
 
   // Flushes until Flush() returns something else than EAGAIN, ENOBUFS or
   // ENOMEM, or until `deadline`: ETIMEDOUT. Blocks in poll(2).
@@ -336,7 +338,7 @@ class Socket {
   IoResult Account(const IoResult& read, size_t asked, bool plain);
   bool ShortReadEmptied();
   bool ShortReadEmpties();
-  IoResult FlushQueue();
+  IoResult FlushQueue(uint64_t budget);
   IoResult FlushTransport();
   IoResult EndWriting();
   IoResult ReadToClose();

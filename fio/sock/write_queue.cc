@@ -198,6 +198,18 @@ constexpr uint64_t kMaxSendfileBytes = 0x7ffff000;
 
 constexpr size_t kFilePieceBytes = size_t{16} << 10;
 
+// How many of the pieces hold the first `limit` bytes; the last one is cut.
+size_t Trim(absl::Span<iovec> pieces, uint64_t limit) {
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    if (pieces[i].iov_len >= limit) {
+      pieces[i].iov_len = limit;
+      return i + 1;
+    }
+    limit -= pieces[i].iov_len;
+  }
+  return pieces.size();
+}
+
 }  // namespace
 
 void WriteQueue::Append(std::string_view bytes) {
@@ -246,7 +258,7 @@ void WriteQueue::Append(FileRange file) {
   Link(new FileNode(std::move(file)));
 }
 
-IoResult WriteQueue::Flush(int fd) {
+IoResult WriteQueue::Flush(int fd, uint64_t limit) {
   // By far the most common: a little, in one block, that leaves as a whole.
   if (open_ == head_) {
     const iovec piece = {.iov_base = open_->room + open_->begin,
@@ -259,15 +271,17 @@ IoResult WriteQueue::Flush(int fd) {
     }
     return written;
   }
-  if (FileNode* file = head_->file()) return FlushFile(*file, fd);
+  if (FileNode* file = head_->file()) return FlushFile(*file, fd, limit);
   return Flush(
-      [fd](absl::Span<const iovec> pieces) { return PlainWrite(fd, pieces); });
+      [fd](absl::Span<const iovec> pieces) { return PlainWrite(fd, pieces); },
+      limit);
 }
 
-IoResult WriteQueue::Flush(Writer write) {
+IoResult WriteQueue::Flush(Writer write, uint64_t limit) {
   if (FileNode* file = head_->file()) return FlushFile(*file, write);
   iovec pieces[IOV_MAX];
-  const size_t count = Gather(absl::MakeSpan(pieces));
+  const size_t count =
+      Trim(absl::MakeSpan(pieces, Gather(absl::MakeSpan(pieces))), limit);
   const IoResult written = write(absl::MakeConstSpan(pieces, count));
   Forget(written.bytes);
   return written;
@@ -285,11 +299,12 @@ size_t WriteQueue::Gather(absl::Span<iovec> pieces) const {
   return count;
 }
 
-IoResult WriteQueue::FlushFile(FileNode& node, int fd) {
+IoResult WriteQueue::FlushFile(FileNode& node, int fd, uint64_t limit) {
   if (!node.copied) {
     SigpipeBlocker blocker;
     auto offset = static_cast<off_t>(node.rest.offset());
-    const size_t size = std::min(node.rest.length(), kMaxSendfileBytes);
+    const size_t size =
+        std::min({node.rest.length(), limit, kMaxSendfileBytes});
     const IoResult sent = Retry(
         [&] { return Sys().sendfile(fd, node.rest.fd(), &offset, size); });
     if (sent.error == EPIPE) blocker.Raised();

@@ -20,6 +20,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <limits>
 #include <string_view>
 #include <utility>
 
@@ -36,6 +37,8 @@ class WriteQueue {
  public:
   // Writes some bytes from the front of `pieces`, or none, like writev(2).
   using Writer = absl::FunctionRef<IoResult(absl::Span<const iovec> pieces)>;
+
+  static constexpr uint64_t kNoLimit = std::numeric_limits<uint64_t>::max();
 
   WriteQueue() = default;
   WriteQueue(WriteQueue&& other) noexcept { Swap(other); }
@@ -65,13 +68,14 @@ class WriteQueue {
   // Sends from the head of the queue to the stream socket `fd` and removes what
   // the kernel took, by one system call: send(2), sendmsg(2) of at most IOV_MAX
   // pieces, or sendfile(2). Never raises SIGPIPE. Errors of reading a file are
-  // returned, too; EIO if the file was truncated. REQUIRES: not empty.
-  IoResult Flush(int fd);
+  // returned, too; EIO if the file was truncated. Sends `limit` bytes at most,
+  // or a block of copies more. REQUIRES: not empty, and `limit` is not 0.
+  IoResult Flush(int fd, uint64_t limit = kNoLimit);
 
   // The same through `write`, which is called at most once, and not at all if
   // the head is a file with no bytes left. Files are read in pieces of 16 KiB.
   // `write` may append to the queue, but do nothing else with it.
-  IoResult Flush(Writer write);
+  IoResult Flush(Writer write, uint64_t limit = kNoLimit);
 
   // Drops everything.
   void Clear();
@@ -89,7 +93,7 @@ class WriteQueue {
   void Link(Node* node);
   Node* Unlink();
   size_t Gather(absl::Span<iovec> pieces) const;
-  IoResult FlushFile(FileNode& node, int fd);
+  IoResult FlushFile(FileNode& node, int fd, uint64_t limit);
   IoResult FlushFile(FileNode& node, Writer write);
   IoResult FileEnded(FileNode& node);
   void Forget(uint64_t bytes);

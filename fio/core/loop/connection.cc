@@ -19,6 +19,7 @@
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
+#include "fio/base/no_throw.h"
 #include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
@@ -77,7 +78,7 @@ template <typename Call>
 bool Connection::Tell(Kind kind, Call call) {
   if (!lock_.Enter(kind, connections_->membarrier())) return false;
   Protocol& told = *protocol();
-  call(told);
+  NoThrow([&told] { return told.Name(); }, [&] { call(told); });
   lock_.Leave(kind);
   connections_->AfterCallback(&told);
   return true;
@@ -94,7 +95,7 @@ bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
     Detach();
     return is_open();
   }
-  if (!is_open()) {
+  if (!IsServed()) {
     connections_->EndProtocol(
         std::move(protocol), id(),
         {.origin = CloseReason::Origin::kError, .error = EBADF});
@@ -115,14 +116,16 @@ bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
   ArmIdle();
   connections_->FlushLater(*this);
   if (Has(kReadable)) connections_->DeliverLater(*this);
-  attached.OnOpen(*this);
+  NoThrow([&attached] { return attached.Name(); },
+          [&] { attached.OnOpen(*this); });
   return true;
 }
 
 void Connection::Detach() {
-  if (!is_open() || protocol() == nullptr) return;
+  if (!IsServed() || protocol() == nullptr) return;
   connections_->EndProtocol(ExchangeProtocol(nullptr), id(),
                             {.origin = CloseReason::Origin::kReplaced});
+  if (error_ != 0) Fail(error_);  // Nobody is left to read what came before.
 }
 
 bool Connection::Release(MoveOnlyFunction<void(Socket)> take) {
@@ -200,13 +203,13 @@ void Connection::Deliver() {
   }
   if (protocol() == nullptr) return;
   if (!Has(kDataForced)) {
-    if (MustPause()) {
-      Set(kReadPaused);
-      return;
-    }
     if (Has(kHungUp)) {
       PeekHungUp();
       if (!Has(kReadable) || Has(kEndRead)) return;
+    }
+    if (MustPause()) {
+      Set(kReadPaused);
+      return;
     }
     if (Has(kSuspended)) return;
   }
@@ -295,12 +298,25 @@ size_t Connection::Read(absl::Span<char> out) {
     out = connections_->receive_buffer().Limit(out);
     if (out.empty()) return 0;
   }
-  return Account(socket_.Read(out));
+  const size_t bytes = Account(socket_.Read(out));
+  if (!socket_.is_direct()) AfterTransport();
+  return bytes;
+}
+
+// A transport may have ended the socket in any call, and reading may have given
+// it something to send.
+void Connection::AfterTransport() {
+  if (Has(kDead)) return;
+  if (socket_.is_over()) {
+    connections_->BuryLater(*this);
+  } else if (socket_.wants_write()) {
+    connections_->FlushLater(*this);
+  }
 }
 
 size_t Connection::Account(const IoResult& read) {
   if (read.bytes > 0) {
-    Touch();
+    Active();
     connections_->counters().bytes_read.Add(read.bytes);
     if (connections_->receive_buffer().IsOf(*this)) {
       connections_->receive_buffer().Spend(read.bytes);
@@ -353,7 +369,7 @@ bool Connection::Cork(std::string_view bytes) {
   }
   connections_->CheckThread();
   Set(kCorked | kReadyDue);
-  Touch();
+  Active();
   return true;
 }
 
@@ -404,7 +420,7 @@ bool Connection::Queue(Bytes bytes, bool any) {
   if (!can_write()) return false;
   if (!any) return true;
   Uncork();
-  if (socket_.pending_calls() == 0) Touch();
+  if (socket_.pending_calls() == 0) Active();
   if (!socket_.Write(std::move(bytes)).ok()) return false;
   if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
     connections_->counters().over_limit.Add(1);
@@ -444,11 +460,13 @@ IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
 // The kernel has taken them.
 void Connection::CountWritten(size_t bytes) {
   if (bytes == 0) return;
-  Touch();
+  if (!Has(kLingers)) last_active_ = connections_->turn().active();
   connections_->counters().bytes_written.Add(bytes);
   if (Has(kUnacknowledged)) return;
   Set(kUnacknowledged);
-  if (timeout_ms_ != 0 && is_open()) ArmIdle();  // For half of it.
+  if (Has(kCloseArmed) || (timeout_ms_ != 0 && is_open())) {
+    ArmIdle();  // For half of it.
+  }
 }
 
 const Watermarks& Connection::watermarks() const {
@@ -560,11 +578,14 @@ void Connection::TellReady() {
 // False if the connection has failed.
 bool Connection::FlushSocket() {
   if (!Has(kWritable) || socket_.is_over()) return true;
-  const IoResult flushed = socket_.Flush();
+  const IoResult flushed =
+      socket_.Flush(connections_->options().write_budget_bytes);
   CountWritten(flushed.bytes);
   if (flushed.would_block() && socket_.wants_write()) {
     Clear(kWritable);
     connections_->MarkDrained(*this, Interest::kWritable);
+  } else if (flushed.ok() && socket_.wants_write()) {
+    connections_->FlushLater(*this);  // Now others have their turn.
   }
   if (flushed.out_of_memory()) FlushSoon();
   if (!flushed.failed()) return true;
@@ -578,7 +599,8 @@ bool Connection::Flush() {
   if (Has(kDead)) return true;
   Uncork();
   if (socket_.wants_write()) {
-    const IoResult flushed = socket_.Flush();
+    const IoResult flushed =
+        socket_.Flush(connections_->options().write_budget_bytes);
     CountWritten(flushed.bytes);
     if (flushed.failed()) WriteFailed(flushed.error);
     connections_->FlushLater(*this);
@@ -642,63 +664,104 @@ MonotonicTime Connection::deadline() const {
 }
 
 void Connection::Touch() {
-  if (is_open()) last_active_ = connections_->now();
+  if (is_open()) last_active_ = connections_->turn().ReadClock();
+}
+
+// As Touch(), without a look at the clock.
+void Connection::Active() {
+  if (is_open()) last_active_ = connections_->turn().active();
 }
 
 void Connection::ArmIdle() { connections_->ArmIdle(*this, IdleDeadline()); }
 
 MonotonicTime Connection::IdleDeadline() const {
-  if (socket_.is_closing()) {
-    return last_active_ + (Has(kLingers)
-                               ? connections_->options().stop_linger
-                               : connections_->options().close_timeout);
-  }
   MonotonicTime idle = MonotonicTime::InfiniteFuture();
-  if (Has(kMustAttach)) {
+  if (Has(kLingers)) {
+    idle = last_active_ + connections_->options().stop_linger;
+  } else if (socket_.is_closing()) {
+    idle = PatienceEnd();
+  } else if (Has(kMustAttach)) {
     idle = last_active_ + connections_->options().attach_timeout;
   } else if (timeout_ms_ != 0 &&
              protocol_.load(std::memory_order_relaxed) != nullptr) {
-    const MonotonicTime half = last_active_ + timeout() / 2;
-    const bool asks = Has(kUnacknowledged) &&
-                      (connections_->now() < half || !KnowsUnacknowledged());
-    idle = asks ? half : last_active_ + timeout();
+    idle = PatienceEnd();
   }
   return Has(kHasDeadline) ? std::min(idle, FindExtra()->deadline) : idle;
+}
+
+// How long nothing may happen: of a closing connection nothing that the peer
+// takes, else nothing at all.
+absl::Duration Connection::Patience() const {
+  return socket_.is_closing() ? connections_->options().close_timeout
+                              : timeout();
+}
+
+// When to look at it: after half of that, if the kernel is to be asked.
+MonotonicTime Connection::PatienceEnd() const {
+  const MonotonicTime half = last_active_ + Patience() / 2;
+  const bool asks = Has(kUnacknowledged) &&
+                    (connections_->now() < half || !KnowsUnacknowledged());
+  return asks ? half : last_active_ + Patience();
 }
 
 // Activity only stores the time of it, so that it costs nothing; the wheel
 // finds out here.
 MonotonicTime Connection::CheckIdle() {
   if (Has(kDead)) return MonotonicTime::InfiniteFuture();
-  const MonotonicTime deadline = IdleDeadline();
-  if (deadline > connections_->now()) return deadline;
+  if (IdleDeadline() > connections_->now()) return IdleDeadline();
+  DeliverFirst();
+  if (Has(kDead)) return MonotonicTime::InfiniteFuture();
+  if (IdleDeadline() > connections_->now()) return IdleDeadline();
+  return socket_.is_closing() ? CheckClosing() : CheckServed();
+}
+
+// What the kernel had before a timeout outranks it.
+void Connection::DeliverFirst() {
+  if (Has(kMustAttach) || !IsServed()) return;
+  if (!Has(kReadable) && connections_->has_more_events() &&
+      socket_.Peek().bytes > 0) {
+    Set(kReadable);
+    connections_->DeliverLater(*this);
+  }
+  if (Has(kInDeliverList)) Deliver();
+}
+
+// A closing connection has made no progress for too long.
+MonotonicTime Connection::CheckClosing() {
   if (Has(kLingers)) {
     connections_->BuryLater(*this);
-  } else if (socket_.is_closing()) {
-    socket_.Abort();
-    Fail(ETIMEDOUT);
-  } else if (this->deadline() <= connections_->now()) {
+    return MonotonicTime::InfiniteFuture();
+  }
+  const bool over = Has(kHasDeadline) &&  // LoopOptions::close_limit.
+                    FindExtra()->deadline <= connections_->now();
+  if (!over && !IsIdle()) return IdleDeadline();
+  socket_.Abort();
+  Fail(ETIMEDOUT);
+  return MonotonicTime::InfiniteFuture();
+}
+
+MonotonicTime Connection::CheckServed() {
+  if (deadline() <= connections_->now()) {
     TellDeadline();
     return IsServed() ? IdleDeadline() : MonotonicTime::InfiniteFuture();
-  } else if (Has(kMustAttach)) {
+  }
+  if (Has(kMustAttach)) {
     ABSL_LOG_EVERY_N_SEC(WARNING, 1)
         << "fd " << socket_.fd() << ": closed, since no protocol was attached "
         << "within " << connections_->options().attach_timeout;
     Abort();
-  } else if (!IsIdle()) {
-    return IdleDeadline();
-  } else {
-    // As if active at such a time that the next one is due when it shall be.
-    SetIdleSince(connections_->now() + (kTimeoutRepeats - timeout()));
-    TellTimeout();
-    if (!IsServed()) return MonotonicTime::InfiniteFuture();
-    const MonotonicTime next = IdleDeadline();
-    // Activity may make it sooner than a second from now.
-    return next == MonotonicTime::InfiniteFuture()
-               ? next
-               : std::min(next, connections_->now() + this->timeout());
+    return MonotonicTime::InfiniteFuture();
   }
-  return MonotonicTime::InfiniteFuture();
+  if (!IsIdle()) return IdleDeadline();
+  // As if active at such a time that the next one is due when it shall be.
+  SetIdleSince(connections_->now() + (kTimeoutRepeats - timeout()));
+  TellTimeout();
+  if (!IsServed()) return MonotonicTime::InfiniteFuture();
+  const MonotonicTime next = IdleDeadline();
+  // Activity may make it sooner than a second from now.
+  return next == MonotonicTime::InfiniteFuture()
+             ? next
+             : std::min(next, connections_->now() + timeout());
 }
 
 // Whether the timeout is due, unless the peer has acknowledged bytes meanwhile.
@@ -706,7 +769,7 @@ MonotonicTime Connection::CheckIdle() {
 // writable when much of it has left. So it is asked when half of the timeout is
 // over, and again at its end.
 bool Connection::IsIdle() {
-  const bool due = last_active_ + timeout() <= connections_->now();
+  const bool due = last_active_ + Patience() <= connections_->now();
   if (!Has(kUnacknowledged)) return due;
   const size_t unacknowledged = socket_.unacknowledged_bytes();
   if (unacknowledged == 0 && socket_.pending_calls() == 0) {
@@ -772,7 +835,8 @@ void Connection::Close(uint16_t code) {
     error_ = code;
     Set(kHasCode);
   }
-  last_active_ = connections_->now();
+  last_active_ = connections_->turn().ReadClock();
+  LimitClosing();
   Uncork();
   // Otherwise the socket may take what it read last for all there is.
   if (Has(kReadable) && !Has(kEndRead)) static_cast<void>(socket_.Peek());
@@ -782,6 +846,17 @@ void Connection::Close(uint16_t code) {
   }
   socket_.Close();
   connections_->FlushLater(*this);
+}
+
+// From here on the deadline is that of closing.
+void Connection::LimitClosing() {
+  const absl::Duration limit = connections_->options().close_limit;
+  if (limit == absl::InfiniteDuration()) {
+    Clear(kHasDeadline);
+  } else {
+    extra().deadline = last_active_ + limit;
+    Set(kHasDeadline);
+  }
 }
 
 // Closing, with something left to do.
@@ -802,6 +877,13 @@ void Connection::CloseWhenDrained() {
     Set(kReadable);
     connections_->DeliverLater(*this);
   }
+}
+
+void Connection::CloseNow(uint16_t code) {
+  Close(code);
+  if (Has(kDead)) return;
+  if (socket_.wants_write()) static_cast<void>(Flush());
+  connections_->BuryLater(*this);
 }
 
 void Connection::Abort() {
@@ -881,7 +963,8 @@ std::unique_ptr<Connection::Extra> Connection::Bury() {
   }
   if (!Has(kReleased)) socket_.Discard();
   if (const std::unique_ptr<Protocol> protocol = ExchangeProtocol(nullptr)) {
-    protocol->OnClose(*this, reason());
+    NoThrow([&protocol] { return protocol->Name(); },
+            [&] { protocol->OnClose(*this, reason()); });
     connections_->AfterCallback(protocol.get());
   }
   return extra;

@@ -133,8 +133,8 @@ class alignas(64) Connection {
   IoResult TryWrite(std::string_view bytes,
                     Socket::More more = Socket::More::kNo);
 
-  // Offers what is queued to the kernel now instead of at the end of the turn.
-  // True if nothing is left.
+  // Offers what is queued to the kernel now instead of at the end of the turn,
+  // up to LoopOptions::write_budget_bytes. True if nothing is left.
   bool Flush();
 
   // What was written and has not left: bytes, and calls of Write().
@@ -198,6 +198,11 @@ class alignas(64) Connection {
   // OnClose() is given `code`, which means what the caller likes. Again, or
   // after Abort(), it does nothing.
   void Close(uint16_t code = 0);
+
+  // As Close(), but at the end of this turn, whatever is left: offers what is
+  // queued to the kernel once, and drops the rest. The peer sees a normal end;
+  // a reset only if the kernel has bytes of it that were not read.
+  void CloseNow(uint16_t code = 0);
 
   // Drops what is queued and closes at the end of the turn; the peer sees a
   // reset.
@@ -322,6 +327,7 @@ class alignas(64) Connection {
   void PeekHungUp();
   void TellEnd();
   size_t Account(const IoResult& read);
+  void AfterTransport();
   absl::Span<char> Receive();
 
   bool Cork(std::string_view bytes);
@@ -341,6 +347,12 @@ class alignas(64) Connection {
   bool FlushSocket();
   void TellReady();
 
+  void Active();
+  void DeliverFirst();
+  MonotonicTime CheckClosing();
+  MonotonicTime CheckServed();
+  absl::Duration Patience() const;
+  MonotonicTime PatienceEnd() const;
   bool IsIdle();
   bool KnowsUnacknowledged() const;
   void SetIdleSince(MonotonicTime time);
@@ -349,6 +361,7 @@ class alignas(64) Connection {
   void TellDeadline();
   void ArmIdle();
   MonotonicTime IdleDeadline() const;
+  void LimitClosing();
   void CloseWhenDrained();
   void Fail(int error);
   CloseReason reason() const;

@@ -82,8 +82,15 @@ void ConnectionTable::Free(int fd) {
   connection.lock_.Break();
   // The first page stays, so that a lone connection that comes and goes does
   // not take a page along each time.
-  if (--pages_[page].allocated > 0 || page == 0) return;
-  pages_[page].connections = nullptr;
+  if (--pages_[page].allocated == 0 && page != 0) emptied_.push_back(page);
+}
+
+void ConnectionTable::FreePages() {
+  if (emptied_.empty()) return;
+  const std::lock_guard lock(mutex_);
+  for (const size_t page : std::exchange(emptied_, {})) {
+    if (pages_[page].allocated == 0) pages_[page].connections = nullptr;
+  }
 }
 
 void ConnectionTable::ForEach(absl::FunctionRef<void(Connection&)> visit) {

@@ -43,9 +43,14 @@ class ConnectionTable {
   // From here on Find() does not know the connection; its memory stays.
   void Retire(Connection& connection);
 
-  // Makes the entry of `fd` free. REQUIRES: its connection was retired and has
+  // Makes the entry of `fd` free. Its memory stays until FreePages(), since its
+  // own callback may be running. REQUIRES: its connection was retired and has
   // given up all that it held, or was never opened.
   void Free(int fd);
+
+  // Gives back the memory of pages without a connection. REQUIRES: no callback
+  // of a connection is running.
+  void FreePages();
 
   // Calls `visit` for each connection in use. It must not allocate or free.
   void ForEach(absl::FunctionRef<void(Connection&)> visit);
@@ -79,6 +84,7 @@ class ConnectionTable {
   // Not an absl::Mutex, which does not survive a fork() with threads waiting.
   std::mutex mutex_;
   std::vector<Page> pages_;
+  std::vector<size_t> emptied_;  // Pages that may be without a connection.
   size_t size_ = 0;
 };
 

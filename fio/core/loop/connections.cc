@@ -22,6 +22,7 @@
 #include "absl/time/time.h"
 #include "fio/base/clock.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/no_throw.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connection_table.h"
@@ -47,6 +48,22 @@ constexpr size_t kIdlePerTurn = 2048;
 
 }  // namespace
 
+// A protocol that has lost its connection, and is to be told.
+struct Connections::EndedProtocol {
+  std::unique_ptr<Protocol> protocol;  // Null: only `extra` is left.
+  ConnectionId id;
+  CloseReason reason;
+  // Of a connection that has gone already.
+  std::unique_ptr<Connection::Extra> extra = nullptr;
+};
+
+// What is left of a connection that has gone.
+struct Connections::Buried {
+  std::unique_ptr<Connection::Extra> extra;
+  CloseReason reason;
+  Socket socket;
+};
+
 Connections::Connections(const Uses& uses)
     : loop_(uses.loop),
       options_(uses.options),
@@ -66,6 +83,8 @@ Connections::Connections(const Uses& uses)
   nobody_.connections_ = this;
   nobody_.flags_ = Connection::kDead;
 }
+
+Connections::~Connections() = default;
 
 // --- The parts of a turn ---
 
@@ -204,6 +223,7 @@ void Connections::Bury() {
   }
   to_bury_.clear();
   CloseLastStayers();
+  table_.FreePages();
 }
 
 // Protocols whose connection lives on, or that never had one. What their
@@ -219,45 +239,62 @@ void Connections::EndProtocols() {
       HoldUp(connection);
       continue;
     }
-    one.protocol->OnClose(connection, one.reason);
+    if (one.protocol != nullptr) {
+      NoThrow([&one] { return one.protocol->Name(); },
+              [&] { one.protocol->OnClose(connection, one.reason); });
+      AfterCallback(one.protocol.get());
+      one.protocol = nullptr;
+    }
     connection.lock_.Leave(CallbackLock::kBoth);
-    AfterCallback(one.protocol.get());
-    one.protocol = nullptr;
+    TellGone(one.extra.get(), one.reason);
   }
 }
 
 void Connections::BuryOne(Connection& connection) {
-  const int fd = connection.id().fd();
   const bool released = connection.Has(Connection::kReleased);
+  Buried buried = TakeOut(connection);
+  TellGone(buried.extra.get(), buried.reason);
+  if (!released) return;
+  buried.socket.HoldDescriptor(false);
+  if (buried.extra != nullptr && buried.extra->release != nullptr) {
+    buried.extra->release(std::move(buried.socket));
+  }
+}
+
+// From here on no id names the connection, and its place is free.
+Connections::Buried Connections::TakeOut(Connection& connection) {
+  const int fd = connection.id().fd();
+  const uint64_t token = connection.id().value();
   const bool lost = connection.Has(Connection::kLost);
   table_.Retire(connection);
   if (connection.Has(Connection::kStays) && stayers_ > 0) --stayers_;
   if (connection.Has(Connection::kUnref)) --unref_;
   counters_.closed.Add(1);
-  const std::unique_ptr<Connection::Extra> extra = connection.Bury();
-  const CloseReason reason =
-      lost ? CloseReason{.origin = CloseReason::Origin::kError, .error = EBADF}
-           : connection.reason();
+  Buried buried;
+  buried.extra = connection.Bury();
+  buried.reason = connection.reason();
   connection.lock_.Leave(CallbackLock::kBoth);
-  const uint64_t token = connection.id().value();
-  if (released) {
+  if (connection.Has(Connection::kReleased)) {
     // It fails only for a descriptor that was closed, and that ends it as well.
     poller_.Remove(fd, token).IgnoreError();
   } else {
     poller_.RemoveForClose(fd, token);
   }
-  Socket socket = std::move(connection.socket_);
-  if (lost) socket.Forget();
+  buried.socket = std::move(connection.socket_);
+  if (lost) buried.socket.Forget();
   table_.Free(fd);
   mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
-  if (extra != nullptr) {
-    for (ConnectionTask& task : extra->waiting_tasks) task(nullptr);
-    for (Connection::OnGone& gone : extra->gone) gone(reason);
+  return buried;
+}
+
+// After OnClose().
+void Connections::TellGone(Connection::Extra* extra,
+                           const CloseReason& reason) {
+  if (extra == nullptr) return;
+  for (ConnectionTask& task : std::exchange(extra->waiting_tasks, {})) {
+    task(nullptr);
   }
-  if (released) {
-    socket.HoldDescriptor(false);
-    if (extra->release != nullptr) extra->release(std::move(socket));
-  }
+  for (Connection::OnGone& gone : std::exchange(extra->gone, {})) gone(reason);
 }
 
 // Another thread has locked the protocol and may have forgotten it.
@@ -411,14 +448,16 @@ void Connections::DropStale(int fd) {
   if (stale == nullptr) return;
   ABSL_LOG_EVERY_N_SEC(WARNING, 1)
       << "fd " << fd << " of a connection was closed by somebody else";
-  if (std::unique_ptr<Protocol> protocol = stale->ExchangeProtocol(nullptr)) {
-    EndProtocol(std::move(protocol), stale->id(),
-                {.origin = CloseReason::Origin::kError, .error = EBADF});
-  }
+  const ConnectionId id = stale->id();
+  std::unique_ptr<Protocol> protocol = stale->ExchangeProtocol(nullptr);
   stale->Set(Connection::kDead | Connection::kLost);
   stale->Clear(Connection::kCorked);
   stale->lock_.Break();
-  BuryOne(*stale);
+  Buried buried = TakeOut(*stale);
+  ended_protocols_.push_back(
+      {std::move(protocol), id,
+       CloseReason{.origin = CloseReason::Origin::kError, .error = EBADF},
+       std::move(buried.extra)});
 }
 
 Connection* Connections::Find(ConnectionId id) {
@@ -449,7 +488,9 @@ void Connections::BeginDrain() {
     RunTask(connection.id(), [](Connection* served) {
       if (served == nullptr || !served->IsServed()) return;
       Protocol* const protocol = served->protocol();
-      if (protocol != nullptr) protocol->OnDrain(*served);
+      if (protocol == nullptr) return;
+      NoThrow([protocol] { return protocol->Name(); },
+              [&] { protocol->OnDrain(*served); });
     });
   });
 }

@@ -61,10 +61,11 @@ class Connections final : private IdleWheel::Owner {
   Connections(const Connections&) = delete;
   Connections& operator=(const Connections&) = delete;
   // REQUIRES: EndAll() was called.
-  ~Connections() = default;
+  ~Connections();
 
   // --- The parts of a turn, for the loop ---
 
+  void OnEvents(bool more_may_wait) { has_more_events_ = more_may_wait; }
   void OnEvent(ConnectionId id, Readiness readiness);
   void AdvanceIdle();
   void Deliver();
@@ -147,17 +148,17 @@ class Connections final : private IdleWheel::Owner {
   Loop& loop() { return loop_; }
   const LoopOptions& options() const { return options_; }
   MonotonicTime now() const { return turn_.now(); }
+  const loop_internal::TurnClock& turn() const { return turn_; }
+  // Whether the poller may have had more events than it told in this turn.
+  bool has_more_events() const { return has_more_events_; }
   loop_internal::Counters& counters() { return counters_; }
   loop_internal::Cork& cork() { return cork_; }
   loop_internal::ReceiveBuffer& receive_buffer() { return receive_buffer_; }
   bool membarrier() const { return membarrier_; }
 
  private:
-  struct EndedProtocol {
-    std::unique_ptr<Protocol> protocol;
-    ConnectionId id;
-    CloseReason reason;
-  };
+  struct EndedProtocol;
+  struct Buried;
 
   // IdleWheel::Owner:
   IdleWheel::Link& link(uint32_t fd) override;
@@ -168,6 +169,8 @@ class Connections final : private IdleWheel::Owner {
   void DropStale(int fd);
   void EndProtocols();
   void BuryOne(Connection& connection);
+  Buried TakeOut(Connection& connection);
+  static void TellGone(Connection::Extra* extra, const CloseReason& reason);
   void ReleaseHeldUpProtocols();
   void RunWaitingTasks(ConnectionId id);
   void CloseLastStayers();
@@ -200,6 +203,7 @@ class Connections final : private IdleWheel::Owner {
   // Those that wait for who has locked their connection.
   std::vector<EndedProtocol> held_up_protocols_;
 
+  bool has_more_events_ = false;
   bool draining_ = false;
   bool stopping_ = false;
   MonotonicTime cut_off_ = MonotonicTime::InfiniteFuture();

@@ -34,6 +34,7 @@ void IdleWheel::Add(uint32_t thing, MonotonicTime deadline) {
   link.previous_ = slot | kIsSlot;
   if (link.next_ != kNone) owner_.link(link.next_).previous_ = thing;
   SetHead(slot, thing);
+  ++count_;
 }
 
 void IdleWheel::Remove(uint32_t thing) {
@@ -46,6 +47,7 @@ void IdleWheel::Remove(uint32_t thing) {
     owner_.link(link.previous_).next_ = link.next_;
   }
   link = Link();
+  --count_;
 }
 
 void IdleWheel::SetHead(uint32_t slot, uint32_t thing) {
@@ -64,6 +66,11 @@ void IdleWheel::Advance(MonotonicTime now, size_t limit) {
           ? 0
           : static_cast<uint64_t>(absl::ToInt64Nanoseconds(now - start_) /
                                   kTickNanoseconds);
+  if (count_ == 0) {
+    current_ = std::max(current_, target);
+    unfinished_ = false;
+    return;
+  }
   unfinished_ = true;
   for (;;) {
     // The slots that begin with this tick: at most one of each level.
@@ -93,6 +100,7 @@ bool IdleWheel::Empty(uint32_t slot, size_t& limit) {
 }
 
 MonotonicTime IdleWheel::NextDeadline() const {
+  if (count_ == 0) return MonotonicTime::InfiniteFuture();
   const uint64_t tick = unfinished_ ? current_ : NextTick();
   if (tick == kNever) return MonotonicTime::InfiniteFuture();
   return start_ +

@@ -85,6 +85,7 @@ class IdleWheel {
 
   Owner& owner_;
   const MonotonicTime start_;
+  size_t count_ = 0;         // Things in the wheel.
   uint64_t current_ = 0;     // The tick whose slots are being emptied.
   bool unfinished_ = false;  // By a limit.
   std::array<uint32_t, kLevels * kSlots> heads_;

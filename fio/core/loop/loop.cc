@@ -30,6 +30,7 @@
 #include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/no_throw.h"
 #include "fio/base/poison.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
@@ -78,9 +79,14 @@ absl::Status CheckOptions(const LoopOptions& options) {
     return absl::InvalidArgumentError(
         "LoopOptions::read_budget_bytes is 0: nothing could be read");
   }
+  if (options.write_budget_bytes == 0) {
+    return absl::InvalidArgumentError(
+        "LoopOptions::write_budget_bytes is 0: nothing could be written");
+  }
   return CheckNotNegative("LoopOptions",
                           {{"turn_budget", options.turn_budget},
                            {"close_timeout", options.close_timeout},
+                           {"close_limit", options.close_limit},
                            {"stop_linger", options.stop_linger},
                            {"attach_timeout", options.attach_timeout},
                            {"stall", options.stall}});
@@ -143,8 +149,21 @@ Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,
 Loop::~Loop() {
   connections_.EndAll(is_inherited() ? Connections::Sockets::kCopies
                                      : Connections::Sockets::kOwn);
+  // What these own may still call the loop, which takes nothing new.
+  ending_ = true;
   timers_.CancelAll();
-  mailbox_->tasks.Close(TaskQueue::OnClose::kDrop);
+  EndWatches();
+  mailbox_->DropTasks();
+  timers_.CancelAll();
+  // A handle on another thread may keep it, but it leaves the poller alone.
+  mailbox_->waker.Unregister();
+}
+
+void Loop::EndWatches() {
+  while (!watches_.empty() || !ended_watches_.empty()) {
+    std::exchange(watches_, {}).clear();
+    std::exchange(ended_watches_, {}).clear();
+  }
 }
 
 // --- Running ---
@@ -169,10 +188,8 @@ absl::Status Loop::RunWhileBusy() {
 
 // Whether something is left that keeps RunWhileBusy() going.
 bool Loop::IsBusy() {
-  std::erase_if(unref_timers_,
-                [this](TimerId id) { return !timers_.IsArmed(id); });
   return connections_.busy() || watches_.size() > unref_watches_ ||
-         timers_.armed() > unref_timers_.size() || mailbox_->tasks.HasTasks() ||
+         timers_.busy() || mailbox_->tasks.HasTasks() ||
          connections_.HasMoreToDo();
 }
 
@@ -197,7 +214,9 @@ absl::Status Loop::RunOnce(MonotonicTime deadline) {
   ABSL_CHECK(!thread_.runs()) << "Loop::RunOnce: a turn is under way";
   thread_.Begin();
   const uint64_t system_calls = SystemCallsOfThisThread();
-  absl::Status turn = Turn(deadline);
+  absl::Status turn;
+  NoThrow([] { return "a task, timer, watch or hook of a loop"; },
+          [&] { turn = Turn(deadline); });
   CountTurn(system_calls);
   asleep_ = mailbox_->tasks.PrepareToSleep();
   thread_.End();
@@ -206,7 +225,7 @@ absl::Status Loop::RunOnce(MonotonicTime deadline) {
 
 absl::Status Loop::Turn(MonotonicTime deadline) {
   counters_.turns.Add(1);
-  if (on_turn_begin_) on_turn_begin_();
+  on_turn_begin_.Run();
   absl::Status waited = WaitAndDispatch(deadline);
   if (!waited.ok()) return waited;
   timers_.Advance(now(), kTimersPerTurn);
@@ -217,8 +236,21 @@ absl::Status Loop::Turn(MonotonicTime deadline) {
   connections_.Flush();
   connections_.Bury();
   std::exchange(ended_watches_, {}).clear();
-  if (on_turn_end_) on_turn_end_();
+  on_turn_end_.Run();
   return absl::OkStatus();
+}
+
+void Loop::TurnHook::Set(Hook hook) {
+  hook_ = std::move(hook);
+  replaced_ = true;
+}
+
+void Loop::TurnHook::Run() {
+  if (!hook_) return;
+  Hook hook = std::move(hook_);
+  replaced_ = false;
+  hook();
+  if (!replaced_) hook_ = std::move(hook);
 }
 
 // A signal only ends the wait.
@@ -230,6 +262,7 @@ absl::Status Loop::WaitAndDispatch(MonotonicTime deadline) {
                                                : ready.status();
   }
   counters_.events.Add(ready->size());
+  connections_.OnEvents(ready->size() == events_.size());
   for (const Event event : *ready) Dispatch(event);
   return absl::OkStatus();
 }
@@ -332,6 +365,7 @@ void Loop::Defer(Task task) {
 TimerId Loop::RunAt(MonotonicTime deadline, Task task) {
   ABSL_DCHECK(thread_.IsThis())
       << "Loop::RunAt: from another thread; see Post()";
+  if (ending_) return TimerId::kNone;
   return timers_.Arm(deadline, std::move(task));
 }
 
@@ -340,9 +374,19 @@ TimerId Loop::RunAfter(absl::Duration delay, Task task) {
   return RunAt(options_.clock->Now() + delay, std::move(task));
 }
 
+void Loop::Arm(Timer& timer, MonotonicTime deadline) {
+  ABSL_DCHECK(thread_.IsThis()) << "Loop::Arm: from another thread; see Post()";
+  if (!ending_) timers_.Arm(timer, deadline);
+}
+
+void Loop::Arm(Timer& timer, absl::Duration delay) {
+  Arm(timer, options_.clock->Now() + delay);
+}
+
 TimerId Loop::RunEvery(TimerWheel::Repeated repeated) {
   ABSL_DCHECK(thread_.IsThis())
       << "Loop::RunEvery: from another thread; see Post()";
+  if (ending_) repeated.callback = nullptr;  // Only its `on_finish` runs.
   if (repeated.first == MonotonicTime::InfinitePast()) {
     repeated.first = options_.clock->Now() + repeated.interval;
   }
@@ -381,6 +425,10 @@ void Loop::Stop(absl::Duration grace) {
 absl::StatusOr<WatchId> Loop::Watch(
     int fd, Interest interest, Trigger trigger,
     absl::AnyInvocable<void(Readiness)> callback) {
+  if (ending_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("watch fd ", fd, ": the loop is being destroyed"));
+  }
   const Token token = next_watch_++;
   absl::Status added = poller_->Add(fd, token, interest, trigger);
   if (!added.ok()) return added;
@@ -404,10 +452,6 @@ void Loop::Unref(WatchId id) {
   if (watch == watches_.end() || watch->second->unref) return;
   watch->second->unref = true;
   ++unref_watches_;
-}
-
-void Loop::Unref(TimerId id) {
-  if (timers_.IsArmed(id)) unref_timers_.insert(id);
 }
 
 }  // namespace fio

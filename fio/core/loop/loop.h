@@ -27,7 +27,6 @@
 #include <memory>
 #include <thread>
 #include <unordered_map>
-#include <unordered_set>
 #include <utility>
 #include <vector>
 
@@ -56,6 +55,7 @@
 #include "fio/core/poller/poller.h"
 #include "fio/core/poller/ready_events.h"
 #include "fio/core/poller/waker.h"
+#include "fio/core/timer/timer.h"
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/defer/task.h"
 #include "fio/sock/socket.h"
@@ -139,8 +139,9 @@ class Loop {
   bool is_inherited() const { return fork_count_ != ForkCount(); }
 
   // Called when a turn begins to wait, and when it is over; null for no more.
-  void OnTurnBegin(Hook hook) { on_turn_begin_ = std::move(hook); }
-  void OnTurnEnd(Hook hook) { on_turn_end_ = std::move(hook); }
+  // A hook may replace itself: it is destroyed when it has returned.
+  void OnTurnBegin(Hook hook) { on_turn_begin_.Set(std::move(hook)); }
+  void OnTurnEnd(Hook hook) { on_turn_end_.Set(std::move(hook)); }
 
   // --- Tasks ---
 
@@ -148,9 +149,9 @@ class Loop {
   const LoopHandle& handle() const { return handle_; }
 
   // As LoopHandle's. Any thread.
-  void Post(Task task) { handle_.Post(std::move(task)); }
-  void Post(ConnectionId id, ConnectionTask task) {
-    handle_.Post(id, std::move(task));
+  bool Post(Task task) { return handle_.Post(std::move(task)); }
+  bool Post(ConnectionId id, ConnectionTask task) {
+    return handle_.Post(id, std::move(task));
   }
   void Wake() { handle_.Wake(); }
 
@@ -160,13 +161,20 @@ class Loop {
   // --- Timers ---
 
   // Runs `task` once, never early, unless it is cancelled first. kNone if it is
-  // null.
+  // null, or while the loop is destroyed.
   TimerId RunAt(MonotonicTime deadline, Task task);
   TimerId RunAfter(absl::Duration delay, Task task);
   // Again and again; see TimerWheel::Repeated.
   TimerId RunEvery(TimerWheel::Repeated repeated);
   // True if the timer was armed: its task will not run.
   bool Cancel(TimerId id) { return timers_.Cancel(id); }
+
+  // Calls OnTimer() of a timer inside an object of the caller, once, never
+  // early; see fio/core/timer/timer.h. Allocates nothing. A timer that is armed
+  // is re-armed. Its destructor cancels it: on this thread.
+  void Arm(Timer& timer, MonotonicTime deadline);
+  void Arm(Timer& timer, absl::Duration delay);
+  bool Cancel(Timer& timer) { return timers_.Cancel(timer); }
 
   // --- Connections ---
 
@@ -199,8 +207,8 @@ class Loop {
 
   // --- Other descriptors ---
 
-  // Calls `callback` when `fd`, which stays the caller's, is ready. Errors: as
-  // Poller::Add().
+  // Calls `callback` when `fd`, which stays the caller's, is ready. Errors:
+  // kFailedPrecondition while the loop is destroyed; as Poller::Add().
   absl::StatusOr<WatchId> Watch(int fd, Interest interest, Trigger trigger,
                                 absl::AnyInvocable<void(Readiness)> callback);
   // Ends the watch; call it before `fd` is closed. `callback` does not run
@@ -209,7 +217,8 @@ class Loop {
 
   // They do not keep RunWhileBusy() from ending. An unknown id does nothing.
   void Unref(WatchId id);
-  void Unref(TimerId id);
+  void Unref(TimerId id) { timers_.Unref(id); }
+  void Unref(Timer& timer) { timers_.Unref(timer); }
 
   // --- State ---
 
@@ -238,6 +247,16 @@ class Loop {
   Connections& connections() { return connections_; }
 
  private:
+  // A hook that may replace itself.
+  class TurnHook {
+   public:
+    void Set(Hook hook);
+    void Run();
+
+   private:
+    Hook hook_;
+    bool replaced_ = false;  // While it ran.
+  };
   struct WatchedFd {
     int fd;
     absl::AnyInvocable<void(Readiness)> callback;
@@ -254,6 +273,7 @@ class Loop {
   void Dispatch(Event event);
   void RunTasks();
   void AfterCallback();
+  void EndWatches();
   void CountTurn(uint64_t system_calls_before);
 
   const LoopOptions options_;
@@ -275,10 +295,10 @@ class Loop {
   std::array<Event, 512> events_;
 
   size_t unref_watches_ = 0;
-  std::unordered_set<TimerId> unref_timers_;  // Some may be gone.
 
-  Hook on_turn_begin_, on_turn_end_;
+  TurnHook on_turn_begin_, on_turn_end_;
   bool asleep_ = false;  // Between turns: posts wake.
+  bool ending_ = false;  // Its destructor runs.
 };
 
 }  // namespace fio

@@ -23,8 +23,9 @@ namespace fio {
 
 using loop_internal::Mailbox;
 
-// The task that has the loop run another with its connection, or with none if
-// it is dropped. It fits a Task.
+// The task that has the loop run another with its connection, or with null if
+// the loop ends before. If it could not be posted, it does neither. It fits a
+// Task.
 class LoopHandle::RunWithConnection {
  public:
   RunWithConnection(Mailbox& mailbox, ConnectionId id, ConnectionTask task)
@@ -32,7 +33,9 @@ class LoopHandle::RunWithConnection {
   RunWithConnection(RunWithConnection&&) noexcept = default;
   RunWithConnection& operator=(RunWithConnection&&) = delete;
   ~RunWithConnection() {
-    if (task_ != nullptr) task_(nullptr);
+    if (task_ == nullptr) return;
+    const auto& dropping = mailbox_.dropping;
+    if (dropping.runs() && dropping.IsThis()) task_(nullptr);
   }
   void operator()() { mailbox_.connections->RunTask(id_, std::move(task_)); }
 
@@ -82,13 +85,9 @@ bool LoopHandle::Post(Task task) const {
   return mailbox_ != nullptr && mailbox_->tasks.Post(std::move(task));
 }
 
-void LoopHandle::Post(ConnectionId id, ConnectionTask task) const {
-  if (task == nullptr) return;
-  if (mailbox_ == nullptr) {
-    task(nullptr);
-  } else {
-    Post(RunWithConnection(*mailbox_, id, std::move(task)));
-  }
+bool LoopHandle::Post(ConnectionId id, ConnectionTask task) const {
+  return task != nullptr && !expired() &&
+         Post(RunWithConnection(*mailbox_, id, std::move(task)));
 }
 
 void LoopHandle::Wake() const {

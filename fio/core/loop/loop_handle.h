@@ -50,10 +50,12 @@ class LoopHandle {
   // gone; `task` is then destroyed.
   bool Post(Task task) const;
 
-  // Runs `task` with the connection, or with null if it is gone by then, or the
-  // loop is; exactly once. As OnData() it waits for who has locked the
-  // protocol.
-  void Post(ConnectionId id, ConnectionTask task) const;
+  // Runs `task` on the loop's thread, exactly once: with the connection, or
+  // with null if it is gone by then, or the loop ends before. It is never run
+  // inside of this call, so the caller may hold a lock that `task` takes. As
+  // OnData() it waits for who has locked the protocol. False if `task` is null
+  // or the loop has gone; `task` is then destroyed.
+  bool Post(ConnectionId id, ConnectionTask task) const;
 
   // The RunOnce() under way, or else the next one, waits no longer. Also from a
   // signal handler.

@@ -170,9 +170,8 @@ TEST_F(LoopHandleTest, OnceTheLoopHasGoneEverythingDoesNothing) {
   loop_ = nullptr;
   EXPECT_TRUE(destroyed);
   EXPECT_EQ(nulls, 1);
-  handle.Post(id, count);
-  EXPECT_EQ(nulls, 2);
-  handle.Post(id, nullptr);
+  EXPECT_FALSE(handle.Post(id, count));
+  EXPECT_FALSE(handle.Post(id, nullptr));
   EXPECT_FALSE(handle.Post([] { ADD_FAILURE(); }));
   EXPECT_FALSE(handle.Post(nullptr));
   handle.Wake();
@@ -180,8 +179,8 @@ TEST_F(LoopHandleTest, OnceTheLoopHasGoneEverythingDoesNothing) {
   lock.reset();
   // Of no loop.
   const LoopHandle none;
-  none.Post(id, count);
-  EXPECT_EQ(nulls, 3);
+  EXPECT_FALSE(none.Post(id, count));
+  EXPECT_EQ(nulls, 1);
   EXPECT_FALSE(none.Post([] { ADD_FAILURE(); }));
   none.Wake();
   CallAll(none, id);
@@ -497,7 +496,7 @@ TEST_F(LoopHandleTest, FourThreadsUseIt) {
   for (const int count : next) EXPECT_EQ(count, kRounds);
 }
 
-// Each task for a connection is called once, whatever becomes of the loop.
+// Each task that was posted is called once, whatever becomes of the loop.
 TEST(LoopHandleThreads, TheLoopDiesWhileTheyPost) {
   constexpr int kRounds = 50;
   constexpr int kTasks = 200;
@@ -517,7 +516,9 @@ TEST(LoopHandleThreads, TheLoopDiesWhileTheyPost) {
         start.arrive_and_wait();
         for (int i = 0; i < kTasks; ++i) {
           const auto index = static_cast<size_t>(t * kTasks + i);
-          handle.Post(id, [&, index](Connection*) { ++calls[index]; });
+          const bool posted =
+              handle.Post(id, [&, index](Connection*) { ++calls[index]; });
+          if (!posted) ++calls[index];  // And that is all.
           handle.Write(id, "x");
           absl::StatusOr<ProtocolLock> lock =
               handle.TryLock(id, i % 2 == 0 ? Kind::kTask : Kind::kWrite);
@@ -534,6 +535,62 @@ TEST(LoopHandleThreads, TheLoopDiesWhileTheyPost) {
     EXPECT_EQ(record.Count("close"), 1);
     EXPECT_EQ(record.told.back(), "destroyed");
   }
+}
+
+// The last handle dies elsewhere while the loop dies here.
+TEST(LoopHandle, LastOneDiesWithTheLoop) {
+  for (int round = 0; round < 2'000; ++round) {
+    auto loop = *Loop::Create({.poller = kPoller, .receive_buffer_bytes = 64});
+    std::latch start(2);
+    std::thread other(
+        [&start, round,
+         handle = std::make_unique<LoopHandle>(loop->handle())]() mutable {
+          start.arrive_and_wait();
+          // At another moment of the loop's end each time.
+          for (int i = 0; i < round % 600; ++i) handle->Wake();
+          handle = nullptr;
+        });
+    start.arrive_and_wait();
+    loop = nullptr;
+    other.join();
+  }
+}
+
+// The caller may hold a lock that the task takes.
+TEST(LoopHandle, PostNeverRunsTheTask) {
+  auto loop = *Loop::Create({.poller = kPoller});
+  const LoopHandle handle = loop->handle();
+  const ConnectionId none(5, 7);
+  bool inside = false;
+  int ran = 0;
+  const auto post = [&](ConnectionTask task) {
+    inside = true;
+    const bool posted = handle.Post(none, std::move(task));
+    inside = false;
+    return posted;
+  };
+  const auto run = [&](Connection* connection) {
+    EXPECT_FALSE(inside);
+    EXPECT_EQ(connection, nullptr);
+    ++ran;
+  };
+  EXPECT_TRUE(post(run));
+  EXPECT_EQ(ran, 0);
+  ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfinitePast()).ok());
+  EXPECT_EQ(ran, 1);
+  // What waits when the loop ends gets null; what it posts then is refused.
+  EXPECT_TRUE(post([&](Connection* connection) {
+    run(connection);
+    EXPECT_FALSE(post(run));
+  }));
+  loop = nullptr;
+  EXPECT_EQ(ran, 2);
+  // It is destroyed, and the caller is told.
+  const auto owned = std::make_shared<int>();
+  EXPECT_FALSE(
+      post([&run, owned](Connection* connection) { run(connection); }));
+  EXPECT_EQ(owned.use_count(), 1);
+  EXPECT_EQ(ran, 2);
 }
 
 // Descriptors come again at once, and locks of the old connections meet the

@@ -26,6 +26,9 @@ struct LoopOptions {
   // What a connection may read in one OnData(); then others have their turn.
   size_t read_budget_bytes = size_t{256} << 10;
 
+  // What a connection may write in one turn; then others have their turn.
+  size_t write_budget_bytes = size_t{256} << 10;
+
   // How long a turn may go on accepting, as long again with tasks, and as long
   // again with connections, before the rest waits for the next one; to the
   // granularity of Clock::CoarseNow(), and to one callback.
@@ -35,9 +38,13 @@ struct LoopOptions {
   // reading until half of it has left, past the limit it is aborted.
   Watermarks watermarks = {.limit_bytes = uint64_t{256} << 20};
 
-  // How long a closing connection may take to get rid of what is queued, and
-  // how long a closed one waits for who has locked its protocol.
+  // How long a closing connection may go without progress: its peer has taken
+  // or acknowledged no byte. A peer that reads slowly, but steadily, gets all.
+  // Also how long a closed connection waits for who has locked its protocol.
   absl::Duration close_timeout = absl::Seconds(8);
+
+  // How long closing may take in all, with progress.
+  absl::Duration close_limit = absl::InfiniteDuration();
 
   // While the loop stops, a connection that has sent all that it had waits this
   // long for the peer to close: what the peer sends before it notices the end

@@ -669,6 +669,132 @@ TEST(Loop, TheEndOfWhatIsUnreferencedDoesNotEndIt) {
   EXPECT_EQ(turns, 6);
 }
 
+// A hundred thousand of them cost a turn nothing, and naming one allocates
+// nothing.
+TEST(Loop, UnrefCostsNothing) {
+  ManualClock clock;
+  const auto loop = CreateLoop({.clock = &clock});
+  std::vector<TimerId> timers;
+  for (int i = 0; i < 100'000; ++i) {
+    timers.push_back(loop->RunAfter(absl::Hours(1), [] {}));
+  }
+  int repeated = 0;
+  const TimerId repeats = loop->RunEvery(
+      {.callback = [&] { ++repeated; }, .interval = absl::Milliseconds(1)});
+  {
+    const testing::AllocationCounter counter;
+    for (const TimerId timer : timers) loop->Unref(timer);
+    loop->Unref(repeats);
+    EXPECT_EQ(counter.allocations(), 0);
+  }
+  EXPECT_TRUE(loop->RunWhileBusy().ok());
+  EXPECT_EQ(loop->turn(), 0u) << "nothing keeps it";
+  // A timer that counts, of an id that another had before.
+  loop->Cancel(timers.front());
+  const TimerId counts = loop->RunAfter(absl::Milliseconds(3), [] {});
+  loop->Unref(timers.front());
+  loop->OnTurnEnd([&] {
+    clock.Advance(absl::Milliseconds(1));
+    loop->Wake();
+  });
+  EXPECT_TRUE(loop->RunWhileBusy().ok());
+  EXPECT_FALSE(loop->Cancel(counts)) << "it has run";
+  EXPECT_GE(repeated, 2) << "and a repeated one counts no more than before";
+}
+
+// --- Timers inside objects ---
+
+class Alarm final : public Timer {
+ public:
+  int rang = 0;
+
+ private:
+  void OnTimer(TimerWheel& /*wheel*/) override { ++rang; }
+};
+
+TEST(Loop, EmbeddedTimersAllocateNothing) {
+  ManualClock clock;
+  const auto loop = CreateLoop({.clock = &clock});
+  Alarm alarm;
+  const testing::AllocationCounter counter;
+  loop->Arm(alarm, absl::Milliseconds(5));
+  EXPECT_TRUE(alarm.armed());
+  EXPECT_EQ(loop->next_deadline(), clock.Now() + absl::Milliseconds(5));
+  clock.Advance(absl::Milliseconds(4));
+  Turn(*loop);
+  EXPECT_EQ(alarm.rang, 0);
+  clock.Advance(absl::Milliseconds(1));
+  Turn(*loop);
+  EXPECT_EQ(alarm.rang, 1);
+  EXPECT_FALSE(alarm.armed());
+  loop->Arm(alarm, clock.Now());
+  EXPECT_TRUE(loop->Cancel(alarm));
+  EXPECT_FALSE(loop->Cancel(alarm));
+  EXPECT_EQ(counter.allocations(), 0);
+}
+
+// --- What may be done from anywhere ---
+
+TEST(Loop, AHookMayReplaceItself) {
+  const auto loop = CreateLoop();
+  std::string told;
+  loop->OnTurnBegin([&, text = std::string(100, 'x')] {
+    loop->OnTurnBegin([&] { told += "second "; });
+    told += text;
+  });
+  loop->OnTurnEnd([&, text = std::string(100, 'y')] {
+    loop->OnTurnEnd(nullptr);
+    told += text;
+  });
+  for (int i = 0; i < 3; ++i) Turn(*loop);
+  EXPECT_EQ(told,
+            std::string(100, 'x') + std::string(100, 'y') + "second second ");
+}
+
+// Whatever a callback owns may call the loop when it is destroyed, at the
+// loop's end, too.
+TEST(Loop, WhatCallbacksOwnMayCallTheDyingLoop) {
+  auto loop = CreateLoop();
+  LoopbackPair pairs[] = {LoopbackPair::Unix(), LoopbackPair::Unix()};
+  int calls = 0;
+  struct Caller {
+    Caller(Loop* loop, int* calls) : loop(loop), calls(calls) {}
+    Caller(const Caller&) = delete;
+    Caller& operator=(const Caller&) = delete;
+    ~Caller() {
+      ++*calls;
+      loop->Unwatch(watch);
+      EXPECT_EQ(loop->RunAfter(absl::ZeroDuration(), [] {}), TimerId::kNone);
+      EXPECT_FALSE(
+          loop->Watch(0, Interest::kReadable, Trigger::kLevel, [](Readiness) {})
+              .ok());
+      EXPECT_FALSE(
+          loop->Adopt(LoopbackPair::Unix().near, [](Connection&) {}).ok());
+      loop->Unref(watch);
+      loop->Stop();
+    }
+    Loop* loop;
+    int* calls;
+    WatchId watch = WatchId::kNone;
+  };
+  for (LoopbackPair& pair : pairs) {
+    const auto caller = std::make_shared<Caller>(loop.get(), &calls);
+    caller->watch = *loop->Watch(pair.near.fd(), Interest::kReadable,
+                                 Trigger::kLevel, [caller](Readiness) {});
+  }
+  const auto owner = [&] {
+    return std::make_unique<Caller>(loop.get(), &calls);
+  };
+  loop->RunAfter(absl::Hours(1), [caller = owner()] {});
+  loop->RunEvery({.callback = [caller = owner()] {},
+                  .interval = absl::Hours(1),
+                  .on_finish = [caller = owner()] {}});
+  loop->Post([caller = owner()] {});
+  loop->Post(ConnectionId(), [caller = owner()](Connection*) {});
+  loop = nullptr;
+  EXPECT_EQ(calls, 7);
+}
+
 // --- What it tells of itself ---
 
 class EchoOnce final : public Protocol {

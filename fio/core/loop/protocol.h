@@ -11,7 +11,9 @@
 // All callbacks run on the thread of the connection's loop, one at a time. Each
 // may call anything of the connection, of others and of the loop: closing takes
 // effect at the end of the turn, never under a callback's feet. None may block,
-// since all connections of the loop would wait.
+// since all connections of the loop would wait. An exception that leaves a
+// callback ends the process (std::terminate()); stderr has the protocol's
+// Name().
 
 #ifndef FIO_CORE_LOOP_PROTOCOL_H_
 #define FIO_CORE_LOOP_PROTOCOL_H_

@@ -65,6 +65,71 @@ class Timeout : public LoopFixture {
   LoopbackPair pair_ = LoopbackPair::Unix();
 };
 
+// However long the callback has run before the call.
+TEST_F(Timeout, CountsFromTheCall) {
+  constexpr absl::Duration kLong = absl::Milliseconds(300);
+  constexpr absl::Duration kShort = absl::Milliseconds(200);
+  for (const bool touch : {false, true}) {
+    SCOPED_TRACE(touch);
+    LoopbackPair pair = LoopbackPair::Unix();
+    Record& record = NewRecord();
+    record.on_timeout = Nothing;
+    record.on_data = [&](Connection& connection) {
+      if (touch) connection.SetTimeout(kShort);
+      connection.Received();
+      clock_.Advance(kLong);
+      touch ? connection.Touch() : connection.SetTimeout(kShort);
+    };
+    Connection& connection = Adopt(pair.near, record);
+    ASSERT_TRUE(pair.far.TryWrite("x").ok());
+    Turn(2);
+    ASSERT_EQ(record.Count("data"), 1);
+    Advance(kShort - kInstant);
+    EXPECT_EQ(record.Count("timeout"), 0);
+    Advance(kInstant);
+    EXPECT_EQ(record.Count("timeout"), 1);
+    connection.Abort();
+    Turn();
+  }
+}
+
+// Bytes that came in time, while the loop was held up, are delivered first. The
+// poller does not tell of all of them in one turn.
+TEST_F(Timeout, BytesOutrankIt) {
+  constexpr size_t kConnections = 600;
+  std::vector<LoopbackPair> pairs(kConnections);
+  std::vector<Record*> records;
+  for (LoopbackPair& pair : pairs) {
+    pair = LoopbackPair::Unix();
+    records.push_back(&NewRecord());
+    records.back()->on_timeout = Nothing;
+    Adopt(pair.near, *records.back()).SetTimeout(absl::Milliseconds(200));
+  }
+  Turn(3);
+  loop_->Defer([&] {
+    clock_.Advance(absl::Milliseconds(100));
+    for (LoopbackPair& pair : pairs) ASSERT_TRUE(pair.far.TryWrite("x").ok());
+    clock_.Advance(absl::Milliseconds(300));
+  });
+  Turn(4);
+  for (const Record* const record : records) {
+    ASSERT_EQ(record->data, "x");
+    ASSERT_EQ(record->Count("timeout"), 0);
+  }
+  for (LoopbackPair& pair : pairs) ASSERT_TRUE(pair.far.TryWrite("y").ok());
+  Advance(absl::Seconds(1));
+  Turn(2);
+  for (const Record* const record : records) {
+    ASSERT_EQ(record->data, "xy");
+    ASSERT_EQ(record->Count("timeout"), 0);
+  }
+  Advance(absl::Milliseconds(200));
+  Turn(2);
+  for (const Record* const record : records) {
+    ASSERT_EQ(record->Count("timeout"), 1);
+  }
+}
+
 TEST_F(Timeout, Window) {
   for (const absl::Duration timeout :
        {kTick, absl::Milliseconds(7), absl::Milliseconds(999), absl::Seconds(1),

@@ -88,6 +88,7 @@ void Waker::Unregister() {
   if (const std::shared_ptr<Poller> poller = poller_.lock()) {
     poller->RemoveForClose(read_end_.get(), token_);
   }
+  poller_.reset();
 }
 
 void Waker::WakeFirst() {

@@ -70,12 +70,16 @@ class Waker {
   // again. Without this call there are no further events.
   void Acknowledge();
 
+  // Makes the poller forget the waker, as the destructor does. From now on
+  // Wake() has no effect, and the waker may be destroyed on any thread. Other
+  // threads may be inside of Wake(). REQUIRES: the poller lives.
+  void Unregister();
+
  private:
   Waker(Poller& poller, Token token, UniqueFd read_end, UniqueFd write_end,
         bool drains);
 
   void WakeFirst();
-  void Unregister();
 
   std::weak_ptr<Poller> poller_;
   Token token_;

@@ -78,6 +78,7 @@ class Timer : private timer_internal::Link {
   // Called after CancelAll() has cancelled the timer.
   virtual void OnCancelAll(TimerWheel&) {}
 
+  bool unref_ = false;  // See TimerWheel::Unref().
   uint64_t tick_ = 0;
   TimerWheel* wheel_ = nullptr;  // Null while not armed.
 };

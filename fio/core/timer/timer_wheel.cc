@@ -120,6 +120,7 @@ void TimerWheel::Arm(Timer& timer, MonotonicTime deadline) {
   } else {
     timer.wheel_ = this;
     ++armed_;
+    if (timer.unref_) ++unref_;
   }
   timer.tick_ = TickAtOrAfter(deadline);
   Place(timer);
@@ -219,6 +220,16 @@ TimerWheel::Entry* TimerWheel::FindToMove(TimerId id, MonotonicTime deadline) {
   repetition.deadline =
       deadline == MonotonicTime::InfinitePast() ? now_ : deadline;
   return entry;
+}
+
+void TimerWheel::Unref(TimerId id) {
+  if (Entry* const entry = Find(id)) Unref(*entry);
+}
+
+void TimerWheel::Unref(Timer& timer) {
+  if (timer.unref_) return;
+  timer.unref_ = true;
+  if (timer.armed()) ++unref_;
 }
 
 void TimerWheel::CancelAll() {
@@ -348,6 +359,7 @@ void TimerWheel::Disarm(Timer& timer) {
   TakeOut(timer);
   timer.wheel_ = nullptr;
   --armed_;
+  if (timer.unref_) --unref_;
 }
 
 // Looks for the block that the current tick has just entered. Only one level
@@ -435,7 +447,10 @@ TimerWheel::Entry* TimerWheel::Find(TimerId id) const {
 }
 
 // From here on no id names the entry.
-void TimerWheel::Retire(Entry& entry) { ++entry.generation; }
+void TimerWheel::Retire(Entry& entry) {
+  ++entry.generation;
+  entry.unref_ = false;
+}
 
 // An entry that has had every generation is not used again.
 void TimerWheel::Free(Entry& entry) {

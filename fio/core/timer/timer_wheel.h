@@ -123,6 +123,12 @@ class TimerWheel {
   // As Rearm(), with the cost and the order of the other Postpone().
   bool Postpone(TimerId id, MonotonicTime deadline);
 
+  // From now on the timer does not count for busy(), for as long as the id
+  // names it. An unknown id does nothing.
+  void Unref(TimerId id);
+  // The same for a timer inside an object, for as long as that lives.
+  void Unref(Timer& timer);
+
   // Cancels everything that is armed: callbacks are destroyed, `on_finish` runs
   // for each repeated timer, and timers inside objects are disarmed without a
   // call of OnTimer().
@@ -151,6 +157,9 @@ class TimerWheel {
 
   // How many timers are armed.
   size_t armed() const { return armed_; }
+
+  // Whether a timer is armed that Unref() has not named.
+  bool busy() const { return armed_ > unref_; }
 
  private:
   friend class Timer;
@@ -203,6 +212,7 @@ class TimerWheel {
   uint64_t current_ = 0;  // All ticks up to this one have been run.
   uint64_t target_ = 0;   // The tick up to which the last Advance() runs.
   size_t armed_ = 0;
+  size_t unref_ = 0;  // Of these, those that Unref() has named.
   bool ending_ = false;
 
   // The level whose block at `current_` is being moved down; 0 if none is.

@@ -11,6 +11,7 @@
 
 #include "fio/core/loop/connection_table.h"
 #include "fio/core/loop/internal/callback_lock.h"
+#include "fio/core/loop/internal/turn_thread.h"
 #include "fio/core/poller/waker.h"
 #include "fio/defer/task_queue.h"
 
@@ -26,6 +27,14 @@ struct Mailbox {
         tasks({.consumers = TaskQueueOptions::Consumers::kOne,
                .waker = [this] { SendWake(); }}) {}
 
+  // For the end of the loop: from now on nothing is posted, and tasks with a
+  // connection get null.
+  void DropTasks() {
+    dropping.Begin();
+    tasks.Close(TaskQueue::OnClose::kDrop);
+    dropping.End();
+  }
+
   void SendWake() {
     wakes_sent.fetch_add(1, std::memory_order_relaxed);
     waker.Wake();
@@ -34,6 +43,7 @@ struct Mailbox {
   // For tasks, which run on the loop's thread, and only while it lives.
   Connections* connections = nullptr;
   const bool membarrier = UseMembarrier();
+  TurnThread dropping;  // The thread that is inside of DropTasks().
   Waker waker;
   std::atomic<uint64_t> wakes_sent{0};
   std::atomic<bool> wake_asked{false};

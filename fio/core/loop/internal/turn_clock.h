@@ -28,9 +28,16 @@ class TurnClock {
   // When the wait of this turn ended, which Woke() says.
   MonotonicTime now() const { return now_; }
   void Woke() {
-    now_ = clock_.Now();
+    now_ = active_ = clock_.Now();
     Begin();
+    active_read_ = last_;
   }
+
+  // now(), or later, if callbacks of this turn have taken long: at most the
+  // granularity of Clock::CoarseNow() and one callback ago.
+  MonotonicTime active() const { return active_; }
+
+  MonotonicTime ReadClock() const { return clock_.Now(); }
 
   // A part of a turn begins.
   void Begin() { began_ = last_ = clock_.CoarseNow(); }
@@ -48,6 +55,10 @@ class TurnClock {
   bool CallbackEnded(const Protocol* protocol) {
     const MonotonicTime before = last_;
     last_ = clock_.CoarseNow();
+    if (last_ != active_read_) {
+      active_ = clock_.Now();
+      active_read_ = last_;
+    }
     if (Since(before) <= stall_ns_) return false;
     Report(protocol, last_ - before);
     return true;
@@ -63,6 +74,8 @@ class TurnClock {
   const int64_t budget_ns_;
   const int64_t stall_ns_;
   MonotonicTime now_;
+  MonotonicTime active_ = now_;
+  MonotonicTime active_read_;  // The coarse time at which that was read.
   MonotonicTime began_;
   MonotonicTime last_;  // When the last callback had ended.
   MonotonicTime next_report_ = MonotonicTime::InfinitePast();

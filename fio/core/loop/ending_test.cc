@@ -1,0 +1,228 @@
+// How connections end: slowly, at once, after an error, and by a transport.
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_options.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/loop/test_util.h"
+#include "fio/core/poller/poller_under_test.h"
+#include "fio/sock/socket.h"
+#include "fio/testing/loopback_pair.h"
+#include "gtest/gtest.h"
+
+namespace fio {
+namespace {
+
+using loop_internal::LoopFixture;
+using loop_internal::Nothing;
+using loop_internal::Record;
+using loop_internal::Recorder;
+using testing::LoopbackPair;
+using testing::ReadAvailable;
+using testing::ReadToEnd;
+using testing::ReadUntil;
+
+constexpr absl::Duration kSecond = absl::Seconds(1);
+constexpr size_t kMuch = size_t{32} << 20;
+
+LoopOptions Options() {
+  return {.poller = core_internal::PollerUnderTest(),
+          .close_timeout = 8 * kSecond};
+}
+
+class Close : public LoopFixture {
+ protected:
+  Close() : LoopFixture(Options()) {}
+};
+class Attach : public LoopFixture {
+ protected:
+  Attach() : LoopFixture(Options()) {}
+};
+class Fairness : public LoopFixture {
+ protected:
+  Fairness()
+      : LoopFixture({.poller = core_internal::PollerUnderTest(),
+                     .write_budget_bytes = 4096}) {}
+};
+class Pause : public LoopFixture {
+ protected:
+  Pause() : LoopFixture(Options()) {}
+};
+class Proxy : public LoopFixture {
+ protected:
+  Proxy() : LoopFixture(Options()) {}
+};
+
+// --- Close() ---
+
+// 1 MiB a second: 32 s in all, with a close_timeout of 8.
+TEST_F(Close, SlowButSteadyReaderGetsAll) {
+  LoopbackPair pair = LoopbackPair::Tcp();
+  Record& record = NewRecord();
+  Connection& connection = Adopt(pair.near, record);
+  connection.Write(std::string(kMuch, 'x'));
+  connection.Close();
+  size_t received = 0;
+  while (received < kMuch) {
+    const size_t now = ReadUntil(pair.far, size_t{1} << 20).size();
+    ASSERT_GT(now, 0u) << "after " << received;
+    received += now;
+    Advance(kSecond);
+    Turn(2);
+  }
+  EXPECT_EQ(received, kMuch);
+  EXPECT_EQ(ReadToEnd(pair.far), "");
+  Turn(2);
+  EXPECT_EQ(record.reason.ToString(), "closed here");
+}
+
+TEST_F(Close, ReaderThatStopsIsCutOff) {
+  LoopbackPair pair = LoopbackPair::Tcp();
+  Record& record = NewRecord();
+  Connection& connection = Adopt(pair.near, record);
+  connection.Write(std::string(kMuch, 'x'));
+  connection.Close();
+  Turn(2);
+  for (int i = 0; i < 7; ++i) Advance(kSecond);
+  EXPECT_EQ(record.Count("close"), 0);
+  Advance(kSecond);
+  Advance(kSecond);
+  EXPECT_EQ(record.Count("close"), 1);
+  EXPECT_EQ(record.reason.error, ETIMEDOUT);
+}
+
+// The bytes that wait would keep Close() waiting for the peer.
+TEST_F(Close, NowEndsThisTurn) {
+  for (const bool unread : {false, true}) {
+    SCOPED_TRACE(unread);
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    Connection& connection = Adopt(pair.near, record);
+    Turn(2);
+    connection.Suspend();
+    if (unread) {
+      ASSERT_TRUE(pair.far.TryWrite("unread").ok());
+      Turn(2);
+    }
+    connection.Write("bye");
+    connection.CloseNow(7);
+    Turn();
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.code, 7);
+    EXPECT_EQ(loop_->connection_count(), 0u);
+    if (!unread) EXPECT_EQ(ReadToEnd(pair.far), "bye");
+  }
+}
+
+TEST_F(Close, NowDropsWhatTheKernelDoesNotTake) {
+  LoopbackPair pair = LoopbackPair::Tcp();
+  Record& record = NewRecord();
+  Connection& connection = Adopt(pair.near, record);
+  connection.Write(std::string(kMuch, 'x'));
+  connection.CloseNow();
+  Turn();
+  EXPECT_EQ(record.Count("close"), 1);
+  EXPECT_LT(ReadToEnd(pair.far).size(), kMuch);
+}
+
+// --- An error of writing ---
+
+// An upgrade whose answer meets a reset: the bytes, then the error, are for the
+// new protocol.
+TEST_F(Attach, AfterAFailedWrite) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  Record& old = NewRecord();
+  Record& fresh = NewRecord();
+  bool attached = false;
+  old.on_data = [&](Connection& connection) {
+    if (old.Count("data") > 1) return;
+    EXPECT_FALSE(connection.TryWrite("101").ok());
+    attached = connection.Attach(std::make_unique<Recorder>(fresh));
+  };
+  Adopt(pair.near, old);
+  ASSERT_TRUE(pair.far.TryWrite("upgrade").ok());
+  pair.far = Socket();
+  for (int turn = 0; turn < 5; ++turn) Turn();
+  EXPECT_TRUE(attached);
+  EXPECT_EQ(old.Count("data"), 1);
+  EXPECT_EQ(old.Count("close"), 1);
+  EXPECT_EQ(fresh.Count("open"), 1);
+  EXPECT_EQ(fresh.data, "upgrade");
+  EXPECT_EQ(fresh.Count("close"), 1);
+  EXPECT_EQ(fresh.reason.error, EPIPE);
+  EXPECT_EQ(loop_->connection_count(), 0u);
+}
+
+// --- Others have their turn ---
+
+TEST_F(Fairness, FlushHasABudget) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  Record& record = NewRecord();
+  Connection& connection = Adopt(pair.near, record);
+  Turn(2);
+  connection.Write(std::string(size_t{64} << 10, 'x'));
+  for (uint64_t sent = 4096; sent <= 64 << 10; sent += 4096) {
+    EXPECT_EQ(loop_->next_deadline(), MonotonicTime::InfinitePast());
+    Turn();
+    EXPECT_EQ(loop_->stats().bytes_written, sent);
+  }
+  EXPECT_EQ(ReadAvailable(pair.far).size(), size_t{64} << 10);
+}
+
+// --- Paused by its own queue, or by its partner's ---
+
+TEST_F(Pause, EndIsToldThrough) {
+  for (const bool reset : {false, true}) {
+    SCOPED_TRACE(reset);
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    record.on_end = Nothing;
+    Connection& connection = Adopt(pair.near, record);
+    connection.SetWatermarks({.high_bytes = 1});
+    connection.Write(std::string(kMuch, 'x'));
+    ASSERT_TRUE(pair.far.TryWrite("x").ok());
+    Turn(3);
+    ASSERT_EQ(record.data, "x") << "read before it was full";
+    reset ? pair.far.Abort() : static_cast<void>(pair.far.ShutdownWrite());
+    Turn(3);
+    EXPECT_EQ(record.Count(reset ? "close" : "end"), 1);
+    if (loop_->connection_count() > 0) connection.Abort();
+    Turn(2);
+  }
+}
+
+TEST_F(Proxy, ClientGoneIsNoticed) {
+  for (const bool reset : {false, true}) {
+    SCOPED_TRACE(reset);
+    LoopbackPair client = LoopbackPair::Tcp();
+    LoopbackPair server = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    record.on_end = Nothing;
+    Connection& near = Adopt(client.near, record);
+    Connection& upstream = Adopt(server.near, NewRecord());
+    near.LinkWith(upstream);
+    upstream.SetWatermarks({.high_bytes = 1});
+    upstream.Write(std::string(kMuch, 'x'));
+    Turn(3);
+    ASSERT_GT(upstream.pending_bytes(), 1u);
+    reset ? client.far.Abort() : static_cast<void>(client.far.ShutdownWrite());
+    Turn(3);
+    EXPECT_EQ(record.Count(reset ? "close" : "end"), 1);
+    loop_->Stop(absl::ZeroDuration());
+    Turn(3);
+    ASSERT_EQ(loop_->connection_count(), 0u);
+    loop_->Finish();
+  }
+}
+
+}  // namespace
+}  // namespace fio

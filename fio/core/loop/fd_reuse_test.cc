@@ -1,0 +1,95 @@
+// Descriptors that somebody closes behind the loop's back, so that their
+// numbers come again.
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+#include <utility>
+
+#include "absl/status/statusor.h"
+#include "fio/base/unique_fd.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/loop.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/loop/test_util.h"
+#include "fio/core/poller/poller_under_test.h"
+#include "fio/sock/socket.h"
+#include "fio/testing/loopback_pair.h"
+#include "gtest/gtest.h"
+
+namespace fio {
+namespace {
+
+using loop_internal::LoopFixture;
+using loop_internal::Record;
+using loop_internal::Recorder;
+using testing::LoopbackPair;
+
+// Alone on its page of the loop's table.
+constexpr int kHigh = 700;
+
+class FdReuse : public LoopFixture {
+ protected:
+  FdReuse() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
+
+  // Closes `fd`, and adopts another socket of that number.
+  void Replace(int fd, Record& record) {
+    LoopbackPair other = LoopbackPair::Unix();
+    ASSERT_EQ(close(fd), 0);
+    ASSERT_EQ(fcntl(other.near.fd(), F_DUPFD_CLOEXEC, fd), fd);
+    const absl::StatusOr<ConnectionId> id =
+        loop_->Adopt(Socket(UniqueFd(fd)), [&record](Connection& connection) {
+          connection.Attach(std::make_unique<Recorder>(record));
+        });
+    ASSERT_TRUE(id.ok()) << id.status();
+    far_ = std::move(other.far);
+  }
+
+  Socket far_;
+};
+
+TEST_F(FdReuse, InsideItsOwnCallback) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  ASSERT_EQ(fcntl(pair.near.fd(), F_DUPFD_CLOEXEC, kHigh), kHigh);
+  pair.near = Socket(UniqueFd(kHigh));
+  Record& old = NewRecord();
+  Record& fresh = NewRecord();
+  old.on_data = [&](Connection& connection) {
+    EXPECT_EQ(connection.Received(), "x");
+    Replace(kHigh, fresh);
+  };
+  const ConnectionId id = Adopt(pair.near, old).id();
+  ASSERT_TRUE(pair.far.TryWrite("x").ok());
+  Turn(2);
+  EXPECT_EQ(loop_->Find(id), nullptr);
+  EXPECT_EQ(old.Count("close"), 1);
+  EXPECT_EQ(old.reason.error, EBADF);
+  ASSERT_TRUE(far_.TryWrite("hello").ok());
+  Turn(2);
+  EXPECT_EQ(fresh.data, "hello");
+  EXPECT_EQ(loop_->connection_count(), 1u);
+}
+
+// OnClose() comes before those that asked to be told.
+TEST_F(FdReuse, OnCloseComesFirst) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  const int fd = pair.near.fd();
+  Record& old = NewRecord();
+  std::string order;
+  old.on_close = [&](Connection&) { order += "close "; };
+  Connection& connection = Adopt(pair.near, old);
+  connection.NotifyGone([&](const CloseReason& reason) {
+    EXPECT_EQ(reason.error, EBADF);
+    order += "gone ";
+  });
+  Replace(fd, NewRecord());
+  Turn(2);
+  EXPECT_EQ(order, "close gone ");
+}
+
+}  // namespace
+}  // namespace fio
