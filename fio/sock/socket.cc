@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <limits>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -89,6 +90,18 @@ void Reset(int fd) {
 
 }  // namespace
 
+// What was given back by Unread().
+struct Socket::UnreadBytes {
+  static size_t Take(std::string& bytes, absl::Span<char> out) {
+    const size_t size = bytes.copy(out.data(), out.size());
+    bytes.erase(0, size);
+    return size;
+  }
+
+  std::string above;  // The transport.
+  std::string below;
+};
+
 struct Socket::State {
   static constexpr size_t kBytes = 128;
   void* operator new(size_t) { return sock_internal::FreeList<kBytes>::Take(); }
@@ -100,6 +113,7 @@ struct Socket::State {
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Environment> environment;
   std::unique_ptr<Watermarks> watermarks;
+  std::unique_ptr<UnreadBytes> unread;
   Watermarks::Level level = Watermarks::Level::kLow;
   // Transports that were replaced inside their own calls; destroyed when these
   // have returned.
@@ -157,7 +171,8 @@ Socket::State& Socket::state() {
 
 void Socket::ReleaseIdleState() {
   if (state_ != nullptr && state_->queue.empty() && !state_->transport &&
-      !state_->environment && !state_->watermarks && state_->retired.empty()) {
+      !state_->environment && !state_->watermarks && state_->retired.empty() &&
+      state_->unread == nullptr) {
     state_ = nullptr;
   }
 }
@@ -207,12 +222,54 @@ int Socket::TakeError() {
 IoResult Socket::Read(absl::Span<char> out) {
   if (!IsValid() || Has(kClosing)) return {.error = EBADF};
   if (out.empty()) return {.error = EAGAIN};
+  if (state_ == nullptr) return Account(PlainRead(fd(), out), out.size(), true);
+  if (const size_t bytes = TakeUnread(out)) return {.bytes = bytes};
   if (!has_transport()) return Account(PlainRead(fd(), out), out.size(), true);
   const Busy busy(*this);
   const IoResult read = state_->transport->Read(*this, out);
   // It may have something to send now: an answer, or what it took earlier.
   if (!read.failed()) Set(kHeldBack);
   return Account(read, out.size(), false);
+}
+
+// What Read() returns before it asks the transport or the kernel.
+size_t Socket::TakeUnread(absl::Span<char> out) {
+  if (state_->unread == nullptr) return 0;
+  UnreadBytes& unread = *state_->unread;
+  size_t bytes = UnreadBytes::Take(unread.above, out);
+  if (bytes == 0 && !has_transport()) {
+    bytes = UnreadBytes::Take(unread.below, out);
+  }
+  if (bytes > 0) Clear(kDrained);
+  ReleaseUnread();
+  return bytes;
+}
+
+void Socket::ReleaseUnread() {
+  if (unread_bytes() > 0) return;
+  state_->unread = nullptr;
+  if (!Has(kBusy)) ReleaseIdleState();
+}
+
+void Socket::Unread(std::string_view bytes) {
+  if (bytes.empty() || !IsValid()) return;
+  std::unique_ptr<UnreadBytes>& unread = state().unread;
+  if (unread == nullptr) unread = std::make_unique<UnreadBytes>();
+  unread->above.insert(0, bytes);
+}
+
+size_t Socket::unread_bytes() const {
+  if (state_ == nullptr || state_->unread == nullptr) return 0;
+  return state_->unread->above.size() + state_->unread->below.size();
+}
+
+IoResult Socket::ReadRaw(absl::Span<char> out) {
+  if (!IsValid()) return {.error = EBADF};
+  if (state_ != nullptr && state_->unread != nullptr) {
+    const size_t bytes = UnreadBytes::Take(state_->unread->below, out);
+    if (bytes > 0) return {.bytes = bytes};
+  }
+  return PlainRead(fd(), out);
 }
 
 IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
@@ -614,7 +671,11 @@ absl::Status Socket::SetTransport(std::unique_ptr<Transport> transport) {
 std::unique_ptr<Transport> Socket::ReplaceTransport(
     std::unique_ptr<Transport> transport) {
   if (!IsValid()) return transport;
-  return std::exchange(state().transport, std::move(transport));
+  State& state = this->state();
+  if (UnreadBytes* const unread = state.unread.get()) {
+    unread->below.insert(0, std::exchange(unread->above, std::string()));
+  }
+  return std::exchange(state.transport, std::move(transport));
 }
 
 bool Socket::has_transport() const {

@@ -112,6 +112,17 @@ class Socket {
   // EBADF after Close(). Any other error closes the socket.
   IoResult Read(absl::Span<char> out);
 
+  // Gives back the last bytes that were read: the next Read() returns them
+  // first. They are copied. Replacing the transport puts them below the new
+  // one: its ReadRaw() returns them.
+  void Unread(std::string_view bytes);
+  size_t unread_bytes() const;
+
+  // For transports: what Read() does without one. Reads what lies below the
+  // transport: bytes that were given back before it was set, then those of the
+  // kernel.
+  IoResult ReadRaw(absl::Span<char> out);
+
   // Whether the kernel has a byte (`bytes` is 1), the end of the stream (0, no
   // error) or an error to read, without taking it. Bypasses the transport.
   IoResult Peek();
@@ -312,6 +323,7 @@ class Socket {
   };
   class Busy;
   struct State;
+  struct UnreadBytes;
   struct DeleteState {
     void operator()(State* state) const;
   };
@@ -341,6 +353,8 @@ class Socket {
   IoResult FlushQueue(uint64_t budget);
   IoResult FlushTransport();
   IoResult EndWriting();
+  size_t TakeUnread(absl::Span<char> out);
+  void ReleaseUnread();
   IoResult ReadToClose();
   void AwaitPeersClose();
   bool MayHaveBytes();

@@ -10,7 +10,7 @@
 namespace fio {
 
 IoResult Transport::Read(Socket& socket, absl::Span<char> out) {
-  return sock_internal::PlainRead(socket.fd(), out);
+  return socket.ReadRaw(out);
 }
 
 IoResult Transport::Write(Socket& socket, absl::Span<const iovec> pieces) {

@@ -229,15 +229,18 @@ void WriteQueue::Append(std::string_view bytes) {
 }
 
 // Most servers answer with little, and there are many connections: the first
-// block is small.
+// block is small, so that those of a turn fit into the first level of caches.
 void WriteQueue::Open(size_t bytes) {
-  using First = SizedBlock<1024>;
-  using Further = SizedBlock<4096>;
+  using Small = SizedBlock<256>;
+  using Medium = SizedBlock<1024>;
+  using Large = SizedBlock<4096>;
   Block* block;
-  if (head_ == nullptr && bytes < First::kRoom) {
-    block = new First;
+  if (head_ != nullptr || bytes >= Medium::kRoom) {
+    block = new Large;
+  } else if (bytes >= Small::kRoom) {
+    block = new Medium;
   } else {
-    block = new Further;
+    block = new Small;
   }
   Link(block);
   open_ = block;

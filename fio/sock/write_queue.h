@@ -7,7 +7,8 @@
 // Clear(), or by the queue's destructor. Releasing may run the user's code.
 // That code may append to this queue or clear it, but must not destroy it.
 //
-// Small copies share blocks: 1 KiB for the first, 4 KiB for the next ones.
+// Small copies share blocks: 256 bytes or 1 KiB for the first, 4 KiB for the
+// next ones.
 // Blocks are reused, so in a steady state nothing is allocated. An empty queue
 // holds no memory.
 //

@@ -5,6 +5,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <limits>
 #include <memory>
 #include <string_view>
@@ -25,6 +26,7 @@
 #include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/internal/connection_extra.h"
+#include "fio/core/loop/internal/receive_buffer.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/protocol.h"
@@ -39,6 +41,7 @@
 namespace fio {
 
 using loop_internal::CallbackLock;
+using loop_internal::ReceiveBuffer;
 
 namespace {
 
@@ -115,6 +118,7 @@ bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
   Touch();
   ArmIdle();
   connections_->FlushLater(*this);
+  DeliverUnread();
   if (Has(kReadable)) connections_->DeliverLater(*this);
   NoThrow([&attached] { return attached.Name(); },
           [&] { attached.OnOpen(*this); });
@@ -130,7 +134,6 @@ void Connection::Detach() {
 
 bool Connection::Release(MoveOnlyFunction<void(Socket)> take) {
   if (!is_open()) return false;
-  Uncork();
   extra().release = std::move(take);
   Set(kReleased);
   connections_->BuryLater(*this);
@@ -144,7 +147,15 @@ void Connection::Suspend() {
 void Connection::Resume() {
   if (!IsServed() || !Has(kSuspended)) return;
   Clear(kSuspended);
+  DeliverUnread();
   if (Has(kReadable)) connections_->DeliverLater(*this);
+}
+
+// What is left over is not told of by any event.
+void Connection::DeliverUnread() {
+  if (socket_.unread_bytes() == 0) return;
+  Set(kDataForced);
+  connections_->DeliverLater(*this);
 }
 
 void Connection::Force(Callback callback) {
@@ -203,6 +214,7 @@ void Connection::Deliver() {
   }
   if (protocol() == nullptr) return;
   if (!Has(kDataForced)) {
+    if (IsFull()) return;
     if (Has(kHungUp)) {
       PeekHungUp();
       if (!Has(kReadable) || Has(kEndRead)) return;
@@ -219,16 +231,37 @@ void Connection::Deliver() {
 void Connection::TellData() {
   const uint32_t forced = flags_ & kDataForced;
   Clear(kDataForced);
-  const bool told = Tell(CallbackLock::kTask, [this](Protocol& protocol) {
-    connections_->receive_buffer().Begin(*this);
-    protocol.OnData(*this);
-    connections_->receive_buffer().End();
-  });
+  bool progress = false;
+  const bool told =
+      Tell(CallbackLock::kTask, [this, &progress](Protocol& protocol) {
+        ReceiveBuffer& buffer = connections_->receive_buffer();
+        buffer.Begin(*this);
+        protocol.OnData(*this);
+        progress = buffer.spent();
+        KeepUnread();
+        buffer.End();
+        if (&protocol != this->protocol()) DeliverUnread();
+      });
   if (!told) {
     Set(forced);
-  } else if (Has(kReadable) && !Has(kSuspended)) {
+  } else if (Has(kReadable) && !Has(kSuspended) && progress) {
     connections_->DeliverLater(*this);
   }
+}
+
+// What OnData() has not consumed is in front of what comes next.
+void Connection::KeepUnread() {
+  const absl::Span<char> left = connections_->receive_buffer().unread();
+  if (left.empty()) return;
+  socket_.Unread({left.data(), left.size()});
+  connections_->receive_buffer().Consume(left.size());
+}
+
+// Whether so much is unread that no more is read.
+bool Connection::IsFull() const {
+  const LoopOptions& options = connections_->options();
+  return socket_.unread_bytes() >=
+         std::min(options.unread_limit_bytes, options.receive_buffer_bytes);
 }
 
 // The poller tells when there is something again.
@@ -276,20 +309,66 @@ void Connection::TellEnd() {
 }
 
 std::string_view Connection::Received() {
-  const absl::Span<char> bytes = Receive();
+  const std::string_view bytes = Unread();
+  connections_->receive_buffer().Consume(bytes.size());
+  return bytes;
+}
+
+absl::Span<char> Connection::MutableReceived() {
+  const absl::Span<char> bytes = Fill();
+  connections_->receive_buffer().Consume(bytes.size());
+  return bytes;
+}
+
+std::string_view Connection::Unread() {
+  const absl::Span<char> bytes = Fill();
   return {bytes.data(), bytes.size()};
 }
 
-absl::Span<char> Connection::MutableReceived() { return Receive(); }
+void Connection::Consume(size_t bytes) {
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  ABSL_CHECK(buffer.IsOf(*this) && bytes <= buffer.unread().size())
+      << "Connection::Consume: more than Unread() has shown";
+  buffer.Consume(bytes);
+}
 
-absl::Span<char> Connection::Receive() {
-  ABSL_CHECK(connections_->receive_buffer().IsOf(*this))
-      << "Connection::Received: not in OnData() of this connection";
-  const absl::Span<char> buffer = connections_->receive_buffer().bytes();
-  return buffer.first(Read(buffer));
+// What is unread of what was read in this OnData(); if that is nothing, reads.
+absl::Span<char> Connection::Fill() {
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  ABSL_CHECK(buffer.IsOf(*this))
+      << "Connection::Unread: not in OnData() of this connection";
+  if (!buffer.unread().empty()) return buffer.unread();
+  // What was left over comes first, and more behind it.
+  const size_t kept = socket_.unread_bytes();
+  if (kept > 0) {
+    const absl::Span<char> room = buffer.room();
+    const IoResult again =
+        socket_.Read(room.first(std::min(kept, room.size())));
+    buffer.Add(again.bytes);
+  }
+  buffer.Add(ReadNew(buffer.room()));
+  return buffer.unread();
 }
 
 size_t Connection::Read(absl::Span<char> out) {
+  if (Has(kDead) || out.empty() || socket_.is_closing()) return 0;
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  if (buffer.IsOf(*this) && !buffer.unread().empty()) {
+    const size_t bytes = std::min(out.size(), buffer.unread().size());
+    std::memcpy(out.data(), buffer.unread().data(), bytes);
+    buffer.Consume(bytes);
+    return bytes;
+  }
+  if (socket_.unread_bytes() > 0) {
+    const size_t bytes = socket_.Read(out).bytes;
+    if (Has(kReadable)) connections_->DeliverLater(*this);
+    return bytes;
+  }
+  return ReadNew(out);
+}
+
+// What the protocol has not seen yet.
+size_t Connection::ReadNew(absl::Span<char> out) {
   if (Has(kDead) || !Has(kReadable) || Has(kEndRead) || out.empty() ||
       socket_.is_closing()) {
     return 0;
@@ -349,7 +428,7 @@ size_t Connection::Account(const IoResult& read) {
 // --- Writing ---
 
 bool Connection::Write(std::string_view bytes) {
-  return Cork(bytes) || Queue(bytes, !bytes.empty());
+  return Queue(bytes, !bytes.empty());
 }
 
 bool Connection::Write(absl::Cord bytes) {
@@ -359,67 +438,14 @@ bool Connection::Write(absl::Cord bytes) {
 
 bool Connection::Write(FileRange file) { return Queue(std::move(file), true); }
 
-// The first write of a turn, of a connection without anything special.
-bool Connection::Cork(std::string_view bytes) {
-  if (bytes.empty() || Has(kCorked | kDead | kHasMarks) || error_ != 0 ||
-      !socket_.is_direct() ||
-      bytes.size() > connections_->options().watermarks.limit_bytes ||
-      !connections_->cork().Add(id(), bytes)) {
-    return false;
-  }
-  connections_->CheckThread();
-  Set(kCorked | kReadyDue);
-  Active();
-  return true;
-}
+uint64_t Connection::pending_bytes() const { return socket_.pending_bytes(); }
 
-// What is written from now on comes behind the corked bytes, so these begin the
-// queue.
-void Connection::Uncork() {
-  if (!Has(kCorked)) return;
-  Clear(kCorked);
-  static_cast<void>(socket_.Write(connections_->cork().Take(id())));
-  connections_->FlushLater(*this);
-}
-
-void Connection::SendCorked(std::string_view bytes) {
-  if (!Has(kCorked) || Has(kDead)) return;
-  Clear(kCorked);
-  if (Has(kWritable)) {
-    const IoResult sent = socket_.TryWrite(bytes);
-    if (sent.failed()) {
-      WriteFailed(sent.error);
-      return;
-    }
-    CountWritten(sent.bytes);
-    bytes.remove_prefix(sent.bytes);
-    if (bytes.empty()) {
-      TellReady();
-      return;
-    }
-    if (sent.ok() || sent.would_block()) {
-      Clear(kWritable);
-      connections_->MarkDrained(*this, Interest::kWritable);
-    }
-  }
-  static_cast<void>(socket_.Write(bytes));
-  FlushTurn();
-}
-
-uint64_t Connection::pending_bytes() const {
-  return socket_.pending_bytes() +
-         (Has(kCorked) ? connections_->cork().Find(id()).size() : 0);
-}
-
-size_t Connection::pending_calls() const {
-  return socket_.pending_calls() + (Has(kCorked) ? 1 : 0);
-}
+size_t Connection::pending_calls() const { return socket_.pending_calls(); }
 
 template <typename Bytes>
 bool Connection::Queue(Bytes bytes, bool any) {
   if (!can_write()) return false;
   if (!any) return true;
-  Uncork();
   if (socket_.pending_calls() == 0) Active();
   if (!socket_.Write(std::move(bytes)).ok()) return false;
   if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
@@ -436,7 +462,6 @@ bool Connection::Queue(Bytes bytes, bool any) {
 IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
   if (!is_open()) return {.error = EBADF};
   if (bytes.empty()) return {};
-  Uncork();
   // Answered without asking the kernel, which so tells no edge.
   if (!socket_.is_open() || socket_.pending_calls() > 0 ||
       socket_.in_callback()) {
@@ -597,7 +622,6 @@ bool Connection::FlushSocket() {
 // the end of the turn.
 bool Connection::Flush() {
   if (Has(kDead)) return true;
-  Uncork();
   if (socket_.wants_write()) {
     const IoResult flushed =
         socket_.Flush(connections_->options().write_budget_bytes);
@@ -837,7 +861,6 @@ void Connection::Close(uint16_t code) {
   }
   last_active_ = connections_->turn().ReadClock();
   LimitClosing();
-  Uncork();
   // Otherwise the socket may take what it read last for all there is.
   if (Has(kReadable) && !Has(kEndRead)) static_cast<void>(socket_.Peek());
   if (connections_->stopping() &&
@@ -894,7 +917,6 @@ void Connection::Abort() {
 
 void Connection::ShutdownWrite() {
   if (!is_open()) return;
-  Uncork();
   const IoResult flushed = socket_.ShutdownWrite();
   if (flushed.failed()) WriteFailed(flushed.error);
   connections_->FlushLater(*this);
@@ -999,7 +1021,7 @@ ConnectionGroup* Connection::group() const {
 }
 
 absl::Status Connection::SetTransport(std::unique_ptr<Transport> transport) {
-  Uncork();
+  if (connections_->receive_buffer().IsOf(*this)) KeepUnread();
   absl::Status set = socket_.SetTransport(std::move(transport));
   if (set.ok()) TransportChanged();
   return set;
@@ -1007,7 +1029,7 @@ absl::Status Connection::SetTransport(std::unique_ptr<Transport> transport) {
 
 std::unique_ptr<Transport> Connection::ReplaceTransport(
     std::unique_ptr<Transport> transport) {
-  Uncork();
+  if (connections_->receive_buffer().IsOf(*this)) KeepUnread();
   std::unique_ptr<Transport> replaced =
       socket_.ReplaceTransport(std::move(transport));
   TransportChanged();

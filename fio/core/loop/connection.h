@@ -104,10 +104,29 @@ class alignas(64) Connection {
 
   // --- Reading ---
 
-  // Takes what has arrived, as far as it fits the loop's receive buffer; empty
-  // if nothing is there, or if OnData() has had LoopOptions::read_budget_bytes.
-  // The view is valid until the callback returns, or until the next Received().
-  // REQUIRES: called from OnData() of this connection.
+  // All bytes that have arrived and were not consumed, as far as they fit the
+  // loop's receive buffer. Empty if there are none, or if OnData() has had
+  // LoopOptions::read_budget_bytes. It reads more only when all that it has
+  // shown in this OnData() was consumed. The view is valid until the callback
+  // returns, or until the next call that reads.
+  //
+  // What OnData() does not consume stays with the connection, in front of what
+  // arrives next, or of what the next protocol reads after Attach(). At
+  // LoopOptions::unread_limit_bytes nothing more is read, and the kernel holds
+  // the peer, until some of it is consumed. OnData() comes again when more has
+  // arrived, and after Resume(), Force(kData) and Attach(). A parser reads:
+  //
+  //   for (;;) {
+  //     const size_t used = Parse(connection.Unread());  // 0: an incomplete
+  //     one. if (used == 0) break; connection.Consume(used);
+  //   }
+  //
+  // REQUIRES: called from OnData() of this connection; `bytes` is not more than
+  // Unread() has shown.
+  std::string_view Unread();
+  void Consume(size_t bytes);
+
+  // Unread(), and consumes all of it.
   std::string_view Received();
   // The same, to be changed in place: those bytes, and 32 before and after.
   absl::Span<char> MutableReceived();
@@ -282,7 +301,6 @@ class alignas(64) Connection {
     kUnref = 1 << 23,          // By Unref().
     kCloseArmed = 1 << 24,     // The timeout is for closing,
     kLingers = 1 << 29,        // or, while the loop stops, for the peer's.
-    kCorked = 1 << 26,         // The loop has bytes of it to send first.
     kHasCode = 1 << 25,        // error_ is Close()'s code.
     kHasDeadline = 1 << 30,    // By SetDeadline().
     // The kernel has taken bytes since it was last seen without any.
@@ -328,11 +346,12 @@ class alignas(64) Connection {
   void TellEnd();
   size_t Account(const IoResult& read);
   void AfterTransport();
-  absl::Span<char> Receive();
+  absl::Span<char> Fill();
+  size_t ReadNew(absl::Span<char> out);
+  void KeepUnread();
+  void DeliverUnread();
+  bool IsFull() const;
 
-  bool Cork(std::string_view bytes);
-  void Uncork();
-  void SendCorked(std::string_view bytes);
   template <typename Bytes>
   bool Queue(Bytes bytes, bool any);
   void CountWritten(size_t bytes);

@@ -8,7 +8,6 @@
 #include <iterator>
 #include <memory>
 #include <optional>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -123,11 +122,6 @@ void Connections::Deliver() {
 
 void Connections::Flush() {
   flushing_.swap(to_flush_);
-  // What callbacks of this write goes to the queues.
-  cork_.Pull([this](ConnectionId id, std::string_view bytes) {
-    Connection* const connection = table_.Find(id);
-    if (connection != nullptr) connection->SendCorked(bytes);
-  });
   for (const ConnectionId id : flushing_) {
     Connection* const connection = table_.Find(id);
     if (connection == nullptr) continue;
@@ -139,7 +133,7 @@ void Connections::Flush() {
 
 bool Connections::HasMoreToDo() const {
   return !to_deliver_.empty() || !to_flush_.empty() || !to_bury_.empty() ||
-         !ended_protocols_.empty() || !cork_.empty();
+         !ended_protocols_.empty();
 }
 
 // --- What a connection asks for ---
@@ -159,7 +153,6 @@ void Connections::FlushLater(Connection& connection) {
 void Connections::BuryLater(Connection& connection) {
   if (connection.Has(Connection::kDead)) return;
   connection.Set(Connection::kDead);
-  connection.Clear(Connection::kCorked);
   to_bury_.push_back(connection.id());
 }
 
@@ -451,7 +444,6 @@ void Connections::DropStale(int fd) {
   const ConnectionId id = stale->id();
   std::unique_ptr<Protocol> protocol = stale->ExchangeProtocol(nullptr);
   stale->Set(Connection::kDead | Connection::kLost);
-  stale->Clear(Connection::kCorked);
   stale->lock_.Break();
   Buried buried = TakeOut(*stale);
   ended_protocols_.push_back(

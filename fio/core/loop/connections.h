@@ -4,7 +4,7 @@
 // like).
 //
 // One byte's way: OnEvent() marks a connection as readable, Deliver() calls
-// Protocol::OnData(), what that writes is in the cork, Flush() sends it.
+// Protocol::OnData(), what that writes is queued, Flush() sends it.
 //
 // Thread safety: none; all of it belongs to the thread of the loop.
 
@@ -26,7 +26,6 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connection_table.h"
 #include "fio/core/loop/idle_wheel.h"
-#include "fio/core/loop/internal/cork.h"
 #include "fio/core/loop/internal/mailbox.h"
 #include "fio/core/loop/internal/receive_buffer.h"
 #include "fio/core/loop/internal/turn_clock.h"
@@ -152,7 +151,6 @@ class Connections final : private IdleWheel::Owner {
   // Whether the poller may have had more events than it told in this turn.
   bool has_more_events() const { return has_more_events_; }
   loop_internal::Counters& counters() { return counters_; }
-  loop_internal::Cork& cork() { return cork_; }
   loop_internal::ReceiveBuffer& receive_buffer() { return receive_buffer_; }
   bool membarrier() const { return membarrier_; }
 
@@ -190,7 +188,6 @@ class Connections final : private IdleWheel::Owner {
   const bool membarrier_;     // For CallbackLock.
 
   IdleWheel idle_;
-  loop_internal::Cork cork_;
   loop_internal::ReceiveBuffer receive_buffer_;
   std::unordered_map<int, std::unique_ptr<Connection::Extra>> extras_;
   Connection nobody_;  // For protocols whose connection is gone.

@@ -26,6 +26,10 @@ struct LoopOptions {
   // What a connection may read in one OnData(); then others have their turn.
   size_t read_budget_bytes = size_t{256} << 10;
 
+  // What a connection may keep that its protocol has not consumed; see
+  // Connection::Unread(). At most the size of the receive buffer counts.
+  size_t unread_limit_bytes = size_t{64} << 10;
+
   // What a connection may write in one turn; then others have their turn.
   size_t write_budget_bytes = size_t{256} << 10;
 

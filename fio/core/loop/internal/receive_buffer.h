@@ -1,5 +1,6 @@
 // The memory of a loop into which connections read, one at a time: whose
-// OnData() runs. Between the callbacks it is nobody's, and poisoned.
+// OnData() runs. What that does not consume lies in it until the callback ends.
+// Between the callbacks it is nobody's, and poisoned.
 //
 // Thread safety: none.
 
@@ -37,6 +38,7 @@ class ReceiveBuffer {
   void Begin(const Connection& user) {
     user_ = &user;
     left_ = budget_;
+    begin_ = end_ = 0;
     Unpoison(memory_.get(), size_ + 2 * kPaddingBytes);
   }
   void End() {
@@ -46,7 +48,18 @@ class ReceiveBuffer {
 
   bool IsOf(const Connection& connection) const { return user_ == &connection; }
 
-  absl::Span<char> bytes() { return {memory_.get() + kPaddingBytes, size_}; }
+  // What was added and not consumed.
+  absl::Span<char> unread() {
+    return {memory_.get() + kPaddingBytes + begin_, end_ - begin_};
+  }
+  // Where more may be written, and then added. If nothing is unread, that is
+  // all of the buffer.
+  absl::Span<char> room() {
+    if (begin_ == end_) begin_ = end_ = 0;
+    return {memory_.get() + kPaddingBytes + end_, size_ - end_};
+  }
+  void Add(size_t bytes) { end_ += bytes; }
+  void Consume(size_t bytes) { begin_ += bytes; }
 
   // As much of `out` as its user may still read.
   absl::Span<char> Limit(absl::Span<char> out) const {
@@ -54,6 +67,7 @@ class ReceiveBuffer {
   }
   // Its user has read that much.
   void Spend(size_t bytes) { left_ -= bytes; }
+  bool spent() const { return left_ != budget_; }
 
  private:
   // Writable memory before and after what Connection::MutableReceived() gives.
@@ -64,6 +78,7 @@ class ReceiveBuffer {
   const std::unique_ptr<char[]> memory_;
   const Connection* user_ = nullptr;
   size_t left_ = 0;
+  size_t begin_ = 0, end_ = 0;  // Of what is unread.
 };
 
 }  // namespace loop_internal
