@@ -155,6 +155,9 @@ Loop::~Loop() {
   EndWatches();
   mailbox_->DropTasks();
   timers_.CancelAll();
+  on_turn_begin_.Set(nullptr);
+  on_turn_end_.Set(nullptr);
+  locals_.Clear();
   // A handle on another thread may keep it, but it leaves the poller alone.
   mailbox_->waker.Unregister();
 }

@@ -48,6 +48,7 @@
 #include "fio/core/loop/internal/turn_clock.h"
 #include "fio/core/loop/internal/turn_thread.h"
 #include "fio/core/loop/loop_handle.h"
+#include "fio/core/loop/loop_locals.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/loop_stats.h"
 #include "fio/core/loop/protocol.h"
@@ -243,6 +244,14 @@ class Loop {
   // What the kernel is asked with; never kAuto, as in options().
   PollerKind poller_kind() const { return poller_->kind(); }
 
+  // The object of type T that this loop has one of. The first call makes it, of
+  // this Loop& if T can be made of one. It is destroyed with the loop, after
+  // all that may use it; newest first.
+  template <typename T>
+  T& Local() {
+    return locals_.Get<T>(*this);
+  }
+
   // For classes of fio.
   Connections& connections() { return connections_; }
 
@@ -277,6 +286,7 @@ class Loop {
   void CountTurn(uint64_t system_calls_before);
 
   const LoopOptions options_;
+  LoopLocals locals_;  // Destroyed nearly last.
   const std::unique_ptr<Poller> poller_;
   const std::shared_ptr<loop_internal::Mailbox> mailbox_;
   const LoopHandle handle_;
