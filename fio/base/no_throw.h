@@ -1,6 +1,6 @@
-// fio neither throws nor catches. An exception that leaves a callback would pass
-// through code that is not made for it, so it ends the process at once, and
-// stderr says whose callback that was.
+// fio neither throws nor catches. An exception that leaves a callback would
+// pass through code that is not made for it, so it ends the process at once,
+// and stderr says whose callback that was.
 //
 // Thread safety: any thread.
 

@@ -28,13 +28,13 @@
 #include "fio/base/clock.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/fork_count.h"
+#include "fio/base/free_list.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/internal/fd_address.h"
-#include "fio/sock/internal/free_list.h"
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/tcp_past.h"
 #include "fio/sock/io_result.h"
@@ -104,16 +104,15 @@ struct Socket::UnreadBytes {
 
 struct Socket::State {
   static constexpr size_t kBytes = 128;
-  void* operator new(size_t) { return sock_internal::FreeList<kBytes>::Take(); }
-  void operator delete(void* state) {
-    sock_internal::FreeList<kBytes>::Give(state);
-  }
+  void* operator new(size_t) { return FreeList<kBytes>::Take(); }
+  void operator delete(void* state) { FreeList<kBytes>::Give(state); }
 
   WriteQueue queue;
   std::unique_ptr<Transport> transport;
   std::unique_ptr<Environment> environment;
   std::unique_ptr<Watermarks> watermarks;
   std::unique_ptr<UnreadBytes> unread;
+  std::unique_ptr<SocketData> data;
   Watermarks::Level level = Watermarks::Level::kLow;
   // Transports that were replaced inside their own calls; destroyed when these
   // have returned.
@@ -172,7 +171,7 @@ Socket::State& Socket::state() {
 void Socket::ReleaseIdleState() {
   if (state_ != nullptr && state_->queue.empty() && !state_->transport &&
       !state_->environment && !state_->watermarks && state_->retired.empty() &&
-      state_->unread == nullptr) {
+      state_->unread == nullptr && state_->data == nullptr) {
     state_ = nullptr;
   }
 }
@@ -655,6 +654,20 @@ UniqueFd Socket::Release() {
   UniqueFd fd = std::move(fd_);
   End();
   return fd;
+}
+
+// --- Data of the owner ---
+
+void Socket::SetData(std::unique_ptr<SocketData> data) {
+  state().data = std::move(data);
+}
+
+SocketData* Socket::data() const {
+  return state_ == nullptr ? nullptr : state_->data.get();
+}
+
+std::unique_ptr<SocketData> Socket::TakeData() {
+  return state_ == nullptr ? nullptr : std::move(state_->data);
 }
 
 // --- Transport ---

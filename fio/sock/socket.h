@@ -59,6 +59,12 @@
 
 namespace fio {
 
+// What the owner of a socket keeps with it.
+class SocketData {
+ public:
+  virtual ~SocketData() = default;
+};
+
 class Socket {
  public:
   // Holds no socket: every call returns EBADF.
@@ -291,6 +297,12 @@ class Socket {
   // Whether a callback is running. Inside it TryWrite() and Flush() return
   // EAGAIN.
   bool in_callback() const { return Has(kBusy); }
+  // An object that goes with the socket, and is destroyed with it, or when
+  // another takes its place. Null if there is none. REQUIRES for setting: not
+  // closed.
+  void SetData(std::unique_ptr<SocketData> data);
+  SocketData* data() const;
+  std::unique_ptr<SocketData> TakeData();
   // Releases what is queued, destroys the transport and ends the environment.
   void Discard();
   // Forgets the descriptor without closing it, because it belongs to another

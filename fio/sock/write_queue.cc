@@ -15,16 +15,15 @@
 #include "absl/log/absl_check.h"
 #include "absl/strings/cord.h"
 #include "absl/types/span.h"
+#include "fio/base/free_list.h"
 #include "fio/base/syscalls.h"
 #include "fio/sock/file_range.h"
-#include "fio/sock/internal/free_list.h"
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/sigpipe_blocker.h"
 #include "fio/sock/io_result.h"
 
 namespace fio {
 
-using sock_internal::FreeList;
 using sock_internal::PlainWrite;
 using sock_internal::Retry;
 using sock_internal::SigpipeBlocker;

@@ -21,6 +21,7 @@
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
 #include "fio/base/no_throw.h"
+#include "fio/core/loop/connection_end.h"
 #include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
@@ -672,7 +673,7 @@ void Connection::SetTimeout(absl::Duration timeout) {
 
 void Connection::SetDeadline(absl::Duration span) {
   if (!IsServed()) return;
-  if (Has(kHasExtra)) extra().deadline_due = false;
+  if (FindExtra() != nullptr) extra().deadline_due = false;
   if (span == absl::InfiniteDuration()) {
     Clear(kHasDeadline);  // The wheel finds out by itself.
     return;
@@ -813,13 +814,13 @@ bool Connection::IsIdle() {
 
 // Whether the kernel was asked since the connection was active.
 bool Connection::KnowsUnacknowledged() const {
-  return Has(kHasExtra) && FindExtra()->idle_since == last_active_;
+  return FindExtra() != nullptr && FindExtra()->idle_since == last_active_;
 }
 
 // Real activity overrides that.
 void Connection::SetIdleSince(MonotonicTime time) {
   last_active_ = time;
-  if (Has(kHasExtra)) extra().idle_since = time;
+  if (FindExtra() != nullptr) extra().idle_since = time;
 }
 
 void Connection::TellTimeout() {
@@ -834,7 +835,7 @@ void Connection::TellTimeout() {
 }
 
 bool Connection::IsDeadlineDue() const {
-  return Has(kHasExtra) && FindExtra()->deadline_due;
+  return FindExtra() != nullptr && FindExtra()->deadline_due;
 }
 
 void Connection::TellDeadline() {
@@ -975,7 +976,8 @@ void Connection::Shutdown() {
 // still open.
 std::unique_ptr<Connection::Extra> Connection::Bury() {
   connections_->ArmIdle(*this, MonotonicTime::InfiniteFuture());
-  std::unique_ptr<Extra> extra = connections_->TakeExtra(*this);
+  std::unique_ptr<Extra> extra(
+      static_cast<Extra*>(socket_.TakeData().release()));
   if (extra != nullptr) {
     if (extra->group != nullptr) extra->group->Forget(id());
     if (Connection* partner = connections_->FindUnburied(extra->partner)) {
@@ -984,12 +986,31 @@ std::unique_ptr<Connection::Extra> Connection::Bury() {
     }
   }
   if (!Has(kReleased)) socket_.Discard();
+  // One whose descriptor was lost is told later, with its protocol.
+  if (!Has(kLost)) TellEnds(extra.get(), reason());
   if (const std::unique_ptr<Protocol> protocol = ExchangeProtocol(nullptr)) {
     NoThrow([&protocol] { return protocol->Name(); },
             [&] { protocol->OnClose(*this, reason()); });
     connections_->AfterCallback(protocol.get());
   }
   return extra;
+}
+
+bool Connection::AddEnd(ConnectionEnd& end) {
+  if (!is_open()) return false;
+  end.Unlink();
+  end.LinkBefore(extra().ends);
+  return true;
+}
+
+// One that is told may add none, but remove and destroy others.
+void Connection::TellEnds(Extra* extra, const CloseReason& reason) {
+  if (extra == nullptr) return;
+  while (!extra->ends.alone()) {
+    auto& end = static_cast<ConnectionEnd&>(*extra->ends.next);
+    end.Remove();
+    end.OnConnectionEnd(*this, reason);
+  }
 }
 
 CloseReason Connection::reason() const {
@@ -1003,11 +1024,18 @@ CloseReason Connection::reason() const {
 
 // --- Extras ---
 
-Connection::Extra& Connection::extra() { return connections_->ExtraOf(*this); }
+Connection::Extra& Connection::extra() {
+  Extra* extra = static_cast<Extra*>(socket_.data());
+  if (extra == nullptr) {
+    auto made = std::make_unique<Extra>();
+    extra = made.get();
+    socket_.SetData(std::move(made));
+  }
+  return *extra;
+}
 
 const Connection::Extra* Connection::FindExtra() const {
-  return Has(kHasExtra) ? &connections_->ExtraOf(const_cast<Connection&>(*this))
-                        : nullptr;
+  return static_cast<const Extra*>(socket_.data());
 }
 
 bool Connection::HasWaitingTasks() const {

@@ -39,6 +39,7 @@
 
 namespace fio {
 
+class ConnectionEnd;
 class ConnectionGroup;
 class Connections;
 class Loop;
@@ -240,6 +241,11 @@ class alignas(64) Connection {
   // dropped: false.
   bool NotifyGone(OnGone gone);
 
+  // Tells `end` when the connection has ended, before OnClose(); any number, in
+  // the order of adding. If it was added to another connection, it is removed
+  // there. On a connection that is not open it is not told: false.
+  bool AddEnd(ConnectionEnd& end);
+
   // It does not keep Loop::RunWhileBusy() from ending.
   void Unref();
 
@@ -295,8 +301,7 @@ class alignas(64) Connection {
     kDead = 1 << 19,           // To be buried at the end of the turn.
     kHeldUp = 1 << 20,         // Burial waits for who has locked the protocol.
     kReleased = 1 << 21,       // The socket goes to who has asked for it.
-    kHasExtra = 1 << 22,       // The loop keeps something for it,
-    kHasMarks = 1 << 27,       // among that watermarks or a partner.
+    kHasMarks = 1 << 27,       // Watermarks of its own, or a partner.
     kLost = 1 << 28,           // The descriptor is another's by now.
     kUnref = 1 << 23,          // By Unref().
     kCloseArmed = 1 << 24,     // The timeout is for closing,
@@ -330,6 +335,7 @@ class alignas(64) Connection {
   void FlushTurn();
   void Shutdown();
   std::unique_ptr<Extra> Bury();
+  void TellEnds(Extra* extra, const CloseReason& reason);
 
   template <typename Call>
   bool Tell(Kind kind, Call call);

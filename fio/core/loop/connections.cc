@@ -4,7 +4,6 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -180,25 +179,6 @@ void Connections::RunAfter(absl::Duration delay, Task task) {
       timers_.Arm(options_.clock->Now() + delay, std::move(task)));
 }
 
-Connection::Extra& Connections::ExtraOf(Connection& connection) {
-  std::unique_ptr<Connection::Extra>& extra = extras_[connection.id().fd()];
-  if (extra == nullptr) {
-    extra = std::make_unique<Connection::Extra>();
-    connection.Set(Connection::kHasExtra);
-  }
-  return *extra;
-}
-
-std::unique_ptr<Connection::Extra> Connections::TakeExtra(
-    Connection& connection) {
-  if (!connection.Has(Connection::kHasExtra)) return nullptr;
-  connection.Clear(Connection::kHasExtra);
-  const auto found = extras_.find(connection.id().fd());
-  std::unique_ptr<Connection::Extra> extra = std::move(found->second);
-  extras_.erase(found);
-  return extra;
-}
-
 // --- Burial ---
 
 void Connections::Bury() {
@@ -232,6 +212,7 @@ void Connections::EndProtocols() {
       HoldUp(connection);
       continue;
     }
+    connection.TellEnds(one.extra.get(), one.reason);
     if (one.protocol != nullptr) {
       NoThrow([&one] { return one.protocol->Name(); },
               [&] { one.protocol->OnClose(connection, one.reason); });
@@ -341,9 +322,9 @@ void Connections::RunWaitingTasks(ConnectionId id) {
         !connection->lock_.Enter(CallbackLock::kTask, membarrier_)) {
       return;
     }
-    std::deque<ConnectionTask>& waiting = ExtraOf(*connection).waiting_tasks;
+    std::vector<ConnectionTask>& waiting = connection->extra().waiting_tasks;
     ConnectionTask task = std::move(waiting.front());
-    waiting.pop_front();
+    waiting.erase(waiting.begin());
     task(connection);
     connection->lock_.Leave(CallbackLock::kTask);
   }
@@ -358,7 +339,7 @@ void Connections::RunTask(ConnectionId id, ConnectionTask task) {
     task(connection);
     connection->lock_.Leave(CallbackLock::kTask);
   } else {
-    ExtraOf(*connection).waiting_tasks.push_back(std::move(task));
+    connection->extra().waiting_tasks.push_back(std::move(task));
   }
 }
 

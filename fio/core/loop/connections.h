@@ -14,7 +14,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -141,9 +140,6 @@ class Connections final : private IdleWheel::Owner {
   void CheckThread() const;
   void RunAfter(absl::Duration delay, Task task);
 
-  Connection::Extra& ExtraOf(Connection& connection);
-  std::unique_ptr<Connection::Extra> TakeExtra(Connection& connection);
-
   Loop& loop() { return loop_; }
   const LoopOptions& options() const { return options_; }
   MonotonicTime now() const { return turn_.now(); }
@@ -189,7 +185,6 @@ class Connections final : private IdleWheel::Owner {
 
   IdleWheel idle_;
   loop_internal::ReceiveBuffer receive_buffer_;
-  std::unordered_map<int, std::unique_ptr<Connection::Extra>> extras_;
   Connection nobody_;  // For protocols whose connection is gone.
 
   // What the rest of this turn, or the next one, has to do.

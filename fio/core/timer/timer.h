@@ -14,47 +14,13 @@
 
 #include <cstdint>
 
+#include "fio/base/list_link.h"
+
 namespace fio {
 
 class TimerWheel;
 
-namespace timer_internal {
-
-// A node of a circular list. A node that is in no list links to itself.
-struct Link {
-  Link() = default;
-  Link(const Link&) = delete;
-  Link& operator=(const Link&) = delete;
-
-  bool alone() const { return next == this; }
-  void LinkBefore(Link& other) {
-    next = &other;
-    previous = other.previous;
-    previous->next = this;
-    other.previous = this;
-  }
-  void Unlink() {
-    previous->next = next;
-    next->previous = previous;
-    next = previous = this;
-  }
-  // Moves all nodes of `other`, in order, to the end of this list.
-  void Append(Link& other) {
-    if (other.alone()) return;
-    other.next->previous = previous;
-    previous->next = other.next;
-    other.previous->next = this;
-    previous = other.previous;
-    other.next = other.previous = &other;
-  }
-
-  Link* next = this;
-  Link* previous = this;
-};
-
-}  // namespace timer_internal
-
-class Timer : private timer_internal::Link {
+class Timer : private ListLink {
  public:
   Timer() = default;
   Timer(const Timer&) = delete;

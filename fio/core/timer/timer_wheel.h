@@ -167,7 +167,7 @@ class TimerWheel {
   class Entry;
   class Memory;
   struct Repetition;
-  using Link = timer_internal::Link;
+  using Link = ListLink;
 
   // Time is counted in ticks since the wheel's start. A deadline is kept in the
   // level of the highest byte in which it differs from the current tick, in the

@@ -1,13 +1,14 @@
-// What a Connection has that few have, kept by Connections.
+// What a Connection has that few have, kept with its socket.
 
 #ifndef FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 #define FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 
 #include <cstddef>
-#include <deque>
 #include <optional>
 #include <vector>
 
+#include "fio/base/free_list.h"
+#include "fio/base/list_link.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/move_only_function.h"
 #include "fio/core/loop/connection.h"
@@ -19,7 +20,14 @@
 
 namespace fio {
 
-struct Connection::Extra {
+struct Connection::Extra final : SocketData {
+  static constexpr size_t kBytes = 256;
+  void* operator new(size_t) {
+    static_assert(sizeof(Extra) <= kBytes);
+    return FreeList<kBytes>::Take();
+  }
+  void operator delete(void* extra) { FreeList<kBytes>::Give(extra); }
+
   std::optional<Watermarks> watermarks;
   ConnectionId partner;  // See LinkWith().
   ConnectionGroup* group = nullptr;
@@ -29,9 +37,10 @@ struct Connection::Extra {
   MonotonicTime idle_since = MonotonicTime::InfinitePast();
   MonotonicTime deadline;     // See SetDeadline(); of use with kHasDeadline.
   bool deadline_due = false;  // OnDeadline() waits for the protocol's lock.
-  MoveOnlyFunction<void(Socket)> release;    // Who gets the socket.
-  std::deque<ConnectionTask> waiting_tasks;  // For the protocol's lock.
-  std::vector<OnGone> gone;                  // Who is told of the end.
+  MoveOnlyFunction<void(Socket)> release;     // Who gets the socket.
+  std::vector<ConnectionTask> waiting_tasks;  // For the protocol's lock.
+  std::vector<OnGone> gone;                   // Who is told of the end.
+  ListLink ends;                              // Of ConnectionEnds.
 };
 
 }  // namespace fio

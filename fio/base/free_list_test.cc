@@ -1,4 +1,4 @@
-#include "fio/sock/internal/free_list.h"
+#include "fio/base/free_list.h"
 
 #include <cstddef>
 #include <thread>
@@ -7,7 +7,7 @@
 #include "fio/testing/allocation_counter.h"
 #include "gtest/gtest.h"
 
-namespace fio::sock_internal {
+namespace fio {
 namespace {
 
 using testing::AllocationCounter;
@@ -68,4 +68,4 @@ TEST(FreeList, ServesUntilTheThreadHasEnded) {
 }
 
 }  // namespace
-}  // namespace fio::sock_internal
+}  // namespace fio

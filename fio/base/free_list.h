@@ -10,15 +10,15 @@
 // Thread safety: any thread; a piece may be taken on one thread and given back
 // on another.
 
-#ifndef FIO_SOCK_INTERNAL_FREE_LIST_H_
-#define FIO_SOCK_INTERNAL_FREE_LIST_H_
+#ifndef FIO_BASE_FREE_LIST_H_
+#define FIO_BASE_FREE_LIST_H_
 
 #include <cstddef>
 #include <new>
 
 #include "fio/base/poison.h"
 
-namespace fio::sock_internal {
+namespace fio {
 
 template <size_t kBytes>
 class FreeList {
@@ -81,6 +81,6 @@ class FreeList {
   static constinit inline thread_local List list_ = {};
 };
 
-}  // namespace fio::sock_internal
+}  // namespace fio
 
-#endif  // FIO_SOCK_INTERNAL_FREE_LIST_H_
+#endif  // FIO_BASE_FREE_LIST_H_
