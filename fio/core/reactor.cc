@@ -170,7 +170,7 @@ class Reactor::Impl {
   absl::Status CancelConnect(ConnectorId id);
   bool Defer(std::function<void()> task);
   absl::Status RunEvery(Timer timer);
-  void Post(Task task) { main_.Post(std::move(task)); }
+  bool Post(Task task) { return main_.Post(std::move(task)); }
 
   // Any thread.
   bool is_inside_run() const { return is_inside_run_; }
@@ -1174,10 +1174,10 @@ absl::Status Reactor::RunEvery(Timer timer) {
   return impl_->RunEvery(std::move(timer));
 }
 
-void Reactor::Post(Task task) { impl_->Post(std::move(task)); }
+bool Reactor::Post(Task task) { return impl_->Post(std::move(task)); }
 
-void Reactor::Post(ConnectionId id, ConnectionTask task) {
-  HandleOf(id).Post(id, std::move(task));
+bool Reactor::Post(ConnectionId id, ConnectionTask task) {
+  return HandleOf(id).Post(id, std::move(task));
 }
 
 LoopHandle Reactor::HandleOf(ConnectionId id) const {

@@ -187,12 +187,13 @@ class Reactor {
   absl::Status RunEvery(Timer timer);
 
   // Runs `task` on the main loop of this process, when Run() is running; see
-  // Loop::Post(). Any thread.
-  void Post(Task task);
+  // Loop::Post(). False if it will not run. Any thread.
+  bool Post(Task task);
 
   // Runs `task` with the connection, on the loop of this process that has it;
-  // with null if none has. See LoopHandle. Any thread.
-  void Post(ConnectionId id, ConnectionTask task);
+  // with null if none has. False if it will not run. See LoopHandle. Any
+  // thread.
+  bool Post(ConnectionId id, ConnectionTask task);
 
   // The handle of the loop that has the connection, or of the main loop if none
   // has. Any thread.

@@ -113,6 +113,7 @@ struct Socket::State {
   std::unique_ptr<Watermarks> watermarks;
   std::unique_ptr<UnreadBytes> unread;
   std::unique_ptr<SocketData> data;
+  uint64_t counted_memory = 0;  // See CountMemory().
   Watermarks::Level level = Watermarks::Level::kLow;
   // Transports that were replaced inside their own calls; destroyed when these
   // have returned.
@@ -171,7 +172,8 @@ Socket::State& Socket::state() {
 void Socket::ReleaseIdleState() {
   if (state_ != nullptr && state_->queue.empty() && !state_->transport &&
       !state_->environment && !state_->watermarks && state_->retired.empty() &&
-      state_->unread == nullptr && state_->data == nullptr) {
+      state_->unread == nullptr && state_->data == nullptr &&
+      state_->counted_memory == 0) {
     state_ = nullptr;
   }
 }
@@ -668,6 +670,19 @@ SocketData* Socket::data() const {
 
 std::unique_ptr<SocketData> Socket::TakeData() {
   return state_ == nullptr ? nullptr : std::move(state_->data);
+}
+
+int64_t Socket::CountMemory() {
+  if (state_ == nullptr) return 0;
+  const uint64_t now = pending().memory_bytes + unread_bytes();
+  const uint64_t before = std::exchange(state_->counted_memory, now);
+  if (now == 0 && !Has(kBusy)) ReleaseIdleState();
+  return static_cast<int64_t>(now - before);
+}
+
+int64_t Socket::UncountMemory() {
+  if (state_ == nullptr) return 0;
+  return -static_cast<int64_t>(std::exchange(state_->counted_memory, 0));
 }
 
 // --- Transport ---

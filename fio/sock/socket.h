@@ -303,6 +303,11 @@ class Socket {
   void SetData(std::unique_ptr<SocketData> data);
   SocketData* data() const;
   std::unique_ptr<SocketData> TakeData();
+  // By how many bytes what is queued and unread, in memory, has changed since
+  // the last call.
+  int64_t CountMemory();
+  // The same as if all of it had gone.
+  int64_t UncountMemory();
   // Releases what is queued, destroys the transport and ends the environment.
   void Discard();
   // Forgets the descriptor without closing it, because it belongs to another

@@ -64,6 +64,7 @@ void Connection::Open(Connections& connections, Socket socket,
   generation_.store(generation, std::memory_order_release);
   flags_ = kInUse | kWritable;
   error_ = 0;
+  CountMemory();
 }
 
 void Connection::RequireAttach() {
@@ -220,7 +221,7 @@ void Connection::Deliver() {
       PeekHungUp();
       if (!Has(kReadable) || Has(kEndRead)) return;
     }
-    if (MustPause()) {
+    if (MustPause() || connections_->HoldsBack(*this)) {
       Set(kReadPaused);
       return;
     }
@@ -255,6 +256,7 @@ void Connection::KeepUnread() {
   const absl::Span<char> left = connections_->receive_buffer().unread();
   if (left.empty()) return;
   socket_.Unread({left.data(), left.size()});
+  CountMemory();
   connections_->receive_buffer().Consume(left.size());
 }
 
@@ -310,19 +312,19 @@ void Connection::TellEnd() {
 }
 
 std::string_view Connection::Received() {
-  const std::string_view bytes = Unread();
+  const absl::Span<char> bytes = Fill("Received");
   connections_->receive_buffer().Consume(bytes.size());
-  return bytes;
+  return {bytes.data(), bytes.size()};
 }
 
 absl::Span<char> Connection::MutableReceived() {
-  const absl::Span<char> bytes = Fill();
+  const absl::Span<char> bytes = Fill("MutableReceived");
   connections_->receive_buffer().Consume(bytes.size());
   return bytes;
 }
 
 std::string_view Connection::Unread() {
-  const absl::Span<char> bytes = Fill();
+  const absl::Span<char> bytes = Fill("Unread");
   return {bytes.data(), bytes.size()};
 }
 
@@ -334,10 +336,10 @@ void Connection::Consume(size_t bytes) {
 }
 
 // What is unread of what was read in this OnData(); if that is nothing, reads.
-absl::Span<char> Connection::Fill() {
+absl::Span<char> Connection::Fill(const char* call) {
   ReceiveBuffer& buffer = connections_->receive_buffer();
   ABSL_CHECK(buffer.IsOf(*this))
-      << "Connection::Unread: not in OnData() of this connection";
+      << "Connection::" << call << ": not in OnData() of this connection";
   if (!buffer.unread().empty()) return buffer.unread();
   // What was left over comes first, and more behind it.
   const size_t kept = socket_.unread_bytes();
@@ -345,6 +347,7 @@ absl::Span<char> Connection::Fill() {
     const absl::Span<char> room = buffer.room();
     const IoResult again =
         socket_.Read(room.first(std::min(kept, room.size())));
+    CountMemory();
     buffer.Add(again.bytes);
   }
   buffer.Add(ReadNew(buffer.room()));
@@ -362,6 +365,7 @@ size_t Connection::Read(absl::Span<char> out) {
   }
   if (socket_.unread_bytes() > 0) {
     const size_t bytes = socket_.Read(out).bytes;
+    CountMemory();
     if (Has(kReadable)) connections_->DeliverLater(*this);
     return bytes;
   }
@@ -439,9 +443,13 @@ bool Connection::Write(absl::Cord bytes) {
 
 bool Connection::Write(FileRange file) { return Queue(std::move(file), true); }
 
-uint64_t Connection::pending_bytes() const { return socket_.pending_bytes(); }
+uint64_t Connection::pending_bytes() const {
+  return Has(kDead) ? 0 : socket_.pending_bytes();
+}
 
-size_t Connection::pending_calls() const { return socket_.pending_calls(); }
+size_t Connection::pending_calls() const {
+  return Has(kDead) ? 0 : socket_.pending_calls();
+}
 
 template <typename Bytes>
 bool Connection::Queue(Bytes bytes, bool any) {
@@ -449,10 +457,15 @@ bool Connection::Queue(Bytes bytes, bool any) {
   if (!any) return true;
   if (socket_.pending_calls() == 0) Active();
   if (!socket_.Write(std::move(bytes)).ok()) return false;
+  CountMemory();
   if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
     connections_->counters().over_limit.Add(1);
-    error_ = ENOBUFS;
-    Abort();
+    AbortFor(ENOBUFS);
+    return false;
+  }
+  if (connections_->overload().IsExhausted()) {
+    connections_->counters().shed.Add(1);
+    AbortFor(ENOBUFS);
     return false;
   }
   Set(kReadyDue);
@@ -606,6 +619,7 @@ bool Connection::FlushSocket() {
   if (!Has(kWritable) || socket_.is_over()) return true;
   const IoResult flushed =
       socket_.Flush(connections_->options().write_budget_bytes);
+  CountMemory();
   CountWritten(flushed.bytes);
   if (flushed.would_block() && socket_.wants_write()) {
     Clear(kWritable);
@@ -626,6 +640,7 @@ bool Connection::Flush() {
   if (socket_.wants_write()) {
     const IoResult flushed =
         socket_.Flush(connections_->options().write_budget_bytes);
+    CountMemory();
     CountWritten(flushed.bytes);
     if (flushed.failed()) WriteFailed(flushed.error);
     connections_->FlushLater(*this);
@@ -916,9 +931,24 @@ void Connection::Abort() {
   connections_->BuryLater(*this);
 }
 
+void Connection::AbortFor(int error) {
+  if (Has(kDead)) return;
+  socket_.Abort();
+  Fail(error);
+}
+
+uint64_t Connection::memory_bytes() const {
+  return socket_.pending().memory_bytes + socket_.unread_bytes();
+}
+
+void Connection::CountMemory() {
+  connections_->overload().Add(socket_.CountMemory());
+}
+
 void Connection::ShutdownWrite() {
   if (!is_open()) return;
   const IoResult flushed = socket_.ShutdownWrite();
+  CountMemory();
   if (flushed.failed()) WriteFailed(flushed.error);
   connections_->FlushLater(*this);
 }
@@ -985,6 +1015,7 @@ std::unique_ptr<Connection::Extra> Connection::Bury() {
       connections_->FlushLater(*partner);
     }
   }
+  connections_->overload().Add(socket_.UncountMemory());
   if (!Has(kReleased)) socket_.Discard();
   // One whose descriptor was lost is told later, with its protocol.
   if (!Has(kLost)) TellEnds(extra.get(), reason());

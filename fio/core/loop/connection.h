@@ -352,7 +352,10 @@ class alignas(64) Connection {
   void TellEnd();
   size_t Account(const IoResult& read);
   void AfterTransport();
-  absl::Span<char> Fill();
+  void AbortFor(int error);
+  uint64_t memory_bytes() const;
+  void CountMemory();
+  absl::Span<char> Fill(const char* call);
   size_t ReadNew(absl::Span<char> out);
   void KeepUnread();
   void DeliverUnread();

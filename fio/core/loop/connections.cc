@@ -1,5 +1,6 @@
 #include "fio/core/loop/connections.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstddef>
@@ -44,6 +45,8 @@ namespace {
 // Idle connections that a turn looks at; a cache miss each.
 constexpr size_t kIdlePerTurn = 2048;
 
+constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
+
 }  // namespace
 
 // A protocol that has lost its connection, and is to be told.
@@ -76,7 +79,8 @@ Connections::Connections(const Uses& uses)
       membarrier_(uses.mailbox.membarrier),
       idle_(uses.turn.now(), *this),
       receive_buffer_(uses.options.receive_buffer_bytes,
-                      uses.options.read_budget_bytes) {
+                      uses.options.read_budget_bytes),
+      overload_(uses.options.memory_limit_bytes, *uses.options.process_memory) {
   mailbox_.connections = this;
   nobody_.connections_ = this;
   nobody_.flags_ = Connection::kDead;
@@ -128,6 +132,60 @@ void Connections::Flush() {
     connection->FlushTurn();
   }
   flushing_.clear();
+  CheckMemory();
+}
+
+// --- Overload ---
+
+bool Connections::HoldsBack(Connection& connection) {
+  if (held_back_.empty() && !overload_.Exceeds()) return false;
+  if (held_back_.empty()) {
+    counters_.overloads.Add(1);
+    ABSL_LOG_EVERY_N_SEC(WARNING, 1)
+        << "connections of a loop have " << overload_.used()
+        << " bytes queued and unread: reading stops";
+    LookAgainSoon();
+  }
+  held_back_.push_back(connection.id());
+  return true;
+}
+
+void Connections::CheckMemory() {
+  overload_.Tell();
+  counters_.memory_bytes.Set(overload_.used());
+  if (const uint64_t bytes = overload_.ToShed()) Shed(bytes);
+  if (held_back_.empty() || !overload_.IsRelieved()) return;
+  for (const ConnectionId id : std::exchange(held_back_, {})) {
+    if (Connection* const connection = Find(id)) connection->ReadOn();
+  }
+}
+
+// What other loops give back wakes nobody here.
+void Connections::LookAgainSoon() {
+  RunAfter(kMemoryPause, [this] {
+    CheckMemory();
+    if (!held_back_.empty()) LookAgainSoon();
+  });
+}
+
+// Aborts those that have the most, until so much has gone.
+void Connections::Shed(uint64_t bytes) {
+  std::vector<std::pair<uint64_t, ConnectionId>> largest;
+  table_.ForEach([&largest](Connection& connection) {
+    const uint64_t memory = connection.memory_bytes();
+    if (memory > 0) largest.emplace_back(memory, connection.id());
+  });
+  std::sort(largest.rbegin(), largest.rend());
+  for (const auto& [memory, id] : largest) {
+    Connection& connection = *table_.Find(id);
+    ABSL_LOG_EVERY_N_SEC(WARNING, 1)
+        << id << ": aborted with " << memory
+        << " bytes queued and unread, since all have too many";
+    counters_.shed.Add(1);
+    connection.AbortFor(ENOBUFS);
+    if (memory >= bytes) return;
+    bytes -= memory;
+  }
 }
 
 bool Connections::HasMoreToDo() const {

@@ -26,6 +26,7 @@
 #include "fio/core/loop/connection_table.h"
 #include "fio/core/loop/idle_wheel.h"
 #include "fio/core/loop/internal/mailbox.h"
+#include "fio/core/loop/internal/overload.h"
 #include "fio/core/loop/internal/receive_buffer.h"
 #include "fio/core/loop/internal/turn_clock.h"
 #include "fio/core/loop/internal/turn_thread.h"
@@ -148,6 +149,9 @@ class Connections final : private IdleWheel::Owner {
   bool has_more_events() const { return has_more_events_; }
   loop_internal::Counters& counters() { return counters_; }
   loop_internal::ReceiveBuffer& receive_buffer() { return receive_buffer_; }
+  loop_internal::Overload& overload() { return overload_; }
+  // Reads nothing for want of memory, until ReadOn() of it is called.
+  bool HoldsBack(Connection& connection);
   bool membarrier() const { return membarrier_; }
 
  private:
@@ -168,6 +172,9 @@ class Connections final : private IdleWheel::Owner {
   void ReleaseHeldUpProtocols();
   void RunWaitingTasks(ConnectionId id);
   void CloseLastStayers();
+  void CheckMemory();
+  void Shed(uint64_t bytes);
+  void LookAgainSoon();
   void AbortAll();
   void ForsakeAll();
 
@@ -185,6 +192,8 @@ class Connections final : private IdleWheel::Owner {
 
   IdleWheel idle_;
   loop_internal::ReceiveBuffer receive_buffer_;
+  loop_internal::Overload overload_;
+  std::vector<ConnectionId> held_back_;  // Read nothing for want of memory.
   Connection nobody_;  // For protocols whose connection is gone.
 
   // What the rest of this turn, or the next one, has to do.

@@ -6,7 +6,9 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
@@ -33,7 +35,9 @@ class Thrower final : public Protocol {
     connection.SetTimeout(absl::Milliseconds(1));
     if (where_ == "OnDeadline") connection.SetDeadline(absl::ZeroDuration());
     connection.SetWatermarks({.high_bytes = 4});
-    connection.Write("written");
+    // More than the kernel takes, for OnHighWater().
+    connection.Write(where_ == "OnHighWater" ? std::string(1 << 20, 'x')
+                                             : "written");
   }
   void OnData(Connection& connection) override {
     connection.Received();

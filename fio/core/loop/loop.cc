@@ -79,6 +79,9 @@ absl::Status CheckOptions(const LoopOptions& options) {
     return absl::InvalidArgumentError(
         "LoopOptions::read_budget_bytes is 0: nothing could be read");
   }
+  if (options.process_memory == nullptr) {
+    return absl::InvalidArgumentError("LoopOptions.process_memory is null");
+  }
   if (options.write_budget_bytes == 0) {
     return absl::InvalidArgumentError(
         "LoopOptions::write_budget_bytes is 0: nothing could be written");
@@ -149,7 +152,7 @@ Loop::Loop(const LoopOptions& options, std::unique_ptr<Poller> poller,
 Loop::~Loop() {
   connections_.EndAll(is_inherited() ? Connections::Sockets::kCopies
                                      : Connections::Sockets::kOwn);
-  // What these own may still call the loop, which takes nothing new.
+  // What these own may still call the loop; it arms no more timers.
   ending_ = true;
   timers_.CancelAll();
   EndWatches();
@@ -344,6 +347,9 @@ LoopStats Loop::stats() const {
   stats.opened = counters_.opened.Get();
   stats.closed = counters_.closed.Get();
   stats.over_limit = counters_.over_limit.Get();
+  stats.overloads = counters_.overloads.Get();
+  stats.shed = counters_.shed.Get();
+  stats.memory_bytes = counters_.memory_bytes.Get();
   stats.timeouts = counters_.timeouts.Get();
   stats.deadlines = counters_.deadlines.Get();
   stats.tasks = counters_.tasks.Get();
@@ -428,10 +434,6 @@ void Loop::Stop(absl::Duration grace) {
 absl::StatusOr<WatchId> Loop::Watch(
     int fd, Interest interest, Trigger trigger,
     absl::AnyInvocable<void(Readiness)> callback) {
-  if (ending_) {
-    return absl::FailedPreconditionError(
-        absl::StrCat("watch fd ", fd, ": the loop is being destroyed"));
-  }
   const Token token = next_watch_++;
   absl::Status added = poller_->Add(fd, token, interest, trigger);
   if (!added.ok()) return added;

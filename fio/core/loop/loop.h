@@ -208,8 +208,8 @@ class Loop {
 
   // --- Other descriptors ---
 
-  // Calls `callback` when `fd`, which stays the caller's, is ready. Errors:
-  // kFailedPrecondition while the loop is destroyed; as Poller::Add().
+  // Calls `callback` when `fd`, which stays the caller's, is ready. Errors: as
+  // Poller::Add().
   absl::StatusOr<WatchId> Watch(int fd, Interest interest, Trigger trigger,
                                 absl::AnyInvocable<void(Readiness)> callback);
   // Ends the watch; call it before `fd` is closed. `callback` does not run

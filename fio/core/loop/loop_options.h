@@ -8,6 +8,7 @@
 
 #include "absl/time/time.h"
 #include "fio/base/clock.h"
+#include "fio/core/loop/memory_budget.h"
 #include "fio/core/poller/poller.h"
 #include "fio/sock/watermarks.h"
 
@@ -40,7 +41,16 @@ struct LoopOptions {
 
   // What a connection may have queued to write: above the high mark it stops
   // reading until half of it has left, past the limit it is aborted.
-  Watermarks watermarks = {.limit_bytes = uint64_t{256} << 20};
+  Watermarks watermarks = {.high_bytes = uint64_t{1} << 20,
+                           .limit_bytes = uint64_t{16} << 20};
+
+  // What all connections of the loop together may have queued and unread, in
+  // memory. Above it they read nothing more, until a quarter of it is free. A
+  // quarter above it, those with the most are aborted (ENOBUFS), until it is
+  // not exceeded; half above it, whoever writes. See docs/overload.md.
+  uint64_t memory_limit_bytes = uint64_t{256} << 20;
+  // The same for loops that share it. Outlives them.
+  MemoryBudget* process_memory = &MemoryBudget::OfProcess();
 
   // How long a closing connection may go without progress: its peer has taken
   // or acknowledged no byte. A peer that reads slowly, but steadily, gets all.

@@ -23,10 +23,13 @@ struct LoopStats {
   uint64_t bytes_written = 0;
   uint64_t opened = 0;  // Connections,
   uint64_t closed = 0;
-  uint64_t over_limit = 0;  // of these for their Watermarks' limit,
-  uint64_t timeouts = 0;    // and how often OnTimeout() was called,
-  uint64_t deadlines = 0;   // and OnDeadline().
-  uint64_t tasks = 0;       // That ran.
+  uint64_t over_limit = 0;    // of these for their Watermarks' limit,
+  uint64_t shed = 0;          // or for the memory of all;
+  uint64_t timeouts = 0;      // and how often OnTimeout() was called,
+  uint64_t deadlines = 0;     // and OnDeadline().
+  uint64_t overloads = 0;     // How often reading stopped for want of memory.
+  uint64_t memory_bytes = 0;  // Queued and unread at the end of the last turn.
+  uint64_t tasks = 0;         // That ran.
   uint64_t wakes_sent = 0;
   uint64_t wakes_merged = 0;  // Posts for which none was needed.
   uint64_t stalls = 0;        // Callbacks longer than LoopOptions::stall.
@@ -52,6 +55,7 @@ namespace loop_internal {
 class Counter {
  public:
   void Add(uint64_t n) { value_.store(Get() + n, std::memory_order_relaxed); }
+  void Set(uint64_t n) { value_.store(n, std::memory_order_relaxed); }
   uint64_t Get() const { return value_.load(std::memory_order_relaxed); }
 
  private:
@@ -61,7 +65,8 @@ class Counter {
 // LoopStats as the loop counts them.
 struct Counters {
   Counter turns, events, system_calls, bytes_read, bytes_written, opened,
-      closed, over_limit, timeouts, deadlines, tasks, stalls;
+      closed, over_limit, shed, timeouts, deadlines, overloads, memory_bytes,
+      tasks, stalls;
   std::array<Counter, LoopStats::kLagBuckets> lag;
 };
 

@@ -373,28 +373,6 @@ TEST_F(Timeout, ClosingFromOnTimeoutHasItsOwnTime) {
   EXPECT_EQ(told(), 1);
 }
 
-// A peer that takes a little now and then does not hold the descriptor for
-// ever.
-TEST_F(Timeout, ProgressDoesNotExtendTheCloseTimeout) {
-  Connection& connection = AdoptIdle(absl::ZeroDuration());
-  connection.Write(std::string(16 * kMuch, 'x'));
-  connection.Close();
-  Turn();
-  for (int i = 0; i < 7; ++i) {
-    Advance(absl::Seconds(1));
-    const uint64_t before = connection.pending_bytes();
-    ReadAvailable(pair_.far);
-    Turn();
-    connection.Touch();
-    ASSERT_LT(connection.pending_bytes(), before);
-  }
-  Advance(absl::Seconds(1) - kInstant);
-  EXPECT_EQ(record_.Count("close"), 0);
-  Advance(kInstant);
-  EXPECT_EQ(record_.Count("close"), 1);
-  EXPECT_EQ(record_.reason.error, ETIMEDOUT);
-}
-
 // --- While the loop stops ---
 
 class Linger : public LoopFixture {

@@ -86,10 +86,11 @@ TEST_F(Unread, IsNotReadAgainInTheSameCallback) {
     EXPECT_EQ(connection.Read(absl::MakeSpan(&byte, 1)), 1u);
     EXPECT_EQ(byte, 'b');
   };
-  Adopt(pair_.near, record_);
+  Connection& connection = Adopt(pair_.near, record_);
   Send("ab");
   Turn(2);
   record_.on_data = nullptr;
+  connection.Force(Connection::Callback::kData);
   Turn(2);
   EXPECT_EQ(record_.data, "cd");
 }

@@ -668,6 +668,13 @@ void Scenario::Settle() {
   }
   // It takes some time if memory is short.
   for (int i = 0; i < 200 && !HasSettled(); ++i) {
+    for (const Link& link : links_) {
+      // A callback that has read nothing is not called again by itself.
+      Connection* const connection = loop().Find(link.id);
+      if (connection != nullptr) {
+        connection->Force(Connection::Callback::kData);
+      }
+    }
     world_.Advance(absl::Seconds(1));
   }
   ABSL_CHECK(HasSettled());

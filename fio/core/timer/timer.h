@@ -44,8 +44,8 @@ class Timer : private ListLink {
   // Called after CancelAll() has cancelled the timer.
   virtual void OnCancelAll(TimerWheel&) {}
 
-  bool unref_ = false;  // See TimerWheel::Unref().
-  uint64_t tick_ = 0;
+  uint64_t unref_ : 1 = 0;  // See TimerWheel::Unref().
+  uint64_t tick_ : 63 = 0;
   TimerWheel* wheel_ = nullptr;  // Null while not armed.
 };
 

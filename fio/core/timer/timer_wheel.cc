@@ -120,7 +120,7 @@ void TimerWheel::Arm(Timer& timer, MonotonicTime deadline) {
   } else {
     timer.wheel_ = this;
     ++armed_;
-    if (timer.unref_) ++unref_;
+    if (timer.unref_ != 0) ++unref_;
   }
   timer.tick_ = TickAtOrAfter(deadline);
   Place(timer);
@@ -227,8 +227,8 @@ void TimerWheel::Unref(TimerId id) {
 }
 
 void TimerWheel::Unref(Timer& timer) {
-  if (timer.unref_) return;
-  timer.unref_ = true;
+  if (timer.unref_ != 0) return;
+  timer.unref_ = 1;
   if (timer.armed()) ++unref_;
 }
 
@@ -359,7 +359,7 @@ void TimerWheel::Disarm(Timer& timer) {
   TakeOut(timer);
   timer.wheel_ = nullptr;
   --armed_;
-  if (timer.unref_) --unref_;
+  if (timer.unref_ != 0) --unref_;
 }
 
 // Looks for the block that the current tick has just entered. Only one level
@@ -449,7 +449,7 @@ TimerWheel::Entry* TimerWheel::Find(TimerId id) const {
 // From here on no id names the entry.
 void TimerWheel::Retire(Entry& entry) {
   ++entry.generation;
-  entry.unref_ = false;
+  entry.unref_ = 0;
 }
 
 // An entry that has had every generation is not used again.

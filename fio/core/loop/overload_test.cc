@@ -1,0 +1,234 @@
+// What a loop does when its peers do not read.
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_options.h"
+#include "fio/core/loop/memory_budget.h"
+#include "fio/core/loop/test_util.h"
+#include "fio/core/poller/poller_under_test.h"
+#include "fio/sock/socket.h"
+#include "fio/testing/loopback_pair.h"
+#include "gtest/gtest.h"
+
+namespace fio {
+namespace {
+
+using loop_internal::LoopFixture;
+using loop_internal::Record;
+using testing::LoopbackPair;
+using testing::ReadAvailable;
+
+constexpr uint64_t kLimit = uint64_t{8} << 20;
+constexpr size_t kAnswer = size_t{512} << 10;
+
+class Overload : public LoopFixture {
+ protected:
+  Overload()
+      : LoopFixture({.poller = core_internal::PollerUnderTest(),
+                     .memory_limit_bytes = kLimit,
+                     .process_memory = &process_}) {}
+
+  // Each byte that it sends is answered by half a megabyte.
+  struct Client {
+    LoopbackPair pair = LoopbackPair::Unix();
+    Record* record;
+    Connection* connection;
+    size_t received = 0;
+  };
+  Client& AddClient() {
+    Client& client = clients_.emplace_back();
+    client.record = &NewRecord();
+    client.record->on_data = [](Connection& connection) {
+      for (size_t i = connection.Received().size(); i > 0; --i) {
+        connection.Write(std::string(kAnswer, 'x'));
+      }
+    };
+    client.connection = &Adopt(client.pair.near, *client.record);
+    client.connection->SetWatermarks({.high_bytes = uint64_t{64} << 20});
+    return client;
+  }
+  static void Ask(Client& client) {
+    ASSERT_TRUE(client.pair.far.TryWrite("?").ok());
+  }
+  bool gone(const Client& client) const {
+    return client.record->Count("close") > 0;
+  }
+  uint64_t used() const { return loop_->stats().memory_bytes; }
+
+  MemoryBudget process_{uint64_t{1} << 40};
+  std::deque<Client> clients_;
+};
+
+TEST_F(Overload, TotalMemoryIsBounded) {
+  constexpr int kClients = 50;
+  for (int i = 0; i < kClients; ++i) AddClient();
+  Turn(2);
+  uint64_t most = 0;
+  for (int round = 0; round < 4; ++round) {
+    for (Client& client : clients_) {
+      if (!gone(client)) Ask(client);
+    }
+    for (int i = 0; i < 3; ++i) {
+      Turn();
+      most = std::max(most, used());
+    }
+  }
+  EXPECT_GT(most, kLimit / 2);
+  EXPECT_LE(most, kLimit + kLimit / 4);
+  EXPECT_GE(loop_->stats().overloads, 1u);
+  EXPECT_EQ(process_.used_bytes(), used());
+  // Once the peers read, all that were not shed get what they asked for.
+  for (int round = 0; round < 4000; ++round) {
+    for (Client& client : clients_) {
+      client.received += ReadAvailable(client.pair.far).size();
+    }
+    Turn();
+    ASSERT_LE(used(), kLimit + kLimit / 4);
+  }
+  for (const Client& client : clients_) {
+    if (!gone(client)) EXPECT_EQ(client.received, 4 * kAnswer);
+  }
+  EXPECT_EQ(used(), 0u);
+  EXPECT_EQ(process_.used_bytes(), 0u);
+  EXPECT_GT(loop_->connection_count(), 0u);
+}
+
+// Reading stops first, and goes on when a quarter is free.
+TEST_F(Overload, ReadingStopsAndGoesOn) {
+  Client& hog = AddClient();
+  Client& other = AddClient();
+  for (uint64_t i = 0; i <= kLimit / kAnswer + 1; ++i) Ask(hog);
+  Turn(3);
+  ASSERT_GT(used(), kLimit);
+  Ask(other);
+  Turn(3);
+  EXPECT_EQ(other.record->Count("data"), 0);
+  EXPECT_FALSE(gone(hog));
+  while (used() > kLimit - kLimit / 4) {
+    ASSERT_EQ(other.record->Count("data"), 0);
+    ReadAvailable(hog.pair.far);
+    Turn();
+  }
+  Turn();
+  EXPECT_EQ(other.record->Count("data"), 1);
+  EXPECT_EQ(loop_->stats().shed, 0u);
+}
+
+// The end of a peer is told all the same.
+TEST_F(Overload, EndsAreTold) {
+  Client& hog = AddClient();
+  Client& other = AddClient();
+  for (uint64_t i = 0; i <= kLimit / kAnswer + 1; ++i) Ask(hog);
+  Turn(3);
+  other.pair.far.Close();
+  Turn(3);
+  EXPECT_EQ(other.record->Count("end"), 1);
+  EXPECT_TRUE(gone(other));
+}
+
+TEST_F(Overload, TheLargestAreShed) {
+  std::vector<Client*> small;
+  for (int i = 0; i < 10; ++i) small.push_back(&AddClient());
+  Client& large = AddClient();
+  for (Client* const client : small) Ask(*client);
+  Turn(2);
+  for (uint64_t i = 0; i < kLimit / kAnswer; ++i) Ask(large);
+  Turn(3);
+  EXPECT_TRUE(gone(large));
+  EXPECT_EQ(large.record->reason.error, ENOBUFS);
+  for (const Client* const client : small) EXPECT_FALSE(gone(*client));
+  EXPECT_EQ(loop_->stats().shed, 1u);
+  EXPECT_LT(used(), kLimit);
+}
+
+// A turn cannot be awaited when it writes too much.
+TEST_F(Overload, WhoeverWritesFarTooMuchInATurnIsAborted) {
+  Client& client = AddClient();
+  bool wrote = true;
+  uint64_t written = 0;
+  client.record->on_data = [&](Connection& connection) {
+    connection.Received();
+    while ((wrote = connection.Write(std::string(kAnswer, 'x')))) {
+      written += kAnswer;
+    }
+  };
+  Ask(client);
+  Turn(2);
+  EXPECT_LE(written, kLimit + kLimit / 2);
+  EXPECT_TRUE(gone(client));
+  EXPECT_EQ(client.record->reason.error, ENOBUFS);
+  EXPECT_EQ(used(), 0u);
+}
+
+// What a protocol does not consume counts, too.
+TEST_F(Overload, UnreadBytesCount) {
+  Client& client = AddClient();
+  client.record->on_data = [](Connection& connection) {
+    EXPECT_FALSE(connection.Unread().empty());
+  };
+  ASSERT_TRUE(client.pair.far.TryWrite(std::string(1000, 'x')).ok());
+  Turn(2);
+  EXPECT_EQ(used(), 1000u);
+  char bytes[400];
+  EXPECT_EQ(client.connection->Read(absl::MakeSpan(bytes)), 400u);
+  Turn();
+  EXPECT_EQ(used(), 600u);
+  client.connection->Abort();
+  Turn();
+  Turn();
+  EXPECT_EQ(used(), 0u);
+}
+
+// Loops share a bound: what one has stops the others.
+TEST_F(Overload, ProcessesHaveABound) {
+  process_.set_limit_bytes(kLimit / 2);
+  LoopOptions options;
+  options.clock = &clock_;
+  options.process_memory = &process_;
+  const std::unique_ptr<Loop> second = *Loop::Create(options);
+  const auto turn = [&second] {
+    ASSERT_TRUE(second->RunOnce(MonotonicTime::InfinitePast()).ok());
+  };
+  LoopbackPair pair = LoopbackPair::Unix();
+  Record& record = NewRecord();
+  const absl::StatusOr<ConnectionId> id =
+      second->Adopt(std::move(pair.near), [&](Connection& connection) {
+        connection.Attach(std::make_unique<loop_internal::Recorder>(record));
+      });
+  ASSERT_TRUE(id.ok()) << id.status();
+  Client& hog = AddClient();
+  for (uint64_t i = 0; i < kLimit / 2 / kAnswer + 1; ++i) Ask(hog);
+  Turn(3);
+  ASSERT_GT(process_.used_bytes(), process_.limit_bytes());
+  ASSERT_TRUE(pair.far.TryWrite("hello").ok());
+  turn();
+  turn();
+  EXPECT_EQ(record.data, "");
+  while (used() > 0) {
+    ReadAvailable(hog.pair.far);
+    Turn();
+  }
+  // The other loop looks again after a while.
+  clock_.Advance(absl::Milliseconds(10));
+  turn();
+  turn();
+  EXPECT_EQ(record.data, "hello");
+}
+
+}  // namespace
+}  // namespace fio
