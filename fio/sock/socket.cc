@@ -268,9 +268,39 @@ IoResult Socket::ReadRaw(absl::Span<char> out) {
   if (!IsValid()) return {.error = EBADF};
   if (state_ != nullptr && state_->unread != nullptr) {
     const size_t bytes = UnreadBytes::Take(state_->unread->below, out);
-    if (bytes > 0) return {.bytes = bytes};
+    if (bytes > 0) {
+      Set(kRawRead);
+      return {.bytes = bytes};
+    }
   }
-  return PlainRead(fd(), out);
+  const IoResult read = PlainRead(fd(), out);
+  Clear(kRawEmpty);
+  if (read.would_block()) {
+    Set(kRawEmpty);
+  } else if (read.ok() || read.failed()) {
+    Set(read.bytes > 0 ? kRawRead : kRawRead | kRawEnded);
+  }
+  return read;
+}
+
+IoResult Socket::WriteRaw(absl::Span<const iovec> pieces) {
+  if (!IsValid()) return {.error = EBADF};
+  const IoResult written = PlainWrite(fd(), pieces);
+  if (written.would_block()) Set(kRawFull);
+  return written;
+}
+
+void Socket::CloseFailed() {
+  if (!IsValid()) return;
+  if (state_ != nullptr) state_->queue.Clear();
+  Set(kFarewell | kLingers | kHeldBack);
+  Close();
+}
+
+Transport::Handshake Socket::Shake() {
+  Clear(kRawRead | kRawEmpty | kRawFull);
+  const Busy busy(*this);
+  return state_->transport->Shake(*this);
 }
 
 IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
@@ -704,6 +734,10 @@ std::unique_ptr<Transport> Socket::ReplaceTransport(
     unread->below.insert(0, std::exchange(unread->above, std::string()));
   }
   return std::exchange(state.transport, std::move(transport));
+}
+
+Transport* Socket::transport() const {
+  return state_ == nullptr ? nullptr : state_->transport.get();
 }
 
 bool Socket::has_transport() const {

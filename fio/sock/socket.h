@@ -128,6 +128,9 @@ class Socket {
   // transport: bytes that were given back before it was set, then those of the
   // kernel.
   IoResult ReadRaw(absl::Span<char> out);
+  // The same for writing: what TryWrite() does without a transport. A failure
+  // is returned, and ends nothing.
+  IoResult WriteRaw(absl::Span<const iovec> pieces);
 
   // Whether the kernel has a byte (`bytes` is 1), the end of the stream (0, no
   // error) or an error to read, without taking it. Bypasses the transport.
@@ -263,6 +266,21 @@ class Socket {
       std::unique_ptr<Transport> transport);
 
   bool has_transport() const;
+  // Null if there is none.
+  Transport* transport() const;
+
+  // Calls Transport::Shake(). REQUIRES: there is a transport, and no callback
+  // is running.
+  Transport::Handshake Shake();
+  // For a handshake that has failed: drops what is queued, and closes once the
+  // transport has nothing left to flush and the peer has closed, too.
+  void CloseFailed();
+  // Of the raw calls since Shake() began: whether bytes or the end were read,
+  // the kernel had nothing more, or no more room, and the stream has ended.
+  bool raw_has_read() const { return Has(kRawRead); }
+  bool raw_is_empty() const { return Has(kRawEmpty); }
+  bool raw_is_full() const { return Has(kRawFull); }
+  bool raw_has_ended() const { return Has(kRawEnded); }
 
   // --- Environment ---
 
@@ -337,6 +355,10 @@ class Socket {
     kForsaken = 1 << 14,      // Forsake() was called.
     kShortAsks = 1 << 15,     // ShortRead::kAsk,
     kShortEmpties = 1 << 16,  // and kEmpties.
+    kRawRead = 1 << 17,       // By ReadRaw(), since Shake() began.
+    kRawEmpty = 1 << 18,
+    kRawFull = 1 << 19,
+    kRawEnded = 1 << 20,
   };
   class Busy;
   struct State;
@@ -382,8 +404,8 @@ class Socket {
   void ReleaseIdleState();
 
   UniqueFd fd_;
-  uint32_t flags_ : 20 = 0;
-  uint32_t error_ : 12 = 0;  // Of writing.
+  uint32_t flags_ : 22 = 0;
+  uint32_t error_ : 10 = 0;  // Of writing.
   // State that an idle socket does not need.
   std::unique_ptr<State, DeleteState> state_;
 };

@@ -3,7 +3,6 @@
 #include <sys/uio.h>
 
 #include "absl/types/span.h"
-#include "fio/sock/internal/plain_io.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 
@@ -14,7 +13,7 @@ IoResult Transport::Read(Socket& socket, absl::Span<char> out) {
 }
 
 IoResult Transport::Write(Socket& socket, absl::Span<const iovec> pieces) {
-  return sock_internal::PlainWrite(socket.fd(), pieces);
+  return socket.WriteRaw(pieces);
 }
 
 IoResult Transport::Flush(Socket&) { return {}; }

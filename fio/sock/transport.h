@@ -16,6 +16,9 @@
 
 #include <sys/uio.h>
 
+#include <cstdint>
+
+#include "absl/status/status.h"
 #include "absl/types/span.h"
 #include "fio/sock/io_result.h"
 
@@ -23,9 +26,37 @@ namespace fio {
 
 class Socket;
 
+// A transport reads and writes what lies below it by Socket::ReadRaw() and
+// Socket::WriteRaw() alone, never by the descriptor: so it runs over whatever
+// brings the bytes.
+//
+// A transport with a handshake (Connection::StartHandshake()): until Shake()
+// has returned kDone no byte of the application passes, and Read(), Write(),
+// Flush() and BeforeClose() are not called. After kFailed Flush() is called
+// alone, so that what it has to say to the peer leaves.
 class Transport {
  public:
+  // What a handshake needs to go on.
+  enum class Handshake : uint8_t {
+    kDone,       // Nothing: bytes may pass.
+    kMore,       // Bytes of the peer, or room for those that it has written.
+    kSuspended,  // Connection::ResumeHandshake(), as when a key is fetched.
+    kFailed,     // It does not go on; status() says why.
+  };
+
   virtual ~Transport() = default;
+
+  // Goes on with the handshake as far as it can without waiting. Called again
+  // when bytes have arrived, when there is room, and when it was resumed.
+  virtual Handshake Shake(Socket& /*socket*/) { return Handshake::kDone; }
+
+  // Why the handshake, or another call, has failed. OK if it has nothing to say
+  // beyond the error.
+  virtual absl::Status status() const { return absl::OkStatus(); }
+
+  // What this transport tells users who know it: the object for `key`, null if
+  // there is none. Valid as long as the transport.
+  virtual const void* Info(const void* /*key*/) const { return nullptr; }
 
   // Reads up to `out.size()` bytes, which is not 0. No error and no bytes is
   // the end of the peer's stream; EAGAIN if nothing is there. May write.

@@ -68,7 +68,7 @@ void Connection::Open(Connections& connections, Socket socket,
 }
 
 void Connection::RequireAttach() {
-  if (Has(kAttached) || !is_open()) return;
+  if (Has(kAttached | kHandshaking) || !is_open()) return;
   Set(kMustAttach);
   ArmIdle();
 }
@@ -200,9 +200,11 @@ void Connection::OnReadiness(Readiness readiness) {
     connections_->DeliverLater(*this);
   }
   if (hung_up || readiness.writable()) {
+    // A handshake that had room is not waiting for it.
+    const uint32_t waits =
+        Has(kWritable) ? kReadyDue : kReadyDue | kHandshaking;
     Set(kWritable);
-    if (Has(kReadyDue) || socket_.wants_write())
-      connections_->FlushLater(*this);
+    if (Has(waits) || socket_.wants_write()) connections_->FlushLater(*this);
   }
 }
 
@@ -210,6 +212,10 @@ void Connection::OnReadiness(Readiness readiness) {
 // said of hang-ups.
 void Connection::Deliver() {
   if (Has(kDead) || !Has(kReadable | kDataForced)) return;
+  if (Has(kHandshaking)) {
+    connections_->ShakeLater(*this);
+    return;
+  }
   if (socket_.is_closing()) {
     connections_->FlushLater(*this);
     return;
@@ -387,6 +393,90 @@ size_t Connection::ReadNew(absl::Span<char> out) {
   return bytes;
 }
 
+// --- Handshake ---
+
+bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
+                                absl::Duration timeout, HandshakeDone done) {
+  if (!is_open() || Has(kHandshaking)) return false;
+  ABSL_CHECK(transport != nullptr && done)
+      << "Connection::StartHandshake: no transport, or nobody to tell";
+  SetTransport(std::move(transport)).IgnoreError();
+  Extra& extra = this->extra();
+  extra.handshake_done = std::move(done);
+  extra.handshake_deadline = connections_->turn().ReadClock() + timeout;
+  Set(kHandshaking);
+  Clear(kMustAttach);
+  ArmIdle();
+  connections_->ShakeLater(*this);
+  return true;
+}
+
+void Connection::ResumeHandshake() {
+  if (Has(kHandshaking)) connections_->ShakeLater(*this);
+}
+
+void Connection::Shake() {
+  if (Has(kDead) || !Has(kHandshaking)) return;
+  const Transport::Handshake result = socket_.Shake();
+  if (Has(kDead) || !Has(kHandshaking)) return;  // By a call of its own.
+  if (socket_.is_over()) {
+    connections_->BuryLater(*this);
+    return;
+  }
+  if (socket_.raw_is_empty()) ClearReadable();
+  if (socket_.raw_is_full()) {
+    Clear(kWritable);
+    connections_->MarkDrained(*this, Interest::kWritable);
+  }
+  switch (result) {
+    case Transport::Handshake::kDone:
+      EndHandshake(absl::OkStatus());
+      break;
+    case Transport::Handshake::kFailed: {
+      const absl::Status status = socket_.transport()->status();
+      EndHandshake(status.ok() ? absl::UnknownError("the handshake has failed")
+                               : status);
+      break;
+    }
+    case Transport::Handshake::kMore:
+      if (socket_.raw_has_ended()) {
+        EndHandshake(absl::UnavailableError(
+            "the peer has ended its stream during the handshake"));
+      } else if (socket_.raw_has_read() && Has(kReadable)) {
+        connections_->ShakeLater(*this);
+      }
+      break;
+    case Transport::Handshake::kSuspended:
+      break;
+  }
+}
+
+// `done` may do anything.
+void Connection::EndHandshake(const absl::Status& status) {
+  Clear(kHandshaking);
+  HandshakeDone done = std::move(extra().handshake_done);
+  Active();
+  if (status.ok()) {
+    // What the transport has read already, no edge tells of.
+    Set(kReadable);
+    connections_->DeliverLater(*this);
+    connections_->FlushLater(*this);
+    done(*this, status);
+    RequireAttach();
+    ArmIdle();
+    return;
+  }
+  extra().detail = status;
+  done(*this, status);
+  if (Has(kDead) || socket_.is_closing()) return;
+  error_ = EPROTO;
+  last_active_ = connections_->turn().ReadClock();
+  LimitClosing();
+  socket_.CloseFailed();
+  CountMemory();
+  connections_->FlushLater(*this);
+}
+
 // A transport may have ended the socket in any call, and reading may have given
 // it something to send.
 void Connection::AfterTransport() {
@@ -476,6 +566,7 @@ bool Connection::Queue(Bytes bytes, bool any) {
 IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
   if (!is_open()) return {.error = EBADF};
   if (bytes.empty()) return {};
+  if (Has(kHandshaking)) return {.error = EAGAIN};
   // Answered without asking the kernel, which so tells no edge.
   if (!socket_.is_open() || socket_.pending_calls() > 0 ||
       socket_.in_callback()) {
@@ -585,7 +676,8 @@ void Connection::TellWatermarks() {
 
 // Gives the kernel what it takes, and does what was waiting for that.
 void Connection::FlushTurn() {
-  if (Has(kDead) || !FlushSocket()) return;
+  if (Has(kHandshaking)) connections_->ShakeLater(*this);
+  if (Has(kDead | kHandshaking) || !FlushSocket()) return;
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
     return;
@@ -716,6 +808,7 @@ void Connection::ArmIdle() { connections_->ArmIdle(*this, IdleDeadline()); }
 
 MonotonicTime Connection::IdleDeadline() const {
   MonotonicTime idle = MonotonicTime::InfiniteFuture();
+  if (Has(kHandshaking)) return FindExtra()->handshake_deadline;
   if (Has(kLingers)) {
     idle = last_active_ + connections_->options().stop_linger;
   } else if (socket_.is_closing()) {
@@ -757,7 +850,7 @@ MonotonicTime Connection::CheckIdle() {
 
 // What the kernel had before a timeout outranks it.
 void Connection::DeliverFirst() {
-  if (Has(kMustAttach) || !IsServed()) return;
+  if (Has(kMustAttach | kHandshaking) || !IsServed()) return;
   if (!Has(kReadable) && connections_->has_more_events() &&
       socket_.Peek().bytes > 0) {
     Set(kReadable);
@@ -781,6 +874,10 @@ MonotonicTime Connection::CheckClosing() {
 }
 
 MonotonicTime Connection::CheckServed() {
+  if (Has(kHandshaking)) {
+    EndHandshake(absl::DeadlineExceededError("the handshake has timed out"));
+    return Has(kDead) ? MonotonicTime::InfiniteFuture() : IdleDeadline();
+  }
   if (deadline() <= connections_->now()) {
     TellDeadline();
     return IsServed() ? IdleDeadline() : MonotonicTime::InfiniteFuture();
@@ -870,6 +967,10 @@ void Connection::TellDeadline() {
 // --- Ending ---
 
 void Connection::Close(uint16_t code) {
+  if (Has(kHandshaking)) {
+    EndHandshake(absl::CancelledError("the connection was closed"));
+    return;
+  }
   if (Has(kDead) || socket_.is_closing()) return;
   if (error_ == 0 && code != 0) {
     error_ = code;
@@ -1017,11 +1118,17 @@ std::unique_ptr<Connection::Extra> Connection::Bury() {
   }
   connections_->overload().Add(socket_.UncountMemory());
   if (!Has(kReleased)) socket_.Discard();
+  if (extra != nullptr && extra->handshake_done) {
+    std::exchange(extra->handshake_done, nullptr)(
+        *this, absl::CancelledError("the connection has ended"));
+  }
   // One whose descriptor was lost is told later, with its protocol.
-  if (!Has(kLost)) TellEnds(extra.get(), reason());
+  CloseReason why = reason();
+  if (extra != nullptr) why.detail = extra->detail;
+  if (!Has(kLost)) TellEnds(extra.get(), why);
   if (const std::unique_ptr<Protocol> protocol = ExchangeProtocol(nullptr)) {
     NoThrow([&protocol] { return protocol->Name(); },
-            [&] { protocol->OnClose(*this, reason()); });
+            [&] { protocol->OnClose(*this, why); });
     connections_->AfterCallback(protocol.get());
   }
   return extra;

@@ -49,6 +49,10 @@ class alignas(64) Connection {
   // What Force() makes happen.
   enum class Callback : uint8_t { kData, kReady, kTimeout };
 
+  // Called with OK when a handshake is done, or with why it has failed.
+  using HandshakeDone =
+      MoveOnlyFunction<void(Connection&, const absl::Status&)>;
+
   using OnGone = MoveOnlyFunction<void(const CloseReason&)>;
 
   Connection(const Connection&) = delete;
@@ -267,6 +271,29 @@ class alignas(64) Connection {
     return socket_.RemoveEnv(key);
   }
 
+  // Sets the transport, as SetTransport(), and has it do its handshake before
+  // any byte of the application passes: until `done` is called nothing is read
+  // for a protocol, what is written waits, and no idle timeout, deadline or
+  // attach_timeout counts. Suspend() and paused reading do not hold it up.
+  // Handshakes have a share of each turn of their own, the oldest connections
+  // first, so that a storm of them does not hold up who is served already.
+  //
+  // `done` is called once, on the loop's thread, never inside of this call:
+  // with OK; with Transport::status(); with kDeadlineExceeded after `timeout`;
+  // with kUnavailable if the peer ends its stream; with kCancelled if the
+  // connection is closed meanwhile. After an error the connection is closed:
+  // what the transport has to say (an alert) is sent first, and reaches the
+  // peer. A connection that is not open ignores the call: false.
+  bool StartHandshake(std::unique_ptr<Transport> transport,
+                      absl::Duration timeout, HandshakeDone done);
+  // For a handshake that has returned Transport::Handshake::kSuspended. From
+  // another thread: LoopHandle::ResumeHandshake().
+  void ResumeHandshake();
+  bool is_handshaking() const { return Has(kHandshaking); }
+
+  // Null if it has none.
+  Transport* transport() const { return socket_.transport(); }
+
   // Null if it is in none; see ConnectionGroup.
   ConnectionGroup* group() const;
 
@@ -301,6 +328,8 @@ class alignas(64) Connection {
     kDead = 1 << 19,           // To be buried at the end of the turn.
     kHeldUp = 1 << 20,         // Burial waits for who has locked the protocol.
     kReleased = 1 << 21,       // The socket goes to who has asked for it.
+    kHandshaking = 1 << 22,    // By StartHandshake(), until it is done.
+    kInShakeList = 1 << 26,    // Of the loop.
     kHasMarks = 1 << 27,       // Watermarks of its own, or a partner.
     kLost = 1 << 28,           // The descriptor is another's by now.
     kUnref = 1 << 23,          // By Unref().
@@ -352,6 +381,8 @@ class alignas(64) Connection {
   void TellEnd();
   size_t Account(const IoResult& read);
   void AfterTransport();
+  void Shake();
+  void EndHandshake(const absl::Status& status);
   void AbortFor(int error);
   uint64_t memory_bytes() const;
   void CountMemory();

@@ -45,6 +45,14 @@ namespace {
 // Idle connections that a turn looks at; a cache miss each.
 constexpr size_t kIdlePerTurn = 2048;
 
+// The share of handshakes in a turn.
+constexpr int kShakesPerTurn = 4;
+constexpr absl::Duration kShakeTime = absl::Milliseconds(1);
+
+constexpr auto kIsYounger = [](ConnectionId a, ConnectionId b) {
+  return a.generation() > b.generation();
+};
+
 constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
 
 }  // namespace
@@ -123,6 +131,28 @@ void Connections::Deliver() {
   delivering_.clear();
 }
 
+// Handshakes are expensive, so they have a share of their own.
+void Connections::Shake() {
+  if (to_shake_.empty()) return;
+  const MonotonicTime end = turn_.ReadClock() + kShakeTime;
+  for (int i = 0; i < kShakesPerTurn && !to_shake_.empty(); ++i) {
+    std::pop_heap(to_shake_.begin(), to_shake_.end(), kIsYounger);
+    Connection* const connection = table_.Find(to_shake_.back());
+    to_shake_.pop_back();
+    if (connection == nullptr) continue;
+    connection->Clear(Connection::kInShakeList);
+    connection->Shake();
+    if (turn_.ReadClock() > end) break;
+  }
+}
+
+void Connections::ShakeLater(Connection& connection) {
+  if (connection.Has(Connection::kInShakeList | Connection::kDead)) return;
+  connection.Set(Connection::kInShakeList);
+  to_shake_.push_back(connection.id());
+  std::push_heap(to_shake_.begin(), to_shake_.end(), kIsYounger);
+}
+
 void Connections::Flush() {
   flushing_.swap(to_flush_);
   for (const ConnectionId id : flushing_) {
@@ -189,8 +219,8 @@ void Connections::Shed(uint64_t bytes) {
 }
 
 bool Connections::HasMoreToDo() const {
-  return !to_deliver_.empty() || !to_flush_.empty() || !to_bury_.empty() ||
-         !ended_protocols_.empty();
+  return !to_deliver_.empty() || !to_shake_.empty() || !to_flush_.empty() ||
+         !to_bury_.empty() || !ended_protocols_.empty();
 }
 
 // --- What a connection asks for ---

@@ -68,6 +68,7 @@ class Connections final : private IdleWheel::Owner {
   void OnEvent(ConnectionId id, Readiness readiness);
   void AdvanceIdle();
   void Deliver();
+  void Shake();
   void Flush();
   void Bury();
 
@@ -121,6 +122,7 @@ class Connections final : private IdleWheel::Owner {
   // --- What a connection asks for; each at most once at a time ---
 
   void DeliverLater(Connection& connection);
+  void ShakeLater(Connection& connection);
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
   // The protocol has lost its connection, and is told at the end of the turn.
@@ -198,6 +200,7 @@ class Connections final : private IdleWheel::Owner {
 
   // What the rest of this turn, or the next one, has to do.
   std::vector<ConnectionId> to_deliver_, delivering_;
+  std::vector<ConnectionId> to_shake_;  // A heap, the oldest first.
   std::vector<ConnectionId> to_flush_, flushing_;
   std::vector<ConnectionId> to_bury_;
   std::vector<EndedProtocol> ended_protocols_;

@@ -239,6 +239,7 @@ absl::Status Loop::Turn(MonotonicTime deadline) {
   connections_.AdvanceIdle();
   RunTasks();
   connections_.Deliver();
+  connections_.Shake();
   connections_.Flush();
   connections_.Bury();
   std::exchange(ended_watches_, {}).clear();

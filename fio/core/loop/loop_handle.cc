@@ -159,6 +159,12 @@ void LoopHandle::Resume(ConnectionId id) const {
   });
 }
 
+void LoopHandle::ResumeHandshake(ConnectionId id) const {
+  Post(id, [](Connection* connection) {
+    if (connection != nullptr) connection->ResumeHandshake();
+  });
+}
+
 void LoopHandle::Force(ConnectionId id, Connection::Callback callback) const {
   Post(id, [callback](Connection* connection) {
     if (connection != nullptr) connection->Force(callback);

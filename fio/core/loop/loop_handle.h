@@ -90,6 +90,7 @@ class LoopHandle {
   void Touch(ConnectionId id) const;
   void SetTimeout(ConnectionId id, absl::Duration timeout) const;
   void Resume(ConnectionId id) const;
+  void ResumeHandshake(ConnectionId id) const;
   void Force(ConnectionId id, Connection::Callback callback) const;
 
   // Locks the protocol of a connection, so that none of its callbacks of that

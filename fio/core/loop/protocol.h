@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 
 namespace fio {
@@ -44,6 +45,9 @@ struct CloseReason {
   int error = 0;
   // What Close() was given.
   uint16_t code = 0;
+  // More about an error, in words: those of the transport. OK if there are
+  // none.
+  absl::Status detail = absl::OkStatus();
 
   // For logs, as "closed here, code 3", "ended by the peer" or "failed:
   // ECONNRESET (Connection reset by peer)".

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "fio/base/free_list.h"
 #include "fio/base/list_link.h"
 #include "fio/base/monotonic_time.h"
@@ -21,7 +22,7 @@
 namespace fio {
 
 struct Connection::Extra final : SocketData {
-  static constexpr size_t kBytes = 256;
+  static constexpr size_t kBytes = 320;
   void* operator new(size_t) {
     static_assert(sizeof(Extra) <= kBytes);
     return FreeList<kBytes>::Take();
@@ -35,7 +36,11 @@ struct Connection::Extra final : SocketData {
   // time of the last activity that was.
   size_t unacknowledged = 0;
   MonotonicTime idle_since = MonotonicTime::InfinitePast();
-  MonotonicTime deadline;     // See SetDeadline(); of use with kHasDeadline.
+  MonotonicTime deadline;  // See SetDeadline(); of use with kHasDeadline.
+  // Of a handshake.
+  MonotonicTime handshake_deadline = MonotonicTime::InfiniteFuture();
+  HandshakeDone handshake_done;
+  absl::Status detail;        // See CloseReason::detail.
   bool deadline_due = false;  // OnDeadline() waits for the protocol's lock.
   MoveOnlyFunction<void(Socket)> release;     // Who gets the socket.
   std::vector<ConnectionTask> waiting_tasks;  // For the protocol's lock.

@@ -50,8 +50,8 @@ class Overload {
     const uint64_t excess = Excess(all, process_.limit_bytes());
     if (excess == 0) return here;
     const double share = static_cast<double>(used_) / static_cast<double>(all);
-    return std::max(
-        here, static_cast<uint64_t>(static_cast<double>(excess) * share));
+    return std::max(here,
+                    static_cast<uint64_t>(static_cast<double>(excess) * share));
   }
 
   // So far above it that not even the end of the turn can be awaited.
