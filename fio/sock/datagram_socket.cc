@@ -324,8 +324,9 @@ BatchResult DatagramSocket::SendBatch(
     ++count;
   }
   if (count == 0) return {.error = error};
-  return Retry(
-      [&] { return Sys().sendmmsg(fd(), messages, count, MSG_NOSIGNAL); });
+  return Retry([&] {
+    return Sys().sendmmsg(fd(), messages, count, MSG_DONTWAIT | MSG_NOSIGNAL);
+  });
 }
 
 BatchResult DatagramSocket::ReceiveBatch(
@@ -359,8 +360,8 @@ BatchResult DatagramSocket::Receive(absl::Span<IncomingDatagram> datagrams,
   }
   const BatchResult result = Retry([&] {
     return Sys().recvmmsg(fd(), messages,
-                          static_cast<unsigned>(datagrams.size()), flags,
-                          nullptr);
+                          static_cast<unsigned>(datagrams.size()),
+                          flags | MSG_DONTWAIT, nullptr);
   });
   for (size_t i = 0; i < result.count; ++i) {
     msghdr& header = messages[i].msg_hdr;

@@ -1,6 +1,7 @@
 #include "fio/sock/listen_socket.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 #include <unistd.h>
@@ -75,6 +76,24 @@ void SetTcpOptions(SocketBuilder& builder, const SocketAddress& address,
   }
 }
 
+// What accepted sockets need not find out one by one: SO_PROTOCOL and SO_LINGER
+// are inherited from the listening socket.
+Socket::ShortRead ShortReadOf(int fd) {
+  int protocol = 0;
+  socklen_t size = sizeof(protocol);
+  if (Sys().getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &size) != 0) {
+    return Socket::ShortRead::kAsk;
+  }
+  if (protocol != IPPROTO_TCP) return Socket::ShortRead::kSaysNothing;
+  linger on_close = {};
+  size = sizeof(on_close);
+  if (Sys().getsockopt(fd, SOL_SOCKET, SO_LINGER, &on_close, &size) != 0 ||
+      on_close.l_onoff != 0) {
+    return Socket::ShortRead::kAsk;
+  }
+  return Socket::ShortRead::kEmpties;
+}
+
 absl::StatusOr<int> SocketOption(int fd, int option, std::string_view name) {
   int value = 0;
   socklen_t size = sizeof(value);
@@ -145,7 +164,9 @@ absl::StatusOr<ListenSocket> ListenSocket::FromFd(UniqueFd fd) {
     return ErrnoToStatus(
         errno, absl::StrCat("listen on fd ", number, ": getsockname"));
   }
-  return ListenSocket(std::move(fd), BoundPath(), *local, /*owner=*/0);
+  ListenSocket socket(std::move(fd), BoundPath(), *local, /*owner=*/0);
+  socket.short_read_ = ShortReadOf(number);
+  return socket;
 }
 
 ListenSocket::ListenSocket(UniqueFd fd, BoundPath path,

@@ -38,6 +38,7 @@
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/tcp_past.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
@@ -65,9 +66,22 @@ int TimeoutMs(absl::Duration left) {
       std::clamp<int64_t>(ms, 0, std::numeric_limits<int>::max()));
 }
 
-bool HoldsBytes(absl::Span<const iovec> pieces) {
-  return std::any_of(pieces.begin(), pieces.end(),
-                     [](const iovec& piece) { return piece.iov_len > 0; });
+size_t TotalBytes(absl::Span<const iovec> pieces) {
+  size_t total = 0;
+  for (const iovec& piece : pieces) total += piece.iov_len;
+  return total;
+}
+
+// So that close(2) does not block. A time of 0 does not block: it resets.
+void DoNotLinger(int fd) {
+  linger on_close = {};
+  socklen_t size = sizeof(on_close);
+  if (Sys().getsockopt(fd, SOL_SOCKET, SO_LINGER, &on_close, &size) != 0 ||
+      on_close.l_onoff == 0 || on_close.l_linger == 0) {
+    return;
+  }
+  on_close.l_onoff = 0;
+  Sys().setsockopt(fd, SOL_SOCKET, SO_LINGER, &on_close, sizeof(on_close));
 }
 
 void ResetAtClose(int fd) {
@@ -146,7 +160,7 @@ Socket::Socket(Socket&& other) noexcept
     : fd_(std::move(other.fd_)),
       flags_(other.flags_),
       error_(other.error_),
-      state_(std::move(other.state_)) {
+      rest_(std::move(other.rest_)) {
   other.flags_ = 0;
   other.error_ = 0;
   ABSL_DCHECK(!Has(kBusy)) << "a Socket was moved by its own callback";
@@ -160,27 +174,40 @@ Socket& Socket::operator=(Socket&& other) noexcept {
   error_ = other.error_;
   other.flags_ = 0;
   other.error_ = 0;
-  state_ = std::move(other.state_);
+  rest_ = std::move(other.rest_);
   return *this;
 }
 
 Socket::State& Socket::state() {
-  if (state_ == nullptr) state_.reset(new State);
-  return *state_;
+  if (State* const state = rest_.state()) return *state;
+  auto* const state = new State;
+  if (rest_.has_bytes()) {
+    auto [bytes, sent] = rest_.TakeBytes();
+    state->queue.Append(std::move(bytes), sent);
+  }
+  rest_.SetState(state);
+  return *state;
+}
+
+Transport* Socket::transport() const {
+  const State* const state = rest_.state();
+  return state == nullptr ? nullptr : state->transport.get();
 }
 
 void Socket::ReleaseIdleState() {
-  if (state_ != nullptr && state_->queue.empty() && !state_->transport &&
-      !state_->environment && !state_->watermarks && state_->retired.empty() &&
-      state_->unread == nullptr && state_->data == nullptr &&
-      state_->counted_memory == 0) {
-    state_ = nullptr;
+  const State* const state = rest_.state();
+  if (state != nullptr && state->queue.empty() && !state->transport &&
+      !state->environment && !state->watermarks && state->retired.empty() &&
+      state->unread == nullptr && state->data == nullptr &&
+      state->counted_memory == 0) {
+    rest_ = {};
   }
 }
 
 void Socket::AfterCallbacks(uint32_t flags_before) {
-  if (state_ != nullptr && !state_->retired.empty()) {
-    std::exchange(state_->retired, {}).clear();
+  State* const state = rest_.state();
+  if (state != nullptr && !state->retired.empty()) {
+    std::exchange(state->retired, {}).clear();
   }
   if (Has(kOver)) {
     EndLater();
@@ -223,11 +250,11 @@ int Socket::TakeError() {
 IoResult Socket::Read(absl::Span<char> out) {
   if (!IsValid() || Has(kClosing)) return {.error = EBADF};
   if (out.empty()) return {.error = EAGAIN};
-  if (state_ == nullptr) return Account(PlainRead(fd(), out), out.size(), true);
+  if (rest_.empty()) return Account(PlainRead(fd(), out), out.size(), true);
   if (const size_t bytes = TakeUnread(out)) return {.bytes = bytes};
   if (!has_transport()) return Account(PlainRead(fd(), out), out.size(), true);
   const Busy busy(*this);
-  const IoResult read = state_->transport->Read(*this, out);
+  const IoResult read = transport()->Read(*this, out);
   // It may have something to send now: an answer, or what it took earlier.
   if (!read.failed()) Set(kHeldBack);
   return Account(read, out.size(), false);
@@ -235,8 +262,9 @@ IoResult Socket::Read(absl::Span<char> out) {
 
 // What Read() returns before it asks the transport or the kernel.
 size_t Socket::TakeUnread(absl::Span<char> out) {
-  if (state_->unread == nullptr) return 0;
-  UnreadBytes& unread = *state_->unread;
+  State* const state = rest_.state();
+  if (state == nullptr || state->unread == nullptr) return 0;
+  UnreadBytes& unread = *state->unread;
   size_t bytes = UnreadBytes::Take(unread.above, out);
   if (bytes == 0 && !has_transport()) {
     bytes = UnreadBytes::Take(unread.below, out);
@@ -248,7 +276,7 @@ size_t Socket::TakeUnread(absl::Span<char> out) {
 
 void Socket::ReleaseUnread() {
   if (unread_bytes() > 0) return;
-  state_->unread = nullptr;
+  rest_.state()->unread = nullptr;
   if (!Has(kBusy)) ReleaseIdleState();
 }
 
@@ -260,14 +288,16 @@ void Socket::Unread(std::string_view bytes) {
 }
 
 size_t Socket::unread_bytes() const {
-  if (state_ == nullptr || state_->unread == nullptr) return 0;
-  return state_->unread->above.size() + state_->unread->below.size();
+  const State* const state = rest_.state();
+  if (state == nullptr || state->unread == nullptr) return 0;
+  return state->unread->above.size() + state->unread->below.size();
 }
 
 IoResult Socket::ReadRaw(absl::Span<char> out) {
   if (!IsValid()) return {.error = EBADF};
-  if (state_ != nullptr && state_->unread != nullptr) {
-    const size_t bytes = UnreadBytes::Take(state_->unread->below, out);
+  State* const state = rest_.state();
+  if (state != nullptr && state->unread != nullptr) {
+    const size_t bytes = UnreadBytes::Take(state->unread->below, out);
     if (bytes > 0) {
       Set(kRawRead);
       return {.bytes = bytes};
@@ -292,7 +322,7 @@ IoResult Socket::WriteRaw(absl::Span<const iovec> pieces) {
 
 void Socket::CloseFailed() {
   if (!IsValid()) return;
-  if (state_ != nullptr) state_->queue.Clear();
+  DropQueue();
   Set(kFarewell | kLingers | kHeldBack);
   Close();
 }
@@ -300,7 +330,7 @@ void Socket::CloseFailed() {
 Transport::Handshake Socket::Shake() {
   Clear(kRawRead | kRawEmpty | kRawFull);
   const Busy busy(*this);
-  return state_->transport->Shake(*this);
+  return transport()->Shake(*this);
 }
 
 IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
@@ -372,12 +402,12 @@ size_t Socket::unacknowledged_bytes() const {
   return static_cast<size_t>(std::max(bytes, 0));
 }
 
-template <typename Bytes>
-IoResult Socket::Queue(Bytes bytes, uint64_t size) {
+template <typename... Bytes>
+IoResult Socket::Queue(uint64_t size, Bytes&&... bytes) {
   if (const int error = WriteError()) return {.error = error};
   if (size == 0) return {};
   State& state = this->state();
-  state.queue.Append(std::move(bytes));
+  state.queue.Append(std::forward<Bytes>(bytes)...);
   if (state.watermarks != nullptr && level() == Watermarks::Level::kOver) {
     Abort();
     return {.error = ENOBUFS};
@@ -386,17 +416,27 @@ IoResult Socket::Queue(Bytes bytes, uint64_t size) {
 }
 
 IoResult Socket::Write(std::string_view bytes) {
-  return Queue(bytes, bytes.size());
+  return Queue(bytes.size(), bytes);
 }
 
 IoResult Socket::Write(absl::Cord bytes) {
   const size_t size = bytes.size();
-  return Queue(std::move(bytes), size);
+  return Queue(size, std::move(bytes));
 }
 
 IoResult Socket::Write(FileRange file) {
   const uint64_t size = file.length();
-  return Queue(std::move(file), size);
+  return Queue(size, std::move(file));
+}
+
+IoResult Socket::Write(SharedBytes bytes, size_t sent) {
+  ABSL_DCHECK_LE(sent, bytes.size());
+  const size_t size = bytes.size() - sent;
+  if (!rest_.empty() || size == 0 || !is_open()) {
+    return Queue(size, std::move(bytes), sent);
+  }
+  rest_.SetBytes(std::move(bytes), sent);
+  return {.bytes = size};
 }
 
 IoResult Socket::TryWrite(std::string_view bytes, More more) {
@@ -409,30 +449,36 @@ IoResult Socket::TryWrite(absl::Span<const iovec> pieces, More more) {
   if (const int error = WriteError()) return {.error = error};
   if (Has(kBusy) || pending_calls() > 0) return {.error = EAGAIN};
   pieces = pieces.first(std::min<size_t>(pieces.size(), IOV_MAX));
-  if (!HoldsBytes(pieces)) return {};
+  const size_t size = TotalBytes(pieces);
+  if (size == 0) return {};
   if (!has_transport()) {
     const IoResult written =
         PlainWrite(fd(), pieces, more == More::kYes ? MSG_MORE : 0);
+    if (written.bytes > 0) {
+      more == More::kYes ? Set(kHeldBack) : Clear(kHeldBack);
+    }
+    if (written.bytes < size) Set(kMayLinger);
     if (written.failed()) WriteFailed(written.error);
     return written;
   }
   const Busy busy(*this);
-  const IoResult written = state_->transport->Write(*this, pieces);
+  const IoResult written = transport()->Write(*this, pieces);
+  if (written.bytes < size) Set(kMayLinger);
   if (written.failed()) WriteFailed(written.error);
   return written;
 }
 
-size_t Socket::pending_calls() const {
-  return state_ == nullptr ? 0 : state_->queue.pending_calls();
-}
-
-uint64_t Socket::pending_bytes() const {
-  return state_ == nullptr ? 0 : state_->queue.pending_bytes();
-}
-
 PendingWrites Socket::pending() const {
-  return state_ == nullptr ? PendingWrites() : state_->queue.pending();
+  if (const State* const state = rest_.state()) return state->queue.pending();
+  const size_t bytes = rest_.bytes().size();
+  return {.calls = bytes == 0 ? size_t{0} : 1,
+          .bytes = bytes,
+          .memory_bytes = bytes};
 }
+
+size_t Socket::pending_calls() const { return pending().calls; }
+
+uint64_t Socket::pending_bytes() const { return pending().bytes; }
 
 absl::Status Socket::SetNoDelay(bool no_delay) {
   if (!IsValid()) return ClosedError("SetNoDelay");
@@ -451,11 +497,12 @@ void Socket::SetWatermarks(const Watermarks& watermarks) {
 }
 
 Watermarks::Level Socket::level() const {
-  if (state_ == nullptr || state_->watermarks == nullptr) {
+  State* const state = rest_.state();
+  if (state == nullptr || state->watermarks == nullptr) {
     return Watermarks::Level::kLow;
   }
-  state_->level = state_->watermarks->Judge(pending(), state_->level);
-  return state_->level;
+  state->level = state->watermarks->Judge(pending(), state->level);
+  return state->level;
 }
 
 bool Socket::wants_read() const {
@@ -477,6 +524,7 @@ IoResult Socket::Flush(uint64_t budget) {
   if (error_ != 0) return {.error = static_cast<int>(error_)};
   const Busy busy(*this);
   IoResult flushed = FlushQueue(budget);
+  if (flushed.would_block()) Set(kMayLinger);
   if (flushed.ok() && pending_calls() == 0) {
     flushed.error = FlushTransport().error;
     if (flushed.ok()) flushed.error = EndWriting().error;
@@ -488,17 +536,9 @@ IoResult Socket::Flush(uint64_t budget) {
 
 IoResult Socket::FlushQueue(uint64_t budget) {
   IoResult total;
-  while (state_ != nullptr && !state_->queue.empty() && total.bytes < budget) {
+  while (pending_calls() > 0 && total.bytes < budget) {
     const uint64_t before = pending_bytes();
-    const uint64_t limit = budget - total.bytes;
-    const IoResult flushed =
-        state_->transport == nullptr
-            ? state_->queue.Flush(fd(), limit)
-            : state_->queue.Flush(
-                  [this](absl::Span<const iovec> pieces) {
-                    return state_->transport->Write(*this, pieces);
-                  },
-                  limit);
+    const IoResult flushed = FlushSome(budget - total.bytes);
     total.bytes += flushed.bytes;
     total.error = flushed.error;
     if (Has(kOver)) total.error = ECONNABORTED;
@@ -510,10 +550,48 @@ IoResult Socket::FlushQueue(uint64_t budget) {
   return total;
 }
 
-IoResult Socket::FlushTransport() {
+// REQUIRES: something is queued.
+IoResult Socket::FlushSome(uint64_t limit) {
+  State* const state = rest_.state();
+  if (state == nullptr) {
+    const std::string_view bytes = rest_.bytes().substr(0, limit);
+    const iovec piece = {.iov_base = const_cast<char*>(bytes.data()),
+                         .iov_len = bytes.size()};
+    const IoResult written = PlainWrite(fd(), absl::MakeConstSpan(&piece, 1));
+    if (written.bytes > 0) Clear(kHeldBack);
+    rest_.Forget(written.bytes);
+    return written;
+  }
+  if (state->transport == nullptr) {
+    const IoResult written = state->queue.Flush(fd(), limit);
+    if (written.bytes > 0) Clear(kHeldBack);
+    return written;
+  }
+  return state->queue.Flush(
+      [this](absl::Span<const iovec> pieces) {
+        return transport()->Write(*this, pieces);
+      },
+      limit);
+}
+
+void Socket::DropQueue() {
+  rest_.DropBytes();
+  if (State* const state = rest_.state()) state->queue.Clear();
+}
+
+// What was sent with MSG_MORE.
+void Socket::PushHeldBack() {
+  if (!Has(kHeldBack) || has_transport()) return;
   Clear(kHeldBack);
-  if (state_ == nullptr || state_->transport == nullptr) return {};
-  IoResult left = state_->transport->Flush(*this);
+  const int off = 0;
+  Sys().setsockopt(fd(), IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
+}
+
+IoResult Socket::FlushTransport() {
+  PushHeldBack();
+  Clear(kHeldBack);
+  if (!has_transport()) return {};
+  IoResult left = transport()->Flush(*this);
   if (Has(kOver)) return {.error = ECONNABORTED};
   if (left.ok() && left.bytes > 0) left.error = EAGAIN;
   if (left.would_block() || left.out_of_memory()) Set(kHeldBack);
@@ -527,8 +605,7 @@ IoResult Socket::EndWriting() {
   if (pending_calls() > 0) return {.error = EAGAIN};
   if (!Has(kFarewell)) {
     Set(kFarewell);
-    if (state_ != nullptr && state_->transport != nullptr &&
-        state_->transport->BeforeClose(*this)) {
+    if (has_transport() && transport()->BeforeClose(*this)) {
       const IoResult left = FlushTransport();
       if (!left.ok()) return left;
     }
@@ -579,7 +656,7 @@ void Socket::WriteFailed(int error) {
   error_ = static_cast<uint32_t>(error);
   Set(kAborted);
   Clear(kHeldBack);
-  if (state_ != nullptr) state_->queue.Clear();
+  DropQueue();
   if (Has(kClosing | kEnded) || !MayHaveBytes()) EndLater();
 }
 
@@ -642,14 +719,18 @@ void Socket::EndLater() {
 }
 
 void Socket::End() {
-  const std::unique_ptr<State, DeleteState> state = std::move(state_);
+  auto rest = std::move(rest_);
   UniqueFd fd = std::move(fd_);
   const bool aborted = Has(kAborted);
   // Otherwise it is only dropped, and a copy in another process may go on.
   const bool ends_copies = Has(kOver) && !Has(kForsaken);
   const bool must_tell_end = !Has(kFinSent | kLingering) && ForksMade() > 0;
+  const bool may_linger =
+      !Has(kForsaken) && (Has(kMayLinger) || ForksMade() > 0);
   flags_ = 0;
   error_ = 0;
+  rest.DropBytes();
+  State* const state = rest.state();
   if (state != nullptr) {
     state->queue.Clear();
     state->transport = nullptr;
@@ -657,8 +738,9 @@ void Socket::End() {
   }
   if (fd && aborted) {
     ends_copies ? Reset(fd.get()) : ResetAtClose(fd.get());
-  } else if (fd && ends_copies && must_tell_end) {
-    Sys().shutdown(fd.get(), SHUT_RDWR);
+  } else if (fd) {
+    if (may_linger) DoNotLinger(fd.get());
+    if (ends_copies && must_tell_end) Sys().shutdown(fd.get(), SHUT_RDWR);
   }
   fd.Reset();
   if (state != nullptr && state->environment != nullptr) {
@@ -668,7 +750,9 @@ void Socket::End() {
 
 void Socket::Discard() {
   Set(kOver);
-  const std::unique_ptr<State, DeleteState> state = std::move(state_);
+  auto rest = std::move(rest_);
+  rest.DropBytes();
+  State* const state = rest.state();
   if (state == nullptr) return;
   state->queue.Clear();
   state->transport = nullptr;
@@ -695,24 +779,28 @@ void Socket::SetData(std::unique_ptr<SocketData> data) {
 }
 
 SocketData* Socket::data() const {
-  return state_ == nullptr ? nullptr : state_->data.get();
+  const State* const state = rest_.state();
+  return state == nullptr ? nullptr : state->data.get();
 }
 
 std::unique_ptr<SocketData> Socket::TakeData() {
-  return state_ == nullptr ? nullptr : std::move(state_->data);
+  State* const state = rest_.state();
+  return state == nullptr ? nullptr : std::move(state->data);
 }
 
 int64_t Socket::CountMemory() {
-  if (state_ == nullptr) return 0;
+  State* const state = rest_.state();
+  if (state == nullptr) return 0;  // A block that others share costs nothing.
   const uint64_t now = pending().memory_bytes + unread_bytes();
-  const uint64_t before = std::exchange(state_->counted_memory, now);
+  const uint64_t before = std::exchange(state->counted_memory, now);
   if (now == 0 && !Has(kBusy)) ReleaseIdleState();
   return static_cast<int64_t>(now - before);
 }
 
 int64_t Socket::UncountMemory() {
-  if (state_ == nullptr) return 0;
-  return -static_cast<int64_t>(std::exchange(state_->counted_memory, 0));
+  State* const state = rest_.state();
+  if (state == nullptr) return 0;
+  return -static_cast<int64_t>(std::exchange(state->counted_memory, 0));
 }
 
 // --- Transport ---
@@ -729,6 +817,7 @@ absl::Status Socket::SetTransport(std::unique_ptr<Transport> transport) {
 std::unique_ptr<Transport> Socket::ReplaceTransport(
     std::unique_ptr<Transport> transport) {
   if (!IsValid()) return transport;
+  PushHeldBack();
   State& state = this->state();
   if (UnreadBytes* const unread = state.unread.get()) {
     unread->below.insert(0, std::exchange(unread->above, std::string()));
@@ -736,13 +825,7 @@ std::unique_ptr<Transport> Socket::ReplaceTransport(
   return std::exchange(state.transport, std::move(transport));
 }
 
-Transport* Socket::transport() const {
-  return state_ == nullptr ? nullptr : state_->transport.get();
-}
-
-bool Socket::has_transport() const {
-  return state_ != nullptr && state_->transport != nullptr;
-}
+bool Socket::has_transport() const { return transport() != nullptr; }
 
 // --- Environment ---
 
@@ -758,23 +841,26 @@ absl::Status Socket::SetEnv(Environment::Key key, void* object,
 }
 
 void* Socket::GetEnv(Environment::Key key) const {
-  return state_ == nullptr || state_->environment == nullptr
+  const State* const state = rest_.state();
+  return state == nullptr || state->environment == nullptr
              ? nullptr
-             : state_->environment->Get(key);
+             : state->environment->Get(key);
 }
 
 absl::Status Socket::UnsetEnv(Environment::Key key) {
   if (!IsValid()) return ClosedError("UnsetEnv");
-  return state_ == nullptr || state_->environment == nullptr
+  State* const state = rest_.state();
+  return state == nullptr || state->environment == nullptr
              ? Environment().Unset(key)
-             : state_->environment->Unset(key);
+             : state->environment->Unset(key);
 }
 
 absl::Status Socket::RemoveEnv(Environment::Key key) {
   if (!IsValid()) return ClosedError("RemoveEnv");
-  return state_ == nullptr || state_->environment == nullptr
+  State* const state = rest_.state();
+  return state == nullptr || state->environment == nullptr
              ? Environment().Remove(key)
-             : state_->environment->Remove(key);
+             : state->environment->Remove(key);
 }
 
 // --- Addresses ---

@@ -9,7 +9,8 @@
 //   fio::IoResult read = socket.Read(absl::MakeSpan(line));
 //
 // Write() only queues; the next Flush() sends many small writes in one system
-// call. No call but FlushUntil() blocks. None raises SIGPIPE or returns EINTR.
+// call. No call but FlushUntil() blocks, whatever other holders of the
+// descriptor set; see "Other holders". None raises SIGPIPE or returns EINTR.
 //
 // How it ends. After Close() writes are refused. What is queued is sent, then
 // the transport's closing message, and the socket closes; Flush() continues
@@ -23,8 +24,19 @@
 // descriptor, and then ends the environment, newest object first. After that
 // all calls return EBADF.
 //
+// Other holders. O_NONBLOCK and SO_LINGER belong to the connection, so whoever
+// has a copy of the descriptor can change them. Without O_NONBLOCK reading and
+// writing do not block either. (Only if it is cleared between a check and the
+// sendfile(2) that follows, that call blocks.) A linger time, which would make
+// close(2) block, is turned off; it is looked for where somebody may have set
+// it: if nothing is known of the descriptor (ShortRead::kAsk), if this process
+// has called fork(2), or if the kernel once had no room for what was written.
+// Otherwise closing is one system call, and with a linger time that the caller
+// has set through fd() it waits until the peer has acknowledged the end.
+//
 // Its size is 16 bytes. It allocates more only while something is queued, or a
-// transport, watermarks or an environment are set.
+// transport, watermarks or an environment are set. A SharedBytes that is queued
+// alone takes no memory, or 16 bytes once a part of it has been sent.
 //
 // Callbacks (of a transport, of the environment, and those that release what
 // was written) may call the socket, but must not destroy or move it.
@@ -52,7 +64,9 @@
 #include "fio/base/unique_fd.h"
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
+#include "fio/sock/internal/state_or_bytes.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
@@ -82,6 +96,7 @@ class Socket {
   explicit Socket(UniqueFd fd, ShortRead short_read = ShortRead::kAsk)
       : fd_(std::move(fd)) {
     SetShortRead(short_read);
+    if (short_read == ShortRead::kAsk) Set(kMayLinger);
   }
   Socket(Socket&& other) noexcept;
   Socket& operator=(Socket&& other) noexcept;
@@ -158,31 +173,37 @@ class Socket {
   // --- Writing ---
 
   // Queue bytes after those written before: all or, on an error, none. Bytes
-  // are copied, cords are shared. Cords and files are released when they have
-  // been sent, and also on an error. Errors: EBADF if closed; EPIPE after
-  // Close() or ShutdownWrite(); the error of a write that failed earlier;
-  // ENOBUFS if this exceeds a limit of the watermarks, which aborts.
+  // are copied; a cord and a SharedBytes are shared. What is not copied is
+  // released when it has been sent, and also on an error. Errors: EBADF if
+  // closed; EPIPE after Close() or ShutdownWrite(); the error of a write that
+  // failed earlier; ENOBUFS if this exceeds a limit of the watermarks, which
+  // aborts.
   IoResult Write(std::string_view bytes);
   IoResult Write(absl::Cord bytes);
   IoResult Write(FileRange file);
+  // Without the first `sent` bytes, such as those that TryWrite() has sent.
+  // REQUIRES: `sent` <= bytes.size().
+  IoResult Write(SharedBytes bytes, size_t sent = 0);
 
   // Sends bytes at once, without the queue; bytes that the kernel does not take
   // are not kept. EAGAIN: it took none, or something is queued. More::kYes:
   // more bytes follow at once, so the kernel may wait to fill a segment
-  // (MSG_MORE of send(2)).
+  // (MSG_MORE of send(2)). If none follow after all, Flush() sends what the
+  // kernel holds back.
   enum class More : bool { kNo, kYes };
   IoResult TryWrite(std::string_view bytes, More more = More::kNo);
   // The same for several pieces, by one system call. Only the first IOV_MAX
   // (1024) pieces are sent.
   IoResult TryWrite(absl::Span<const iovec> pieces, More more = More::kNo);
 
-  // Sends what is queued, and then continues ShutdownWrite() or Close(). No
-  // error: all is done. EAGAIN: something is left, or this was called in a
-  // callback of this socket. ENOBUFS, ENOMEM: something is left, and the
-  // descriptor does not become ready when to go on: try again later. Any other
-  // error ends the socket, see above. `bytes` is how many were sent, also with
-  // an error. After about `budget` bytes it stops, without an error:
-  // wants_write() tells whether something is left.
+  // Sends what is queued and what the kernel holds back (More::kYes), and then
+  // continues ShutdownWrite() or Close(). No error: all is done. EAGAIN:
+  // something is left, or this was called in a callback of this socket.
+  // ENOBUFS, ENOMEM: something is left, and the descriptor does not become
+  // ready when to go on: try again later. Any other error ends the socket, see
+  // above. `bytes` is how many were sent, also with an error. After about
+  // `budget` bytes it stops, without an error: wants_write() tells whether
+  // something is left.
   IoResult Flush(uint64_t budget = std::numeric_limits<uint64_t>::max());
 
   // Flushes until Flush() returns something else than EAGAIN, ENOBUFS or
@@ -207,7 +228,7 @@ class Socket {
 
   // Open, with nothing queued, and no transport, watermarks or environment:
   // TryWrite() is then one system call.
-  bool is_direct() const { return state_ == nullptr && is_open(); }
+  bool is_direct() const { return rest_.empty() && is_open(); }
 
   // What to wait for. Readable: unless above the high watermark or at the end
   // of the peer's stream. Writable: if Flush() has something to do.
@@ -347,7 +368,7 @@ class Socket {
     kShutdownWrite = 1 << 6,  // ShutdownWrite() was called.
     kFinSent = 1 << 7,
     kFarewell = 1 << 8,       // BeforeClose() was called.
-    kHeldBack = 1 << 9,       // The transport has bytes to flush.
+    kHeldBack = 1 << 9,       // The transport or the kernel has bytes to flush.
     kLingering = 1 << 10,     // Waiting for the peer to close first.
     kOver = 1 << 11,          // To be ended, or being ended.
     kBusy = 1 << 12,          // Inside a call that may run callbacks.
@@ -359,6 +380,7 @@ class Socket {
     kRawEmpty = 1 << 18,
     kRawFull = 1 << 19,
     kRawEnded = 1 << 20,
+    kMayLinger = 1 << 21,  // Somebody may have set SO_LINGER.
   };
   class Busy;
   struct State;
@@ -384,13 +406,16 @@ class Socket {
   static absl::Status ClosedError(const char* call);
 
   State& state();
-  template <typename Bytes>
-  IoResult Queue(Bytes bytes, uint64_t size);
+  template <typename... Bytes>
+  IoResult Queue(uint64_t size, Bytes&&... bytes);
   IoResult Account(const IoResult& read, size_t asked, bool plain);
   bool ShortReadEmptied();
   bool ShortReadEmpties();
   IoResult FlushQueue(uint64_t budget);
+  IoResult FlushSome(uint64_t limit);
+  void DropQueue();
   IoResult FlushTransport();
+  void PushHeldBack();
   IoResult EndWriting();
   size_t TakeUnread(absl::Span<char> out);
   void ReleaseUnread();
@@ -406,8 +431,8 @@ class Socket {
   UniqueFd fd_;
   uint32_t flags_ : 22 = 0;
   uint32_t error_ : 10 = 0;  // Of writing.
-  // State that an idle socket does not need.
-  std::unique_ptr<State, DeleteState> state_;
+  // What an idle socket does not need.
+  sock_internal::StateOrBytes<State, DeleteState> rest_;
 };
 
 static_assert(sizeof(Socket) == 16);

@@ -9,6 +9,7 @@
 #include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/file_range.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/allocation_counter.h"
 #include "fio/testing/loopback_pair.h"
@@ -80,6 +81,33 @@ TEST_F(Allocations, NoneForCordsAndFiles) {
               EXPECT_TRUE(socket.Write(*FileRange::Borrow(file.get())).ok());
             }),
             0);
+}
+
+TEST_F(Allocations, NoneForSharedBytes) {
+  const SharedBytes shared(std::string(10'000, 's'));
+  EXPECT_EQ(
+      Count([&](Socket& socket) { EXPECT_TRUE(socket.Write(shared).ok()); }),
+      0);
+  EXPECT_EQ(Count([&](Socket& socket) {
+              EXPECT_TRUE(socket.Write(shared).ok());
+              EXPECT_TRUE(socket.Write("between").ok());
+              EXPECT_TRUE(socket.Write(shared, 9'000).ok());
+            }),
+            0);
+}
+
+// Whatever was allocated before: the Socket holds nothing but the reference.
+TEST(SharedBytes, QueuedAloneTakesNoMemory) {
+  constexpr size_t kPairs = 50;
+  std::vector<LoopbackPair> pairs;
+  for (size_t i = 0; i < kPairs; ++i) pairs.push_back(LoopbackPair::Unix());
+  const SharedBytes shared(std::string(128, 's'));
+  const AllocationCounter counter;
+  for (LoopbackPair& pair : pairs) {
+    EXPECT_TRUE(pair.near.Write(shared).ok());
+    EXPECT_EQ(pair.near.pending_bytes(), 128u);
+  }
+  EXPECT_EQ(counter.allocations(), 0);
 }
 
 }  // namespace

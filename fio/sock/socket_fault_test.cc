@@ -21,6 +21,7 @@
 #include "fio/base/unique_fd.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
 #include "fio/testing/fault_plan.h"
@@ -97,7 +98,10 @@ class RandomLife {
   }
 
   void Step() {
-    switch (Below(8)) {
+    switch (Below(9)) {
+      case 8:
+        WriteShared();
+        return;
       case 0:
       case 1:
         Wrote(near_.Write(last_ = RandomBytes()));
@@ -119,6 +123,18 @@ class RandomLife {
       default:
         Flush();
     }
+  }
+
+  // One block, once or twice.
+  void WriteShared() {
+    const std::string bytes = RandomBytes();
+    const SharedBytes shared = SharedBytes::FromCord(Owned(bytes));
+    const size_t sent = OneIn(4) ? Below(bytes.size()) : 0;
+    last_ = bytes.substr(sent);
+    Wrote(near_.Write(shared, sent));
+    if (OneIn(2)) return;
+    last_ = bytes;
+    Wrote(near_.Write(shared));
   }
 
   void WriteFile() {

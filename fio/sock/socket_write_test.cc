@@ -20,6 +20,7 @@
 #include "fio/base/unique_fd.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
@@ -70,6 +71,8 @@ TEST(Write, NothingIsNoCall) {
   LoopbackPair pair = LoopbackPair::Unix();
   EXPECT_TRUE(pair.near.Write("").ok());
   EXPECT_TRUE(pair.near.Write(absl::Cord()).ok());
+  EXPECT_TRUE(pair.near.Write(SharedBytes()).ok());
+  EXPECT_TRUE(pair.near.Write(SharedBytes("sent"), 4).ok());
   EXPECT_EQ(pair.near.pending_calls(), 0u);
   FaultPlan plan;
   EXPECT_TRUE(pair.near.Flush().ok());
@@ -86,6 +89,7 @@ struct OwnedCall {
 };
 
 TEST(Write, OwnershipMatrix) {
+  static const std::string kShared(SharedBytes::kMinSharedCord, 's');
   // What happens to the call, from when it is made.
   const std::pair<const char*, void (*)(LoopbackPair&)> before[] = {
       {"open", [](LoopbackPair&) {}},
@@ -121,6 +125,12 @@ TEST(Write, OwnershipMatrix) {
           {"cord",
            [&](Socket& socket) {
              return socket.Write(Counted("cord", released));
+           },
+           [&] { return released; }, 1},
+          {"shared bytes",
+           [&](Socket& socket) {
+             return socket.Write(
+                 SharedBytes::FromCord(Counted(kShared, released)));
            },
            [&] { return released; }, 1},
           {"owned file",

@@ -1,5 +1,6 @@
 #include "fio/sock/write_queue.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -21,6 +22,7 @@
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/sigpipe_blocker.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 
 namespace fio {
 
@@ -122,7 +124,7 @@ struct WriteQueue::SizedBlock final : Block {
   char bytes[kRoom];
 };
 
-// One call's shared bytes.
+// One call's cord.
 struct WriteQueue::CordNode final : Node {
   explicit CordNode(absl::Cord cord)
       // NOLINTNEXTLINE(clang-analyzer-optin.cplusplus.UninitializedObject)
@@ -163,6 +165,37 @@ struct WriteQueue::CordNode final : Node {
   absl::Cord::CharIterator rest;
 };
 
+// One call's SharedBytes.
+struct WriteQueue::SharedNode final : Node {
+  SharedNode(SharedBytes shared, size_t sent_before)
+      : bytes(std::move(shared)), sent(sent_before) {}
+
+  void* operator new(size_t) {
+    static_assert(sizeof(SharedNode) == kBytes);
+    return FreeList<kBytes>::Take();
+  }
+  void operator delete(void* node) { FreeList<kBytes>::Give(node); }
+
+  size_t Gather(absl::Span<iovec> pieces) const override {
+    pieces[0] = {.iov_base = const_cast<char*>(bytes.view().data()) + sent,
+                 .iov_len = size()};
+    return 1;
+  }
+
+  uint64_t size() const override { return bytes.size() - sent; }
+
+  Forgotten Forget(uint64_t count) override {
+    const size_t n = std::min(count, size());
+    sent += n;
+    return {.bytes = n, .calls = size() == 0 ? size_t{1} : 0};
+  }
+
+  static constexpr size_t kBytes = 32;
+
+  const SharedBytes bytes;
+  size_t sent;
+};
+
 // One call's part of a file.
 struct WriteQueue::FileNode final : Node {
   explicit FileNode(FileRange range) : rest(std::move(range)) {}
@@ -196,6 +229,13 @@ namespace {
 constexpr uint64_t kMaxSendfileBytes = 0x7ffff000;
 
 constexpr size_t kFilePieceBytes = size_t{16} << 10;
+
+// Another holder of the file description may have made it block, and
+// sendfile(2) has no flag against that.
+bool IsNonBlocking(int fd) {
+  const int flags = Sys().fcntl(fd, F_GETFL, 0);
+  return flags >= 0 && (flags & O_NONBLOCK) != 0;
+}
 
 // How many of the pieces hold the first `limit` bytes; the last one is cut.
 size_t Trim(absl::Span<iovec> pieces, uint64_t limit) {
@@ -252,6 +292,15 @@ void WriteQueue::Append(absl::Cord bytes) {
   Link(new CordNode(std::move(bytes)));
 }
 
+void WriteQueue::Append(SharedBytes bytes, size_t sent) {
+  ABSL_DCHECK_LE(sent, bytes.size());
+  const size_t size = bytes.size() - sent;
+  if (size == 0) return;
+  bytes_ += size;
+  ++calls_;
+  Link(new SharedNode(std::move(bytes), sent));
+}
+
 void WriteQueue::Append(FileRange file) {
   if (file.length() == 0) return;
   bytes_ += file.length();
@@ -302,7 +351,7 @@ size_t WriteQueue::Gather(absl::Span<iovec> pieces) const {
 }
 
 IoResult WriteQueue::FlushFile(FileNode& node, int fd, uint64_t limit) {
-  if (!node.copied) {
+  if (!node.copied && IsNonBlocking(fd)) {
     SigpipeBlocker blocker;
     auto offset = static_cast<off_t>(node.rest.offset());
     const size_t size =

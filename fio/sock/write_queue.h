@@ -1,11 +1,12 @@
 // A WriteQueue holds what is to be sent on one socket until the kernel has
-// taken it, in the order of the Append() calls: copied bytes, shared bytes, and
-// parts of files.
+// taken it, in the order of the Append() calls: copied bytes, cords, shared
+// bytes, and parts of files.
 //
 // Each Append() counts as one call. What it passed to the queue (a cord, a
-// descriptor) is released exactly once: when its last byte has been sent, by
-// Clear(), or by the queue's destructor. Releasing may run the user's code.
-// That code may append to this queue or clear it, but must not destroy it.
+// SharedBytes, a descriptor) is released exactly once: when its last byte has
+// been sent, by Clear(), or by the queue's destructor. Releasing may run the
+// user's code. That code may append to this queue or clear it, but must not
+// destroy it.
 //
 // Small copies share blocks: 256 bytes or 1 KiB for the first, 4 KiB for the
 // next ones.
@@ -30,6 +31,7 @@
 #include "absl/types/span.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/watermarks.h"
 
 namespace fio {
@@ -54,6 +56,9 @@ class WriteQueue {
   // Shares: memory of absl::MakeCordFromExternal() must live until it is
   // released.
   void Append(absl::Cord bytes);
+  // Shares, without the first `sent` bytes. Takes 32 bytes of memory. REQUIRES:
+  // `sent` <= bytes.size().
+  void Append(SharedBytes bytes, size_t sent = 0);
   // Truncated files: see FileRange::IfTruncated.
   void Append(FileRange file);
 
@@ -68,7 +73,8 @@ class WriteQueue {
 
   // Sends from the head of the queue to the stream socket `fd` and removes what
   // the kernel took, by one system call: send(2), sendmsg(2) of at most IOV_MAX
-  // pieces, or sendfile(2). Never raises SIGPIPE. Errors of reading a file are
+  // pieces, or, after fcntl(2), sendfile(2). Never raises SIGPIPE, and does not
+  // block, whether `fd` has O_NONBLOCK or not. Errors of reading a file are
   // returned, too; EIO if the file was truncated. Sends `limit` bytes at most,
   // or a block of copies more. REQUIRES: not empty, and `limit` is not 0.
   IoResult Flush(int fd, uint64_t limit = kNoLimit);
@@ -87,6 +93,7 @@ class WriteQueue {
   template <size_t kBytes>
   struct SizedBlock;
   struct CordNode;
+  struct SharedNode;
   struct FileNode;
 
   void Swap(WriteQueue& other) noexcept;

@@ -22,6 +22,7 @@
 #include "fio/base/unique_fd.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/fault_plan.h"
 #include "fio/testing/loopback_pair.h"
@@ -186,6 +187,69 @@ TEST_F(WriteQueueTest, ReleasesOwnedBytesOnce) {
   {
     WriteQueue dies;
     dies.Append(Owned(kBytes));
+  }
+  EXPECT_EQ(released_, 3);
+}
+
+// A shared block between everything else, left by the kernel at every byte.
+TEST_F(WriteQueueTest, SharesOneBlockWhereverTheKernelStops) {
+  const std::string bytes = Pattern(SharedBytes::kMinSharedCord + 7);
+  SharedBytes shared = SharedBytes::FromCord(Owned(bytes));
+  const std::string expected =
+      "copied" + bytes + bytes.substr(3) + "cord" + bytes + "file" + bytes;
+  for (size_t step = 1; step <= expected.size(); ++step) {
+    queue_.Append("copied");
+    queue_.Append(shared);
+    queue_.Append(shared, 3);
+    queue_.Append(absl::Cord("cord"));
+    queue_.Append(shared);
+    queue_.Append(*FileRange::Own(MemoryFile("file")));
+    queue_.Append(shared);
+    queue_.Append(shared, shared.size());
+    queue_.Append(SharedBytes());
+    ASSERT_EQ(queue_.pending_calls(), 7u);
+    ASSERT_EQ(queue_.pending().memory_bytes, expected.size() - 4);
+    std::string taken;
+    while (!queue_.empty()) {
+      const IoResult flushed =
+          queue_.Flush([&](absl::Span<const iovec> pieces) {
+            size_t left = step;
+            for (const iovec& piece : pieces) {
+              const size_t n = std::min(piece.iov_len, left);
+              taken.append(static_cast<const char*>(piece.iov_base), n);
+              left -= n;
+            }
+            return IoResult{.bytes = step - left};
+          });
+      ASSERT_TRUE(flushed.ok());
+      ASSERT_EQ(queue_.pending_bytes(), expected.size() - taken.size());
+    }
+    ASSERT_TRUE(taken == expected) << step;
+  }
+  EXPECT_EQ(released_, 0) << "one reference is left here";
+  shared = SharedBytes();
+  EXPECT_EQ(released_, 1);
+}
+
+TEST_F(WriteQueueTest, GivesUpItsReferenceWithTheLastByte) {
+  const std::string bytes = Pattern(SharedBytes::kMinSharedCord);
+  queue_.Append(SharedBytes::FromCord(Owned(bytes)));
+  const auto take = [](size_t count) {
+    return
+        [count](absl::Span<const iovec>) { return IoResult{.bytes = count}; };
+  };
+  EXPECT_TRUE(queue_.Flush(take(bytes.size() - 1)).ok());
+  EXPECT_EQ(released_, 0);
+  EXPECT_EQ(queue_.pending_calls(), 1u);
+  EXPECT_TRUE(queue_.Flush(take(1)).ok());
+  EXPECT_EQ(released_, 1);
+  EXPECT_TRUE(queue_.empty());
+  queue_.Append(SharedBytes::FromCord(Owned(bytes)));
+  queue_.Clear();
+  EXPECT_EQ(released_, 2);
+  {
+    WriteQueue dies;
+    dies.Append(SharedBytes::FromCord(Owned(bytes)), 1);
   }
   EXPECT_EQ(released_, 3);
 }

@@ -18,9 +18,9 @@
 //
 // Its descriptors are numbers from kFirstFd on, the lowest free one first. They
 // support recv, send, sendmsg, sendfile, poll (which never waits), shutdown,
-// close, getsockname, getpeername, getsockopt, setsockopt and ioctl (SIOCOUTQ:
-// the bytes that the peer has not taken), and connect to AF_UNSPEC, which
-// resets. An idle connection takes less than 200 bytes.
+// close, getsockname, getpeername, getsockopt, setsockopt, fcntl (F_GETFL) and
+// ioctl (SIOCOUTQ: the bytes that the peer has not taken), and connect to
+// AF_UNSPEC, which resets. An idle connection takes less than 200 bytes.
 //
 // After the first Listen() the network also has the TCP sockets that socket(2)
 // creates. They support bind, which takes any address, and connect, which is

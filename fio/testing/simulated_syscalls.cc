@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <linux/sockios.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -7,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdarg>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -139,6 +141,19 @@ struct SimulatedNetwork::Table {
         file, offset, size);
   }
 
+  static int Fcntl(int fd, int command, ...) {
+    va_list arguments;
+    va_start(arguments, command);
+    const int argument = va_arg(arguments, int);
+    va_end(arguments);
+    return Call<&Syscalls::fcntl>(
+        fd,
+        [&](SimulatedNetwork&, Link&) {
+          return command == F_GETFL ? O_RDWR | O_NONBLOCK : -EINVAL;
+        },
+        command, argument);
+  }
+
   static int Shutdown(int fd, int how) {
     return Call<&Syscalls::shutdown>(
         fd,
@@ -250,6 +265,7 @@ struct SimulatedNetwork::Table {
     table.setsockopt = Setsockopt;
     table.getsockopt = Getsockopt;
     table.ioctl = Ioctl;
+    table.fcntl = Fcntl;
     table.shutdown = Shutdown;
     table.recv = Recv;
     table.send = Send;

@@ -1,5 +1,8 @@
 #include "fio/core/loop/connection.h"
 
+#include <limits.h>
+#include <sys/uio.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -35,6 +38,7 @@
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
@@ -523,15 +527,20 @@ size_t Connection::Account(const IoResult& read) {
 // --- Writing ---
 
 bool Connection::Write(std::string_view bytes) {
-  return Queue(bytes, !bytes.empty());
+  return Queue(!bytes.empty(), bytes);
 }
 
 bool Connection::Write(absl::Cord bytes) {
   const bool any = !bytes.empty();
-  return Queue(std::move(bytes), any);
+  return Queue(any, std::move(bytes));
 }
 
-bool Connection::Write(FileRange file) { return Queue(std::move(file), true); }
+bool Connection::Write(FileRange file) { return Queue(true, std::move(file)); }
+
+bool Connection::Write(SharedBytes bytes, size_t sent) {
+  const bool any = bytes.size() > sent;
+  return Queue(any, std::move(bytes), sent);
+}
 
 uint64_t Connection::pending_bytes() const {
   return Has(kDead) ? 0 : socket_.pending_bytes();
@@ -541,12 +550,12 @@ size_t Connection::pending_calls() const {
   return Has(kDead) ? 0 : socket_.pending_calls();
 }
 
-template <typename Bytes>
-bool Connection::Queue(Bytes bytes, bool any) {
+template <typename... Bytes>
+bool Connection::Queue(bool any, Bytes&&... bytes) {
   if (!can_write()) return false;
   if (!any) return true;
   if (socket_.pending_calls() == 0) Active();
-  if (!socket_.Write(std::move(bytes)).ok()) return false;
+  if (!socket_.Write(std::forward<Bytes>(bytes)...).ok()) return false;
   CountMemory();
   if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
     connections_->counters().over_limit.Add(1);
@@ -564,25 +573,37 @@ bool Connection::Queue(Bytes bytes, bool any) {
 }
 
 IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
+  const iovec piece = {.iov_base = const_cast<char*>(bytes.data()),
+                       .iov_len = bytes.size()};
+  return TryWrite(absl::MakeConstSpan(&piece, 1), more);
+}
+
+IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
+                              Socket::More more) {
   if (!is_open()) return {.error = EBADF};
-  if (bytes.empty()) return {};
+  pieces = pieces.first(std::min<size_t>(pieces.size(), IOV_MAX));
+  size_t size = 0;
+  for (const iovec& piece : pieces) size += piece.iov_len;
+  if (size == 0) return {};
   if (Has(kHandshaking)) return {.error = EAGAIN};
   // Answered without asking the kernel, which so tells no edge.
   if (!socket_.is_open() || socket_.pending_calls() > 0 ||
       socket_.in_callback()) {
-    return socket_.TryWrite(bytes, more);
+    return socket_.TryWrite(pieces, more);
   }
-  const IoResult written = socket_.TryWrite(bytes, more);
+  const IoResult written = socket_.TryWrite(pieces, more);
   CountWritten(written.bytes);
   if (written.failed()) {
     WriteFailed(written.error);
   } else if (written.out_of_memory()) {
     Set(kReadyDue);
     FlushSoon();
-  } else if (written.bytes < bytes.size()) {
+  } else if (written.bytes < size) {
     Clear(kWritable);
     Set(kReadyDue);
     connections_->MarkDrained(*this, Interest::kWritable);
+  } else if (more == Socket::More::kYes) {
+    connections_->FlushLater(*this);  // In case that no more comes.
   }
   return written;
 }

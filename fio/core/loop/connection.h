@@ -11,6 +11,8 @@
 #ifndef FIO_CORE_LOOP_CONNECTION_H_
 #define FIO_CORE_LOOP_CONNECTION_H_
 
+#include <sys/uio.h>
+
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -32,6 +34,7 @@
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/transport.h"
@@ -147,18 +150,26 @@ class alignas(64) Connection {
   // system call if the kernel has room, else when it has. Neither blocks nor
   // fails for want of room; above the high watermark the connection, or the one
   // that it is linked with, stops reading until half of that has left, and past
-  // the limit it is aborted. Returns whether the bytes were queued. Cords are
-  // shared and, as files, released when they have left or are dropped.
+  // the limit it is aborted. Returns whether the bytes were queued. What is not
+  // copied, but shared (a cord, a SharedBytes) or sent from a file, is released
+  // when it has left or is dropped.
   bool Write(std::string_view bytes);
   bool Write(absl::Cord bytes);
   bool Write(FileRange file);
+  // As Socket::Write(): without the first `sent` bytes.
+  bool Write(SharedBytes bytes, size_t sent = 0);
 
-  // As Socket::TryWrite(): offers bytes to the kernel now, past the queue.
+  // As Socket::TryWrite(): offers bytes to the kernel now, past the queue. What
+  // the kernel holds back because of More::kYes leaves at the end of the turn
+  // at the latest.
   IoResult TryWrite(std::string_view bytes,
+                    Socket::More more = Socket::More::kNo);
+  IoResult TryWrite(absl::Span<const iovec> pieces,
                     Socket::More more = Socket::More::kNo);
 
   // Offers what is queued to the kernel now instead of at the end of the turn,
-  // up to LoopOptions::write_budget_bytes. True if nothing is left.
+  // up to LoopOptions::write_budget_bytes, and has it send what it holds back
+  // because of More::kYes. True if nothing is left in the queue.
   bool Flush();
 
   // What was written and has not left: bytes, and calls of Write().
@@ -392,8 +403,8 @@ class alignas(64) Connection {
   void DeliverUnread();
   bool IsFull() const;
 
-  template <typename Bytes>
-  bool Queue(Bytes bytes, bool any);
+  template <typename... Bytes>
+  bool Queue(bool any, Bytes&&... bytes);
   void CountWritten(size_t bytes);
   const Watermarks& watermarks() const;
   Watermarks::Level LevelAfter(Watermarks::Level before) const;

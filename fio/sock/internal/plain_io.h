@@ -1,5 +1,6 @@
 // One attempt to read or write by a system call, repeated if a signal
-// interrupts it. None of these calls blocks, so EINTR is rare; see signal(7).
+// interrupts it. None of these calls blocks, even if another holder of the
+// file description has cleared O_NONBLOCK, so EINTR is rare; see signal(7).
 
 #ifndef FIO_SOCK_INTERNAL_PLAIN_IO_H_
 #define FIO_SOCK_INTERNAL_PLAIN_IO_H_
@@ -27,13 +28,14 @@ IoResult Retry(Call call) {
 }
 
 inline IoResult PlainRead(int fd, absl::Span<char> out, int flags = 0) {
+  flags |= MSG_DONTWAIT;
   return Retry([&] { return Sys().recv(fd, out.data(), out.size(), flags); });
 }
 
 // Never raises SIGPIPE.
 inline IoResult PlainWrite(int fd, absl::Span<const iovec> pieces,
                            int flags = 0) {
-  flags |= MSG_NOSIGNAL;
+  flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
   if (pieces.size() == 1) {
     return Retry([&] {
       return Sys().send(fd, pieces[0].iov_base, pieces[0].iov_len, flags);
