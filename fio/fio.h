@@ -50,6 +50,8 @@
 #include "fio/sock/keep_alive.h"
 #include "fio/sock/listen_defaults.h"
 #include "fio/sock/listen_socket.h"
+#include "fio/sock/proxy_header.h"
+#include "fio/sock/proxy_tlvs.h"
 #include "fio/sock/resolve.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
