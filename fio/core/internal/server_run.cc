@@ -1,5 +1,7 @@
 #include "fio/core/internal/server_run.h"
 
+#include <unistd.h>
+
 #include <cstddef>
 #include <functional>
 #include <memory>
@@ -21,8 +23,8 @@
 #include "fio/core/internal/stop_phases.h"
 #include "fio/core/internal/stop_request.h"
 #include "fio/core/internal/worker_link.h"
-#include "fio/core/process/lifecycle.h"
 #include "fio/core/process/worker_end.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio::core_internal {
 namespace {
@@ -62,7 +64,14 @@ void ServerRun::End() {
   server_.Finish();
   setup_.preset.Drop();
   phases_.Rest();  // What kOnFinish sets up is for the next run.
-  setup_.lifecycle.Force(LifecycleEvent::kOnFinish);
+  Fire(LifecycleEvent::kOnFinish);
+}
+
+void ServerRun::Fire(LifecycleEvent event) {
+  WorkerEvent worker;
+  if (link_.has_value()) worker = link_->event();
+  if (server_.role().is_single()) worker = WorkerEvent(0, 0, getpid());
+  setup_.lifecycle.Force(event, worker);
 }
 
 // --- Serving ---
@@ -94,7 +103,7 @@ absl::Status ServerRun::Serve() {
   if (!status.ok()) return status;
   Start();
   RunPreset();
-  setup_.lifecycle.Force(LifecycleEvent::kOnStart);
+  Fire(LifecycleEvent::kOnStart);
   status = server_.Accept();
   if (!status.ok()) return status;
   status = loops.StartThreads();
@@ -179,7 +188,7 @@ void ServerRun::HearRoot() {
     // Other workers may hang, or other processes have copies.
     setup_.listeners.StopForRoot()();
     phases_.set_may_drain(false);
-    setup_.lifecycle.Force(LifecycleEvent::kOnParentCrash);
+    Fire(LifecycleEvent::kOnParentCrash);
     Stop(absl::InfiniteDuration());
   }
   if (!news.stop.has_value()) return;
@@ -200,7 +209,7 @@ void ServerRun::HearRestart() {
 // it before it stops accepting.
 void ServerRun::OnStop() {
   if (phases_.may_drain()) link_->TellDrains();
-  setup_.lifecycle.Force(LifecycleEvent::kOnShutdown);
+  Fire(LifecycleEvent::kOnShutdown);
   Tell("STOPPING=1");
 }
 

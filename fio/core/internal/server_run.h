@@ -25,6 +25,7 @@
 #include "fio/core/internal/stop_request.h"
 #include "fio/core/internal/wake_watch.h"
 #include "fio/core/internal/worker_link.h"
+#include "fio/core/process/lifecycle.h"
 #include "fio/core/process/worker_end.h"
 
 namespace fio::core_internal {
@@ -80,6 +81,8 @@ class ServerRun {
   std::unique_ptr<SignalScope> ReleaseSignals() { return std::move(signals_); }
 
  private:
+  // Fires an event about this process.
+  void Fire(LifecycleEvent event);
   absl::Status ServeTurns();
   void HearSignals();
   void HearRoot();

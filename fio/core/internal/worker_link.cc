@@ -1,5 +1,7 @@
 #include "fio/core/internal/worker_link.h"
 
+#include <unistd.h>
+
 #include <functional>
 #include <memory>
 #include <utility>
@@ -9,6 +11,7 @@
 #include "absl/time/time.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/process/worker_end.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio::core_internal {
 namespace {
@@ -41,6 +44,10 @@ void WorkerLink::StartWatchdog(absl::Duration grace,
   if (!guarded.ok()) {
     ABSL_LOG(ERROR) << "worker " << end_->place() << ": " << guarded;
   }
+}
+
+WorkerEvent WorkerLink::event() const {
+  return WorkerEvent(end_->place(), end_->generation(), getpid());
 }
 
 WorkerLink::News WorkerLink::Next() {

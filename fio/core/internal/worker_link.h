@@ -17,6 +17,7 @@
 #include "fio/core/internal/wake_watch.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/process/worker_end.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio::core_internal {
 
@@ -40,6 +41,9 @@ class WorkerLink {
   // that hangs would then outlive a root that is killed.
   void StartWatchdog(absl::Duration grace,
                      std::function<void()> on_root_death) const;
+
+  // About this worker.
+  WorkerEvent event() const;
 
   // Whether there may be News since the last call.
   bool TakeWoken() { return wakes_.TakeWoken(); }

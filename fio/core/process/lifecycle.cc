@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "fio/base/move_only_function.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio {
 namespace {
@@ -45,9 +46,9 @@ bool NewestFirst(LifecycleEvent event) {
 }  // namespace
 
 struct Lifecycle::Callback {
-  void Run() const {
+  void Run(WorkerEvent& worker) const {
     if (callable != nullptr) {
-      (*callable)();
+      (*callable)(worker);
     } else {
       function(argument);
     }
@@ -62,7 +63,7 @@ struct Lifecycle::Callback {
   Function function = nullptr;
   void* argument = nullptr;
   // Shared with firings, which may outlive the list.
-  std::shared_ptr<MoveOnlyFunction<void()>> callable;
+  std::shared_ptr<MoveOnlyFunction<void(WorkerEvent&)>> callable;
   CallbackId id = CallbackId::kNone;
 };
 
@@ -114,9 +115,10 @@ class Lifecycle::ExitHook {
 
  private:
   static void Run() {
+    WorkerEvent nobody;
     for (State::List list = TakeAll(); !list.empty(); list = TakeAll()) {
       while (!list.empty()) {
-        list.back().Run();
+        list.back().Run(nobody);
         list.pop_back();
       }
     }
@@ -165,9 +167,18 @@ bool Lifecycle::Add(LifecycleEvent event, Function function, void* argument) {
 Lifecycle::CallbackId Lifecycle::Add(LifecycleEvent event,
                                      MoveOnlyFunction<void()> callback) {
   if (callback == nullptr) return CallbackId::kNone;
-  return AddCallback(event,
-                     {.callable = std::make_shared<MoveOnlyFunction<void()>>(
-                          std::move(callback))});
+  return Add(event, [callback = std::move(callback)](WorkerEvent&) mutable {
+    callback();
+  });
+}
+
+Lifecycle::CallbackId Lifecycle::Add(
+    LifecycleEvent event, MoveOnlyFunction<void(WorkerEvent&)> callback) {
+  if (callback == nullptr) return CallbackId::kNone;
+  return AddCallback(
+      event,
+      {.callable = std::make_shared<MoveOnlyFunction<void(WorkerEvent&)>>(
+           std::move(callback))});
 }
 
 Lifecycle::CallbackId Lifecycle::AddCallback(LifecycleEvent event,
@@ -189,7 +200,10 @@ Lifecycle::CallbackId Lifecycle::AddCallback(LifecycleEvent event,
     if (event == LifecycleEvent::kAtExit) ExitHook::Remember(state_);
     run_now = event == LifecycleEvent::kOnInitialize && state_->initialized;
   }
-  if (run_now) callback.Run();
+  if (run_now) {
+    WorkerEvent nobody;
+    callback.Run(nobody);
+  }
   return callback.id;
 }
 
@@ -232,6 +246,11 @@ void Lifecycle::Clear(LifecycleEvent event) {
 }
 
 void Lifecycle::Force(LifecycleEvent event) {
+  WorkerEvent nobody;
+  Force(event, nobody);
+}
+
+void Lifecycle::Force(LifecycleEvent event, WorkerEvent& worker) {
   if (!Has(event)) return;
   State::List list;
   {
@@ -239,7 +258,7 @@ void Lifecycle::Force(LifecycleEvent event) {
     list = state_->Of(event);
   }
   if (NewestFirst(event)) std::reverse(list.begin(), list.end());
-  for (const Callback& callback : list) callback.Run();
+  for (const Callback& callback : list) callback.Run(worker);
 }
 
 bool Lifecycle::Has(LifecycleEvent event) const {
@@ -254,7 +273,8 @@ void Lifecycle::Initialize() {
     if (std::exchange(state_->initialized, true)) return;
     list = state_->Of(LifecycleEvent::kOnInitialize);
   }
-  for (const Callback& callback : list) callback.Run();
+  WorkerEvent nobody;
+  for (const Callback& callback : list) callback.Run(nobody);
 }
 
 }  // namespace fio

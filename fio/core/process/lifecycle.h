@@ -4,6 +4,8 @@
 //
 //   lifecycle.Add(LifecycleEvent::kOnStart, &OpenDatabase, &database);
 //   lifecycle.Add(LifecycleEvent::kAtExit, [] { WriteReport(); });
+//   lifecycle.Add(LifecycleEvent::kInRoot,
+//                 [](WorkerEvent& worker) { Note(worker.pid()); });
 //
 // Each event has a list of callbacks. For events up to kOnIdle the callback
 // that was added first runs first; from kOnUserReverse on the one that was
@@ -24,6 +26,7 @@
 #include <memory>
 
 #include "fio/base/move_only_function.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio {
 
@@ -88,6 +91,18 @@ class Lifecycle {
   // any more; for kAtExit, after it has run.
   CallbackId Add(LifecycleEvent event, MoveOnlyFunction<void()> callback);
 
+  // The same for a callable that is told which worker the event is about:
+  //
+  //   kBeforeFork, kAfterFork, kInChild, kInRoot   the worker that is forked
+  //   kOnChildCrash                                the worker that crashed
+  //   kOnStart, kOnShutdown, kOnFinish,
+  //     kOnParentCrash                             the calling worker or single
+  //                                                process
+  //   all others, and kOnShutdown and kOnFinish
+  //     in a root of workers                       no worker
+  CallbackId Add(LifecycleEvent event,
+                 MoveOnlyFunction<void(WorkerEvent&)> callback);
+
   // Returns false if the list does not contain it.
   bool Remove(LifecycleEvent event, Function function,
               void* argument = nullptr);
@@ -96,8 +111,10 @@ class Lifecycle {
   // Removes all callbacks of `event`.
   void Clear(LifecycleEvent event);
 
-  // Fires `event`: runs all its callbacks, in the calling thread.
+  // Fires `event`: runs all its callbacks, in the calling thread. Without a
+  // `worker` it is about no worker.
   void Force(LifecycleEvent event);
+  void Force(LifecycleEvent event, WorkerEvent& worker);
 
   // Whether `event` has callbacks. Costs one relaxed load.
   bool Has(LifecycleEvent event) const;

@@ -21,6 +21,7 @@
 
 #include "fio/base/move_only_function.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/process/worker_event.h"
 #include "gtest/gtest.h"
 
 namespace fio {
@@ -407,6 +408,58 @@ TEST(Lifecycle, ManyThreads) {
   for (std::thread& thread : threads) thread.join();
   EXPECT_GE(runs, 800);
   EXPECT_FALSE(lifecycle.Has(kOnUser));
+}
+
+// --- Which worker ---
+
+TEST(StateCb, CallbacksMayBeToldOfAWorker) {
+  Lifecycle lifecycle;
+  std::string log;
+  lifecycle.Add(kInRoot, [&log] { log += "plain "; });
+  const Lifecycle::CallbackId id =
+      lifecycle.Add(kInRoot, [&log](WorkerEvent& worker) {
+        log += std::to_string(worker.place()) + '.' +
+               std::to_string(worker.generation()) + ' ';
+      });
+  WorkerEvent worker(3, 2, getpid());
+  lifecycle.Force(kInRoot, worker);
+  EXPECT_EQ(log, "plain 3.2 ");
+  // Without a worker, it is about none.
+  lifecycle.Force(kInRoot);
+  EXPECT_EQ(log, "plain 3.2 plain 0.0 ");
+  EXPECT_TRUE(lifecycle.Remove(id));
+  lifecycle.Force(kInRoot, worker);
+  EXPECT_EQ(log, "plain 3.2 plain 0.0 plain ");
+}
+
+TEST(StateCb, CallbacksOfOneEventShareItsWorker) {
+  Lifecycle lifecycle;
+  int ends[2];
+  ASSERT_EQ(pipe2(ends, O_CLOEXEC), 0);
+  const UniqueFd read_end(ends[0]);
+  lifecycle.Add(kBeforeFork, [fd = ends[1]](WorkerEvent& worker) {
+    worker.KeepInRoot("end", UniqueFd(fd));
+  });
+  int taken = 0;
+  for (int i = 0; i < 2; ++i) {
+    lifecycle.Add(kInRoot, [&taken](WorkerEvent& worker) {
+      taken += worker.Take("end") ? 1 : 0;
+    });
+  }
+  WorkerEvent worker(0, 1, 0);
+  lifecycle.Force(kBeforeFork, worker);
+  worker.EnterRoot(getpid());
+  lifecycle.Force(kInRoot, worker);
+  EXPECT_EQ(taken, 1);
+}
+
+TEST(StateCb, ANullCallbackOfEitherKindIsRefused) {
+  Lifecycle lifecycle;
+  EXPECT_EQ(lifecycle.Add(kInRoot, MoveOnlyFunction<void(WorkerEvent&)>()),
+            Lifecycle::CallbackId::kNone);
+  EXPECT_EQ(lifecycle.Add(kNever, [](WorkerEvent&) {}),
+            Lifecycle::CallbackId::kNone);
+  EXPECT_FALSE(lifecycle.Has(kInRoot));
 }
 
 }  // namespace

@@ -33,6 +33,7 @@
 #include "fio/core/poller/child_watch.h"
 #include "fio/core/process/lifecycle.h"
 #include "fio/core/process/worker_end.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio {
 
@@ -359,7 +360,8 @@ void Supervisor::OnExit(const ChildExit& exit, MonotonicTime now) {
     crash_ = absl::AbortedError(crash);
     Stop(StopLevel::kGraceful);
   }
-  lifecycle_.Force(LifecycleEvent::kOnChildCrash);
+  WorkerEvent event(ended->place, ended->generation, ended->pid);
+  lifecycle_.Force(LifecycleEvent::kOnChildCrash, event);
 }
 
 void Supervisor::Delay(Place& place, MonotonicTime now) const {
@@ -394,7 +396,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::ForkWorkers(
     }
     const bool starts =
         std::any_of(places_.begin(), places_.end(),
-                    [](const Place& each) { return !each.had_worker; });
+                    [](const Place& each) { return each.forked == 0; });
     if (starts) return worker;
     ++stats_.failed_forks;
     Delay(place, now);
@@ -410,15 +412,16 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   absl::StatusOr<SocketPair> channel =
       OpenSocketPair(absl::StrCat("worker ", index));
   if (!channel.ok()) return channel.status();
-  lifecycle_.Force(LifecycleEvent::kBeforeFork);
+  WorkerEvent event(index, place.forked + 1, /*pid=*/0);
+  lifecycle_.Force(LifecycleEvent::kBeforeFork, event);
   if (stop_ != StopLevel::kNone) {  // A callback's doing.
-    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    EndFork(event);
     return nullptr;
   }
   absl::Status may_fork =
       options_.may_fork ? options_.may_fork(index) : absl::OkStatus();
   if (!may_fork.ok()) {
-    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    EndFork(event);
     return may_fork;
   }
   const uint64_t id = ++last_id_;
@@ -427,45 +430,53 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
   const int fork_errno = errno;
   if (pid == 0) {
     channel->root.Reset();
-    return BecomeWorker(index, id, std::move(channel->worker));
+    return BecomeWorker(event, id, std::move(channel->worker));
   }
   if (options_.forked_in_root) options_.forked_in_root();
   if (pid < 0) {
     absl::Status failed =
         ErrnoToStatus(fork_errno, absl::StrCat("fork worker ", index));
-    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    EndFork(event);
     return failed;
   }
   absl::Status watched = children_->Add(pid);
   if (!watched.ok() && !absl::IsNotFound(watched)) {
     kill(pid, SIGKILL);
     Reap(pid);
-    lifecycle_.Force(LifecycleEvent::kAfterFork);
+    EndFork(event);
     return watched;
   }
   ++stats_.forked;
-  if (place.had_worker && place.workers.empty()) ++stats_.respawned;
-  place.had_worker = true;
+  if (place.forked > 0 && place.workers.empty()) ++stats_.respawned;
+  ++place.forked;
   if (watched.ok()) {
     place.workers.push_back({.id = id,
                              .pid = pid,
                              .place = index,
+                             .generation = place.forked,
                              .restarts = restarts_,
                              .channel = std::move(channel->root)});
   } else {  // It has ended, and somebody else has reaped it.
     Delay(place, now);
   }
   channel->worker.Reset();
-  lifecycle_.Force(LifecycleEvent::kAfterFork);
-  lifecycle_.Force(LifecycleEvent::kInRoot);
+  event.EnterRoot(pid);
+  lifecycle_.Force(LifecycleEvent::kAfterFork, event);
+  lifecycle_.Force(LifecycleEvent::kInRoot, event);
   return nullptr;
+}
+
+void Supervisor::EndFork(WorkerEvent& event) {
+  event.EnterRoot(/*pid=*/0);
+  lifecycle_.Force(LifecycleEvent::kAfterFork, event);
 }
 
 std::string Supervisor::Describe(const Worker& worker) {
   return absl::StrCat("worker ", worker.place, " (process ", worker.pid, ")");
 }
 
-std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(int place, uint64_t id,
+std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(WorkerEvent& event,
+                                                    uint64_t id,
                                                     UniqueFd channel) {
   // Close the root's ends of the channels here: otherwise they would stay open
   // after the root's death.
@@ -473,11 +484,13 @@ std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(int place, uint64_t id,
   leaving_.clear();
   reports_.Reset();
   children_ = nullptr;
-  auto worker = absl::WrapUnique(new WorkerEnd(
-      place, root_, id, std::move(channel), std::move(worker_reports_)));
-  if (options_.entered_child) options_.entered_child(place);
-  lifecycle_.Force(LifecycleEvent::kAfterFork);
-  lifecycle_.Force(LifecycleEvent::kInChild);
+  event.EnterWorker(getpid());
+  auto worker = absl::WrapUnique(
+      new WorkerEnd(event.place(), event.generation(), root_, id,
+                    std::move(channel), std::move(worker_reports_)));
+  if (options_.entered_child) options_.entered_child(event.place());
+  lifecycle_.Force(LifecycleEvent::kAfterFork, event);
+  lifecycle_.Force(LifecycleEvent::kInChild, event);
   return worker;
 }
 

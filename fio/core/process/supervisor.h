@@ -55,6 +55,7 @@
 #include "fio/core/poller/child_watch.h"
 #include "fio/core/process/lifecycle.h"
 #include "fio/core/process/worker_end.h"
+#include "fio/core/process/worker_event.h"
 
 namespace fio {
 
@@ -206,8 +207,9 @@ class Supervisor {
     uint64_t id = 0;  // Never reused, unlike a pid.
     pid_t pid = 0;
     int place = 0;
-    uint64_t restarts = 0;  // Restart() calls before it.
-    UniqueFd channel;       // Sends Orders to it.
+    uint64_t generation = 0;  // See WorkerEvent.
+    uint64_t restarts = 0;    // Restart() calls before it.
+    UniqueFd channel;         // Sends Orders to it.
     std::optional<MonotonicTime> ready_at = std::nullopt;
     StopLevel asked = StopLevel::kNone;                      // It sets kill_at.
     MonotonicTime asked_at = MonotonicTime::InfinitePast();  // The first time.
@@ -220,7 +222,7 @@ class Supervisor {
     // Oldest first: the one that serves and, in a restart, its replacement. May
     // be empty.
     std::vector<Worker> workers;
-    bool had_worker = false;
+    uint64_t forked = 0;
     absl::Duration delay;  // The last one; 0 after a success.
     MonotonicTime not_before = MonotonicTime::InfinitePast();  // To fork.
   };
@@ -257,8 +259,10 @@ class Supervisor {
   // One worker; null in the root.
   absl::StatusOr<std::unique_ptr<WorkerEnd>> Fork(Place& place,
                                                   MonotonicTime now);
-  std::unique_ptr<WorkerEnd> BecomeWorker(int place, uint64_t id,
+  std::unique_ptr<WorkerEnd> BecomeWorker(WorkerEvent& event, uint64_t id,
                                           UniqueFd channel);
+  // There is no worker: tells those who prepared for one.
+  void EndFork(WorkerEvent& event);
   void AskToStop(MonotonicTime now);
   void Ask(Worker& worker, StopLevel level, MonotonicTime now);
   absl::Duration TimeoutOf(StopLevel level) const;

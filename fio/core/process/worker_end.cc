@@ -81,9 +81,10 @@ absl::Status StartDetached(void* (*run)(void*), void* argument) {
 
 }  // namespace
 
-WorkerEnd::WorkerEnd(int place, pid_t root, uint64_t id, UniqueFd channel,
-                     UniqueFd reports)
+WorkerEnd::WorkerEnd(int place, uint64_t generation, pid_t root, uint64_t id,
+                     UniqueFd channel, UniqueFd reports)
     : place_(place),
+      generation_(generation),
       root_(root),
       id_(id),
       channel_(std::move(channel)),

@@ -70,6 +70,8 @@ class WorkerEnd {
 
   // The place of this worker, from 0; its replacement has the same place.
   int place() const { return place_; }
+  // See WorkerEvent.
+  uint64_t generation() const { return generation_; }
 
   // The process that forked this one.
   pid_t root() const { return root_; }
@@ -122,14 +124,15 @@ class WorkerEnd {
 
   // Called in the child. `channel` is its end of the root's socket; `id` is
   // sent in each report on `reports`.
-  WorkerEnd(int place, pid_t root, uint64_t id, UniqueFd channel,
-            UniqueFd reports);
+  WorkerEnd(int place, uint64_t generation, pid_t root, uint64_t id,
+            UniqueFd channel, UniqueFd reports);
 
   // Reads everything in the channel; false at its end.
   bool ReadChannel(Request& request);
   bool RootHasDied();
 
   const int place_;
+  const uint64_t generation_;
   const pid_t root_;
   const uint64_t id_;
   const UniqueFd channel_;
