@@ -424,6 +424,13 @@ void Reactor::Post(Task task) {
   if (impl_->status().ok()) impl_->server().Post(std::move(task));
 }
 
+bool Reactor::ForEachLoop(std::function<void(Loop&)> task,
+                          std::function<void()> done) {
+  if (task == nullptr || !impl_->status().ok()) return false;
+  impl_->server().ForEachLoop(std::move(task), std::move(done));
+  return true;
+}
+
 void Reactor::Post(ConnectionId id, ConnectionTask task) {
   HandleOf(id).Post(id, std::move(task));
 }

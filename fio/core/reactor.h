@@ -190,6 +190,15 @@ class Reactor {
   // Loop::Post(). False if it will not run. Any thread.
   bool Post(Task task);
 
+  // Runs `task` once with each loop of this process, as a task of that loop,
+  // and when all of these have returned, `done`, which may be null, on the main
+  // loop. They may run at the same time. As Post(), it takes effect when Run()
+  // is running. No call is lost while Run() stops: a loop whose thread has
+  // ended is passed to `task` on the thread of Run(). False if `task` is null
+  // or the constructor had an error. Any thread.
+  bool ForEachLoop(std::function<void(Loop&)> task,
+                   std::function<void()> done = nullptr);
+
   // Runs `task` with the connection, on the loop of this process that has it;
   // with null if none has. False if it will not run. See LoopHandle. Any
   // thread.

@@ -89,6 +89,20 @@ absl::Time Server::last_tick() const {
                           : clock.Now() - MonotonicTime::FromNanoseconds(tick));
 }
 
+// A task of the main loop, where the number of loops does not change.
+void Server::ForEachLoop(std::function<void(Loop&)> task,
+                         std::function<void()> done) {
+  Post([this,
+        task = std::make_shared<std::function<void(Loop&)>>(std::move(task)),
+        done = std::move(done)]() mutable {
+    const auto each = [task](size_t, Loop& loop) { (*task)(loop); };
+    if (loops_->has_threads()) return loops_->ForEach(each, std::move(done));
+    // All at once, not as a further task, for which the last turn may be over.
+    loops_->ForEach(each);
+    CallIfAny(done);
+  });
+}
+
 absl::Status Server::RunTurn(MonotonicTime deadline) {
   absl::Status turn = loops_->RunMain(deadline);
   last_tick_ns_.store(main().now().nanoseconds(), std::memory_order_relaxed);

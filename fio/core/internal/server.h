@@ -70,6 +70,8 @@ class Server {
   Loop& main() { return loops_->main(); }
   Resolver& resolver() { return *resolver_; }
   void Post(Task task) { main().Post(std::move(task)); }
+  // See Reactor::ForEachLoop(). REQUIRES: `task` is not null.
+  void ForEachLoop(std::function<void(Loop&)> task, std::function<void()> done);
   // The name of the poller: "epoll" or another. Also after an error.
   std::string_view engine() const;
   // See Reactor::last_tick().
