@@ -42,6 +42,7 @@
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/process/descriptor_limit.h"
 #include "fio/core/process/lifecycle.h"
+#include "fio/core/process/supervisor_stats.h"
 #include "fio/core/process/worker_end.h"
 #include "fio/core/reactor_options.h"
 #include "fio/core/resolver.h"
@@ -455,6 +456,9 @@ bool Reactor::is_worker() const { return !impl_->server().role().is_root(); }
 bool Reactor::is_root() const { return !impl_->server().role().is_worker(); }
 pid_t Reactor::root_pid() const { return impl_->root_pid(); }
 int Reactor::worker_place() const { return impl_->server().role().place; }
+SupervisorStats Reactor::supervisor_stats() const {
+  return impl_->server().supervisor_stats().Get();
+}
 const Concurrency& Reactor::concurrency() const {
   return impl_->setup().concurrency;
 }

@@ -44,6 +44,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/process/lifecycle.h"
+#include "fio/core/process/supervisor_stats.h"
 #include "fio/core/reactor_options.h"
 #include "fio/core/resolver.h"
 #include "fio/core/timer/repeated_callback.h"
@@ -156,16 +157,13 @@ class Reactor {
   // this process has no such connector, or it has finished.
   absl::Status CancelConnect(ConnectorId id);
 
-  // Connects on any loop of this process, for example in a callback of a
-  // connection, on its loop:
-  //
-  //   upstream_ = reactor.ConnectOn(connection.loop(), url, {.on_open = ...});
-  //
-  // The caller owns the Connector. Destroying it cancels the attempt; an
-  // established connection stays open, because the loop owns it. The attempt is
-  // also cancelled when the loop's Run() ends. `root_only` is ignored. Call
-  // this on the thread of `loop`, and destroy the Connector there, before the
-  // reactor. Errors: those of the constructor and of Connector::Create().
+  // Connects on any loop of this process, for example on connection.loop() in a
+  // callback of a connection. The caller owns the Connector. Destroying it
+  // cancels the attempt; an established connection stays open, because the loop
+  // owns it. The attempt is also cancelled when the loop's Run() ends.
+  // `root_only` is ignored. Call this on the thread of `loop`, and destroy the
+  // Connector there, before the reactor. Errors: those of the constructor and
+  // of Connector::Create().
   absl::StatusOr<std::unique_ptr<Connector>> ConnectOn(
       Loop& loop, std::string_view url, ConnectorOptions options);
 
@@ -227,6 +225,9 @@ class Reactor {
   // The place of this worker, from 0; a replacement has the place of the worker
   // that it replaces. 0 in a root, too.
   int worker_place() const;
+
+  // Of the root, in this Run() or the last one. Zero in other processes.
+  SupervisorStats supervisor_stats() const;
 
   // The numbers that `threads` and `workers` were resolved to.
   const Concurrency& concurrency() const;

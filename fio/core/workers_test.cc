@@ -28,6 +28,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/process/lifecycle.h"
+#include "fio/core/process/supervisor_stats.h"
 #include "fio/core/reactor.h"
 #include "fio/core/test_cluster.h"
 #include "fio/sock/socket_address.h"
@@ -139,6 +140,31 @@ TEST(Workers, CrashRespawn) {
   EXPECT_EQ(CountOf(root, "in_root"), started);
   EXPECT_EQ(cluster.Count("child_crash"), kCrashes);
   EXPECT_EQ(cluster.Count("start"), started);
+}
+
+TEST(Workers, TheReactorTellsWhatItsSupervisorDid) {
+  TestCluster cluster([](const Trace& trace) {
+    return RunEchoCluster(trace, [&trace](Reactor& reactor) {
+      const auto tell = [&reactor, trace] {
+        const SupervisorStats stats = reactor.supervisor_stats();
+        trace.Tell(absl::StrCat("stats ", stats.forked, " ", stats.respawned,
+                                " ", stats.crashed));
+      };
+      Lifecycle& lifecycle = reactor.lifecycle();
+      lifecycle.Add(LifecycleEvent::kOnStart, tell);
+      lifecycle.Add(LifecycleEvent::kOnFinish, tell);
+      lifecycle.Add(LifecycleEvent::kOnChildCrash,
+                    [&reactor, tell] { reactor.Post(tell); });
+    });
+  });
+  cluster.Signal(cluster.Await("start", 2).at(0), SIGKILL);
+  cluster.Await("stats 3 1 1");
+  cluster.Await("start", 3);
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
+  EXPECT_EQ(cluster.Count("stats 3 1 1"), 2u);
+  // In workers it is not known: three that start, and two that finish.
+  EXPECT_EQ(cluster.Count("stats 0 0 0"), 5u);
 }
 
 TEST(Workers, CrashInChildRespawn) {

@@ -86,6 +86,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Root::Run() {
     absl::StatusOr<std::unique_ptr<WorkerEnd>> child =
         supervisor_->Advance(parts_.setup.Now());
     if (!child.ok() || *child != nullptr) return child;
+    parts_.server.supervisor_stats().Set(supervisor_->stats());
     TellWhenAllReady();
     StopAfterCrash();
     if (supervisor_->finished() && parts_.run.phases().has_ended()) {

@@ -29,6 +29,7 @@
 #include "fio/core/internal/preset.h"
 #include "fio/core/internal/queue_watch.h"
 #include "fio/core/internal/reactor_setup.h"
+#include "fio/core/internal/shared_supervisor_stats.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/resolver.h"
 #include "fio/defer/task.h"
@@ -79,6 +80,8 @@ class Server {
   // How many processes serve.
   int running() const { return running_; }
   void set_running(int running) { running_ = running; }
+  // Of the root's supervisor.
+  SharedSupervisorStats& supervisor_stats() { return supervisor_stats_; }
 
   // One turn of the main loop. Errors: those of LoopGroup::RunMain().
   absl::Status RunTurn(MonotonicTime deadline);
@@ -139,6 +142,7 @@ class Server {
   // Written by the main loop's thread.
   std::atomic<int> running_{0};
   std::atomic<int64_t> last_tick_ns_;
+  SharedSupervisorStats supervisor_stats_;
 };
 
 }  // namespace fio::core_internal

@@ -54,6 +54,7 @@
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/child_watch.h"
 #include "fio/core/process/lifecycle.h"
+#include "fio/core/process/supervisor_stats.h"
 #include "fio/core/process/worker_end.h"
 #include "fio/core/process/worker_event.h"
 
@@ -100,17 +101,6 @@ struct SupervisorOptions {
   std::function<void()> prepare_fork = nullptr;
   std::function<void()> forked_in_root = nullptr;
   std::function<void(int place)> entered_child = nullptr;
-};
-
-struct SupervisorStats {
-  uint64_t forked = 0;     // All workers so far.
-  uint64_t respawned = 0;  // Replacements of workers that had ended.
-  uint64_t crashed = 0;    // How often kOnChildCrash was fired.
-  // By SIGKILL, because a worker did not end in time, or for kKill. Each is
-  // logged. They are not counted as crashed, and kOnChildCrash is not fired.
-  uint64_t killed = 0;
-  uint64_t failed_forks = 0;  // Will be tried again.
-  uint64_t lent = 0;          // Requests of Lend().
 };
 
 class Supervisor {
