@@ -2,7 +2,6 @@
 
 #include <sys/socket.h>
 #include <sys/types.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -22,94 +21,42 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
-#include "absl/strings/string_view.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
-#include "fio/base/check_durations.h"
 #include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/poller/child_watch.h"
+#include "fio/core/process/internal/child_process.h"
+#include "fio/core/process/internal/worker_channel.h"
 #include "fio/core/process/lifecycle.h"
+#include "fio/core/process/supervisor_options.h"
+#include "fio/core/process/supervisor_stats.h"
 #include "fio/core/process/worker_end.h"
 #include "fio/core/process/worker_event.h"
 
 namespace fio {
 
+using process_internal::DescribeEnd;
+using process_internal::IsOurChild;
+using process_internal::OpenSocketPair;
 using process_internal::Order;
+using process_internal::Reap;
 using process_internal::Report;
+using process_internal::Send;
+using process_internal::SocketPair;
 
 namespace {
 
 // Until a message that could not be sent is sent again.
 constexpr absl::Duration kRetry = absl::Milliseconds(10);
 
-// True if all of it was sent.
-bool Send(int channel, const Order& order) {
-  ssize_t sent;
-  do {
-    sent =
-        Sys().send(channel, &order, sizeof(order), MSG_DONTWAIT | MSG_NOSIGNAL);
-  } while (sent < 0 && errno == EINTR);
-  return sent >= 0;
-}
-
-struct SocketPair {
-  UniqueFd root;
-  UniqueFd worker;
-};
-
-absl::StatusOr<SocketPair> OpenSocketPair(absl::string_view purpose) {
-  int ends[2];
-  if (Sys().socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
-    return ErrnoToStatus(errno, absl::StrCat("socketpair ", purpose));
-  }
-  return SocketPair{.root = UniqueFd::Created(ends[0]),
-                    .worker = UniqueFd::Created(ends[1])};
-}
-
-absl::Status Check(const SupervisorOptions& options) {
-  if (options.workers < 1) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "SupervisorOptions::workers: ", options.workers, " is less than 1"));
-  }
-  if (options.max_leaving < 1) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("SupervisorOptions::max_leaving: ", options.max_leaving,
-                     " is less than 1"));
-  }
-  return CheckNotNegative("SupervisorOptions",
-                          {{"first_delay", options.first_delay},
-                           {"max_delay", options.max_delay},
-                           {"min_lifetime", options.min_lifetime},
-                           {"stop_timeout", options.stop_timeout},
-                           {"drain_time", options.drain_time},
-                           {"cut_off_timeout", options.cut_off_timeout}});
-}
-
-// Whether it may be killed: if other code has reaped the child, its pid may
-// belong to another process.
-bool IsOurChild(pid_t pid) {
-  siginfo_t info;
-  return waitid(P_PID, static_cast<id_t>(pid), &info,
-                WEXITED | WNOHANG | WNOWAIT) == 0;
-}
-
-void Reap(pid_t pid) {
-  while (waitpid(pid, nullptr, 0) < 0 && errno == EINTR) continue;
-}
-
-std::string DescribeEnd(int status) {
-  if (WIFSIGNALED(status)) return absl::StrCat("signal ", WTERMSIG(status));
-  return absl::StrCat("exit code ", WEXITSTATUS(status));
-}
-
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(
     SupervisorOptions options, Lifecycle& lifecycle) {
-  absl::Status checked = Check(options);
+  absl::Status checked = process_internal::Check(options);
   if (!checked.ok()) return checked;
   absl::StatusOr<SocketPair> reports = OpenSocketPair("of workers");
   if (!reports.ok()) return reports.status();
