@@ -421,8 +421,8 @@ absl::Status Reactor::RunEvery(Timer timer) {
                           .on_finish = std::move(timer.on_finish)});
 }
 
-void Reactor::Post(Task task) {
-  if (impl_->status().ok()) impl_->server().Post(std::move(task));
+bool Reactor::Post(Task task) {
+  return impl_->status().ok() && impl_->server().Post(std::move(task));
 }
 
 bool Reactor::ForEachLoop(std::function<void(Loop&)> task,
@@ -432,8 +432,8 @@ bool Reactor::ForEachLoop(std::function<void(Loop&)> task,
   return true;
 }
 
-void Reactor::Post(ConnectionId id, ConnectionTask task) {
-  HandleOf(id).Post(id, std::move(task));
+bool Reactor::Post(ConnectionId id, ConnectionTask task) {
+  return HandleOf(id).Post(id, std::move(task));
 }
 
 LoopHandle Reactor::HandleOf(ConnectionId id) const {

@@ -239,6 +239,13 @@ TEST_F(Shared, IsReleasedOnceHoweverTheSocketEnds) {
          pair_.far = Socket();
          EXPECT_TRUE(near_.Flush().failed());
        }},
+      {"peer gone, its bytes unread",
+       [&] {
+         EXPECT_TRUE(pair_.far.TryWrite("last words").ok());
+         pair_.far = Socket();
+         EXPECT_TRUE(near_.Flush().failed());
+         EXPECT_GE(near_.fd(), 0);
+       }},
   };
   uint64_t seed = 0;
   for (const auto& [name, end] : ends) {

@@ -70,7 +70,7 @@ class Server {
   LoopGroup& loops() { return *loops_; }
   Loop& main() { return loops_->main(); }
   Resolver& resolver() { return *resolver_; }
-  void Post(Task task) { main().Post(std::move(task)); }
+  bool Post(Task task) { return main().Post(std::move(task)); }
   // See Reactor::ForEachLoop(). REQUIRES: `task` is not null.
   void ForEachLoop(std::function<void(Loop&)> task, std::function<void()> done);
   // The name of the poller: "epoll" or another. Also after an error.

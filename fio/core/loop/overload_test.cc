@@ -101,7 +101,9 @@ TEST_F(Overload, TotalMemoryIsBounded) {
     ASSERT_LE(used(), kLimit + kLimit / 4);
   }
   for (const Client& client : clients_) {
-    if (!gone(client)) EXPECT_EQ(client.received, 4 * kAnswer);
+    if (!gone(client)) {
+      EXPECT_EQ(client.received, 4 * kAnswer);
+    }
   }
   EXPECT_EQ(used(), 0u);
   EXPECT_EQ(process_.used_bytes(), 0u);
