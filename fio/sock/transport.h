@@ -28,7 +28,23 @@ class Socket;
 
 // A transport reads and writes what lies below it by Socket::ReadRaw() and
 // Socket::WriteRaw() alone, never by the descriptor: so it runs over whatever
-// brings the bytes.
+// brings the bytes. One that expects a password before all else:
+//
+//   class Password : public fio::Transport {
+//     Handshake Shake(fio::Socket& socket) override {
+//       char byte;
+//       while (given_.size() < 8) {
+//         const auto read = socket.ReadRaw(absl::MakeSpan(&byte, 1));
+//         if (read.bytes == 0) return Handshake::kMore;  // It is called again.
+//         given_ += byte;
+//       }
+//       return given_ == "open up\n" ? Handshake::kDone : Handshake::kFailed;
+//     }
+//     absl::Status status() const override {
+//       return absl::PermissionDeniedError("wrong password");
+//     }
+//     std::string given_;
+//   };
 //
 // A transport with a handshake (Connection::StartHandshake()): until Shake()
 // has returned kDone no byte of the application passes, and Read(), Write(),

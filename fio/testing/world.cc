@@ -54,7 +54,7 @@ SocketAddress AddressOf(std::string_view text) {
 World::World(const WorldOptions& options)
     : max_turns_(options.max_turns),
       network_(NetworkOptions(options)),
-      generations_(SimulatedNetwork::kFirstFd) {
+      serials_(SimulatedNetwork::kFirstFd) {
   auto poller = std::make_unique<FakePoller>(PollerOptions(options));
   poller_ = poller.get();
   network_.SetPoller(poller_);

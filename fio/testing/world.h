@@ -63,7 +63,7 @@
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
-#include "fio/core/loop/internal/generations.h"
+#include "fio/core/loop/internal/serials.h"
 #include "fio/core/loop/loop.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/fake_poller.h"
@@ -179,7 +179,7 @@ class World {
   ManualClock clock_;
   FakePoller* poller_ = nullptr;  // The loop's.
   SimulatedNetwork network_;
-  core_internal::GenerationsFrom generations_;
+  core_internal::SerialsFrom serials_;
   std::unique_ptr<Loop> loop_;
   std::vector<Stream> streams_;
   bool carried_ = false;  // Something, in the last turn.

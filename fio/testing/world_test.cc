@@ -415,7 +415,7 @@ TEST(World, NumbersItsConnectionsAnew) {
     });
   }
   EXPECT_EQ(ids[0], ids[1]);
-  EXPECT_EQ(ids[0].generation(), 1u);
+  EXPECT_EQ(ids[0].serial(), 1u);
 }
 
 // What another thread posts is waited for, however late it comes.

@@ -45,7 +45,13 @@ namespace fio {
 class ConnectionEnd;
 class ConnectionGroup;
 class Connections;
+class ExternalLock;
 class Loop;
+
+namespace loop_internal {
+struct ConnectionExtra;
+class OverloadGuard;
+}  // namespace loop_internal
 
 class alignas(64) Connection {
  public:
@@ -62,14 +68,14 @@ class alignas(64) Connection {
   Connection& operator=(const Connection&) = delete;
 
   ConnectionId id() const {
-    return generation() == 0 ? ConnectionId()
-                             : ConnectionId(socket_.fd(), generation());
+    return serial() == 0 ? ConnectionId()
+                         : ConnectionId(socket_.fd(), serial());
   }
   Loop& loop();
 
   // False from Close(), Abort() or Release() on, or once it has failed.
   bool is_open() const {
-    return !Has(kDead) && error_ == 0 && !socket_.is_closing();
+    return !Has(kDead) && error() == 0 && !socket_.is_closing();
   }
 
   // Whether Write() takes bytes: the connection is open, and ShutdownWrite()
@@ -234,6 +240,14 @@ class alignas(64) Connection {
   // after Abort(), it does nothing.
   void Close(uint16_t code = 0);
 
+  // From now on Close() also waits for the peer to close, once all has left,
+  // and drops what it sends meanwhile: for LoopOptions::close_linger, and again
+  // as long as the peer takes our bytes. Call it before answering a peer that
+  // has not sent all of its request: what it sends to a closed connection would
+  // be answered with a reset, which can destroy the answer on its way. Close()
+  // does so by itself if something is unread.
+  void LingerAtClose();
+
   // As Close(), but at the end of this turn, whatever is left: offers what is
   // queued to the kernel once, and drops the rest. The peer sees a normal end;
   // a reset only if the kernel has bytes of it that were not read.
@@ -300,7 +314,7 @@ class alignas(64) Connection {
   // For a handshake that has returned Transport::Handshake::kSuspended. From
   // another thread: LoopHandle::ResumeHandshake().
   void ResumeHandshake();
-  bool is_handshaking() const { return Has(kHandshaking); }
+  bool is_handshaking() const;
 
   // Null if it has none.
   Transport* transport() const { return socket_.transport(); }
@@ -309,72 +323,71 @@ class alignas(64) Connection {
   ConnectionGroup* group() const;
 
  private:
-  friend class ConnectionGroup;
+  // The parts of Connections, which owns it.
   friend class Connections;
   friend class ConnectionTable;
-  friend class ProtocolLock;
+  friend class ExternalLock;
+  friend class loop_internal::OverloadGuard;
+  friend class ConnectionGroup;  // It keeps its group.
+  friend class ProtocolLock;     // It locks what other threads may lock.
 
   using Kind = loop_internal::CallbackLock::Kind;
 
-  enum Flag : uint32_t {
-    kInUse = 1 << 0,          // The table's entry is a connection.
-    kReadable = 1 << 1,       // The kernel may have bytes, the end or an error.
-    kWritable = 1 << 2,       // The kernel may have room.
-    kHungUp = 1 << 3,         // An end or an error follows the bytes.
-    kEndRead = 1 << 4,        // No bytes are before it.
-    kEndTold = 1 << 5,        // By OnEnd().
-    kReadPaused = 1 << 6,     // Too much is queued to read on.
-    kAboveHigh = 1 << 7,      // OnHighWater() was called.
-    kSuspended = 1 << 8,      // By Suspend().
-    kDataForced = 1 << 9,     // OnData() is due.
-    kReadyDue = 1 << 10,      // OnReady() is due once nothing is queued.
-    kTimeoutDue = 1 << 11,    // OnTimeout() is due.
-    kShutdownDue = 1 << 12,   // OnShutdown() is due.
-    kShutdownTold = 1 << 13,  // OnShutdown() was called.
-    kStays = 1 << 14,         // Until no other stays: OnShutdown() said so.
-    kMustAttach = 1 << 15,    // The timeout is for Attach().
-    kAttached = 1 << 16,      // It has had a protocol.
-    kInDeliverList = 1 << 17,  // Of the loop.
-    kInFlushList = 1 << 18,    // Of the loop.
-    kDead = 1 << 19,           // To be buried at the end of the turn.
-    kHeldUp = 1 << 20,         // Burial waits for who has locked the protocol.
-    kReleased = 1 << 21,       // The socket goes to who has asked for it.
-    kHandshaking = 1 << 22,    // By StartHandshake(), until it is done.
-    kInShakeList = 1 << 26,    // Of the loop.
-    kHasMarks = 1 << 27,       // Watermarks of its own, or a partner.
-    kLost = 1 << 28,           // The descriptor is another's by now.
-    kUnref = 1 << 23,          // By Unref().
-    kCloseArmed = 1 << 24,     // The timeout is for closing,
-    kLingers = 1 << 29,        // or, while the loop stops, for the peer's.
-    kHasCode = 1 << 25,        // error_ is Close()'s code.
-    kHasDeadline = 1 << 30,    // By SetDeadline().
+  enum Flag : uint16_t {
+    kReadable = 1 << 0,       // The kernel may have bytes, the end or an error.
+    kWritable = 1 << 1,       // The kernel may have room.
+    kHungUp = 1 << 2,         // An end or an error follows the bytes.
+    kEndRead = 1 << 3,        // No bytes are before it.
+    kEndTold = 1 << 4,        // By OnEnd().
+    kReadPaused = 1 << 5,     // Too much is queued to read on.
+    kSuspended = 1 << 6,      // By Suspend().
+    kDataForced = 1 << 7,     // OnData() is due.
+    kReadyDue = 1 << 8,       // OnReady() is due once nothing is queued.
+    kInDeliverList = 1 << 9,  // Of Connections.
+    kInFlushList = 1 << 10,   // Of Connections.
+    kDead = 1 << 11,          // To be buried at the end of the turn.
+    kRetired = 1 << 12,       // Being buried.
     // The kernel has taken bytes since it was last seen without any.
-    kUnacknowledged = 1u << 31,
+    kUnacknowledged = 1 << 13,
   };
 
-  // What few connections have; the loop keeps it.
-  struct Extra;
+  // What few connections have, kept with the socket.
+  using Extra = loop_internal::ConnectionExtra;
 
   Connection() = default;
 
-  bool Has(uint32_t flags) const { return (flags_ & flags) != 0; }
-  void Set(uint32_t flags) { flags_ |= flags; }
-  void Clear(uint32_t flags) { flags_ &= ~flags; }
+  bool Has(unsigned flags) const { return (flags_ & flags) != 0; }
+  void Set(unsigned flags) { flags_ = static_cast<uint16_t>(flags_ | flags); }
+  void Clear(unsigned flags) {
+    flags_ = static_cast<uint16_t>(flags_ & ~flags);
+  }
   // Not closing, though it may have failed with bytes left to read.
   bool IsServed() const { return !Has(kDead) && !socket_.is_closing(); }
-  uint32_t generation() const {
-    return generation_.load(std::memory_order_relaxed);
+  uint64_t serial() const {
+    return serial_and_error_.load(std::memory_order_relaxed) >> 16;
+  }
+  // The errno that ended it; 0 if there is none.
+  int error() const {
+    return static_cast<uint16_t>(
+        serial_and_error_.load(std::memory_order_relaxed));
+  }
+  void SetError(int error) { SetSerialAndError(serial(), error); }
+  void SetSerialAndError(uint64_t serial, int error) {
+    serial_and_error_.store(serial << 16 | static_cast<uint16_t>(error),
+                            std::memory_order_release);
   }
 
   // What Connections calls, in the order of a turn.
-  void Open(Connections& connections, Socket socket, uint32_t generation);
+  void Open(Connections& connections, Socket socket, uint64_t serial);
   void RequireAttach();
   void OnReadiness(Readiness readiness);
   MonotonicTime CheckIdle();
   void Deliver();
   void FlushTurn();
   void Shutdown();
-  std::unique_ptr<Extra> Bury();
+  bool TellShutdown(absl::Duration& stay);
+  void TellWhatIsDue();
+  std::unique_ptr<Extra> Bury(const CloseReason& why);
   void TellEnds(Extra* extra, const CloseReason& reason);
 
   template <typename Call>
@@ -382,8 +395,16 @@ class alignas(64) Connection {
   std::unique_ptr<Protocol> ExchangeProtocol(
       std::unique_ptr<Protocol> protocol);
   Extra& extra();
-  const Extra* FindExtra() const;
+  Extra* FindExtra() const;  // Null if it has none.
+  bool IsHandshaking() const;
+  bool HasMarks() const;
   bool HasWaitingTasks() const;
+  bool IsDeadlineDue() const;
+  bool IsCloseArmed() const;
+  bool IsLingering() const;
+  bool IsTimeoutDue() const;
+  bool MustAttach() const;
+  MonotonicTime AnyDeadline() const;
   void TransportChanged();
 
   void TellData();
@@ -427,10 +448,12 @@ class alignas(64) Connection {
   bool KnowsUnacknowledged() const;
   void SetIdleSince(MonotonicTime time);
   void TellTimeout();
-  bool IsDeadlineDue() const;
   void TellDeadline();
   void ArmIdle();
   MonotonicTime IdleDeadline() const;
+  bool WantsToLinger() const;
+  absl::Duration LingerSpan() const;
+  bool HasBeenAcknowledged();
   void LimitClosing();
   void CloseWhenDrained();
   void Fail(int error);
@@ -441,10 +464,10 @@ class alignas(64) Connection {
   Socket socket_;
   MonotonicTime last_active_;  // Or when Close() was called.
   IdleWheel::Link idle_;
+  // 48 bits and 16; other threads look at the serial number, 0 for none.
+  std::atomic<uint64_t> serial_and_error_{0};
   uint32_t timeout_ms_ = 0;
-  std::atomic<uint32_t> generation_{0};  // 0 for none; others may look.
-  uint32_t flags_ = 0;
-  uint16_t error_ = 0;  // The errno that ended it, or Close()'s code.
+  uint16_t flags_ = 0;
   loop_internal::CallbackLock lock_;
 };
 

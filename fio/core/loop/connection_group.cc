@@ -1,6 +1,5 @@
 #include "fio/core/loop/connection_group.h"
 
-#include <cstdint>
 #include <vector>
 
 #include "absl/functional/function_ref.h"
@@ -22,23 +21,22 @@ void ConnectionGroup::Add(Connection& connection) {
       << "ConnectionGroup::Add: a connection of another loop";
   if (!connection.is_open() || connection.group() == this) return;
   ConnectionGroup*& group = connection.extra().group;
-  if (group != nullptr) group->ids_.erase(connection.id().value());
+  if (group != nullptr) group->ids_.erase(connection.id());
   group = this;
-  ids_.insert(connection.id().value());
+  ids_.insert(connection.id());
   ++added_;
 }
 
 void ConnectionGroup::Remove(Connection& connection) {
   if (connection.group() != this) return;
   connection.extra().group = nullptr;
-  ids_.erase(connection.id().value());
+  ids_.erase(connection.id());
 }
 
 void ConnectionGroup::ForEach(absl::FunctionRef<void(Connection&)> visit) {
-  const std::vector<uint64_t> ids(ids_.begin(), ids_.end());
-  for (const uint64_t id : ids) {
-    Connection* const connection =
-        loop_.connections().FindUnburied(ConnectionId::FromValue(id));
+  const std::vector<ConnectionId> ids(ids_.begin(), ids_.end());
+  for (const ConnectionId id : ids) {
+    Connection* const connection = loop_.connections().FindUnburied(id);
     if (connection != nullptr && connection->group() == this) {
       visit(*connection);
     }
@@ -54,7 +52,7 @@ void ConnectionGroup::AbortAll() {
 }
 
 void ConnectionGroup::Forget(ConnectionId id) {
-  ids_.erase(id.value());
+  ids_.erase(id);
   ++closed_;
 }
 

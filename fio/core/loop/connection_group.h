@@ -53,7 +53,7 @@ class ConnectionGroup {
   void Forget(ConnectionId id);
 
   Loop& loop_;
-  absl::flat_hash_set<uint64_t> ids_;
+  absl::flat_hash_set<ConnectionId> ids_;
   uint64_t added_ = 0;
   uint64_t closed_ = 0;
 };

@@ -20,47 +20,40 @@ class ConnectionId {
   // Names no connection, ever.
   constexpr ConnectionId() = default;
 
-  // REQUIRES: `fd` is not negative.
-  constexpr ConnectionId(int fd, uint32_t generation)
-      : value_(uint64_t{static_cast<uint32_t>(fd)} << 32 | generation) {}
-
-  static constexpr ConnectionId FromValue(uint64_t value) {
-    return ConnectionId(static_cast<int>(value >> 32),
-                        static_cast<uint32_t>(value));
-  }
+  // As an id was taken apart by fd() and serial(). REQUIRES: `fd` is not
+  // negative, and `serial` less than 2^48.
+  constexpr ConnectionId(int fd, uint64_t serial)
+      : serial_(serial), fd_(serial == 0 ? -1 : fd) {}
 
   // The descriptor's number, for logs; -1 if it names none.
-  constexpr int fd() const {
-    return generation() == 0 ? -1 : static_cast<int>(value_ >> 32);
-  }
-  // Counts the connections of a process; 0 in an id that names none.
-  constexpr uint32_t generation() const {
-    return static_cast<uint32_t>(value_);
-  }
-  // All of it in one number, less than 2^63.
-  constexpr uint64_t value() const { return value_; }
+  constexpr int fd() const { return fd_; }
+  // Counts the connections of a process, from 1; 0 in an id that names none. It
+  // is less than 2^48: a process that opens 100,000 connections a second comes
+  // to the end of them after 89 years.
+  constexpr uint64_t serial() const { return serial_; }
 
   friend constexpr bool operator==(ConnectionId, ConnectionId) = default;
-  // For the keys of ordered containers; the order has no other meaning.
+  // The order is that in which they were opened.
   friend constexpr auto operator<=>(ConnectionId, ConnectionId) = default;
 
   template <typename H>
   friend H AbslHashValue(H state, ConnectionId id) {
-    return H::combine(std::move(state), id.value_);
+    return H::combine(std::move(state), id.serial_, id.fd_);
   }
-  // For logs: "fd 7 (connection 12)", the latter being the generation, or "no
-  // connection".
+  // For logs: "fd 7 (connection 12)", the latter being the serial number, or
+  // "no connection".
   template <typename Sink>
   friend void AbslStringify(Sink& sink, ConnectionId id) {
-    if (id.generation() == 0) {
+    if (id.serial_ == 0) {
       sink.Append("no connection");
     } else {
-      absl::Format(&sink, "fd %d (connection %d)", id.fd(), id.generation());
+      absl::Format(&sink, "fd %d (connection %d)", id.fd_, id.serial_);
     }
   }
 
  private:
-  uint64_t value_ = 0;
+  uint64_t serial_ = 0;
+  int fd_ = -1;
 };
 
 }  // namespace fio

@@ -15,7 +15,7 @@
 #include "absl/log/absl_check.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
-#include "fio/core/loop/internal/generations.h"
+#include "fio/core/loop/internal/serials.h"
 
 namespace fio {
 namespace {
@@ -60,25 +60,25 @@ std::optional<ConnectionTable::Entry> ConnectionTable::Allocate(int fd) {
     pages_[page].connections = std::move(connections);
   }
   Connection& connection = at(fd);
-  ABSL_CHECK(connection.flags_ == 0) << "fd " << fd << " is in use";
+  ABSL_CHECK(connection.serial() == 0) << "fd " << fd << " is in use";
   ++pages_[page].allocated;
   ++size_;
-  return Entry{connection, core_internal::NextGeneration(fd)};
+  return Entry{connection, core_internal::NextSerial(fd)};
 }
 
 void ConnectionTable::Retire(Connection& connection) {
-  connection.Clear(Connection::kInUse);
+  connection.Set(Connection::kRetired);
 }
 
 void ConnectionTable::Free(int fd) {
   const size_t page = static_cast<size_t>(fd) / kPageSize;
   Connection& connection = at(fd);
-  connection.flags_ = 0;
   --size_;
   // Under the mutex, so that no With() has it. Who has locked it by then does
   // not find it any more.
   const std::lock_guard lock(mutex_);
-  connection.generation_.store(0, std::memory_order_relaxed);
+  connection.flags_ = 0;
+  connection.SetSerialAndError(0, 0);
   connection.lock_.Break();
   // The first page stays, so that a lone connection that comes and goes does
   // not take a page along each time.
@@ -99,7 +99,7 @@ void ConnectionTable::ForEach(absl::FunctionRef<void(Connection&)> visit) {
     Connection* const connections = pages_[i / kPageSize].connections.get();
     if (connections == nullptr) {
       i |= kPageSize - 1;
-    } else if (connections[i % kPageSize].Has(Connection::kInUse)) {
+    } else if (IsInUse(connections[i % kPageSize])) {
       visit(connections[i % kPageSize]);
     }
   }
@@ -115,7 +115,7 @@ bool ConnectionTable::With(ConnectionId id,
     return false;
   }
   Connection& connection = at(id.fd());
-  if (connection.generation() != id.generation()) return false;
+  if (connection.serial() != id.serial()) return false;
   visit(connection);
   return true;
 }

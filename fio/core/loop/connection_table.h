@@ -18,6 +18,7 @@
 #include "absl/functional/function_ref.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/poller/event.h"
 
 namespace fio {
 
@@ -25,16 +26,25 @@ class ConnectionTable {
  public:
   struct Entry {
     Connection& connection;
-    uint32_t generation;
+    uint64_t serial;
   };
 
-  // A free entry for `fd`, with a generation that no other had in this process,
-  // in whatever table, for the caller to open; none if there is no memory.
+  // A free entry for `fd`, with a serial number that no other had in this
+  // process, in whatever table, for the caller to open; none if there is no
+  // memory.
   // REQUIRES: `fd` is not negative and not in use.
   std::optional<Entry> Allocate(int fd);
 
   // Null if the id names no connection that is in use.
   Connection* Find(ConnectionId id);
+  // What the poller is given for a connection, and its connection.
+  // The low half of the serial number is enough: the poller tells of a
+  // descriptor that was closed in the turn in which that happened at the latest.
+  static constexpr Token TokenOf(ConnectionId id) {
+    return static_cast<Token>(id.fd()) << 32 |
+           static_cast<uint32_t>(id.serial());
+  }
+  Connection* Find(Token token);
   // Null if no connection uses `fd`, which may be negative.
   Connection* FindByFd(int fd);
   // REQUIRES: one is in use or retired.
@@ -70,6 +80,8 @@ class ConnectionTable {
  private:
   static constexpr size_t kPageSize = 256;
 
+  static bool IsInUse(const Connection& connection);
+
   // Memory of its own, which goes back to the system with the page.
   struct Unmap {
     void operator()(Connection* connections) const;
@@ -98,19 +110,27 @@ inline Connection* ConnectionTable::FindByFd(int fd) {
   const size_t page = static_cast<size_t>(fd) / kPageSize;
   if (page >= pages_.size() || !pages_[page].connections) return nullptr;
   Connection& connection = at(fd);
-  return connection.Has(Connection::kInUse) ? &connection : nullptr;
+  return IsInUse(connection) ? &connection : nullptr;
 }
 
-// A free entry has generation 0, and so has the id that names none.
+// A free entry has serial number 0, and so has the id that names none.
 inline Connection* ConnectionTable::Find(ConnectionId id) {
-  const size_t index = id.value() >> 32;
+  const auto index = static_cast<size_t>(id.fd());
   const size_t page = index / kPageSize;
   if (page >= pages_.size() || !pages_[page].connections) return nullptr;
   Connection& connection = pages_[page].connections[index % kPageSize];
-  return connection.generation() == id.generation() &&
-                 connection.Has(Connection::kInUse)
-             ? &connection
-             : nullptr;
+  return connection.serial() == id.serial() && IsInUse(connection) ? &connection
+                                                                    : nullptr;
+}
+
+inline Connection* ConnectionTable::Find(Token token) {
+  Connection* const connection = FindByFd(static_cast<int>(token >> 32));
+  return connection != nullptr && TokenOf(connection->id()) == token ? connection
+                                                                : nullptr;
+}
+
+inline bool ConnectionTable::IsInUse(const Connection& connection) {
+  return connection.serial() != 0 && !connection.Has(Connection::kRetired);
 }
 
 }  // namespace fio

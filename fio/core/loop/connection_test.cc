@@ -21,9 +21,13 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/internal/serials.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/loop/protocol_lock.h"
 #include "fio/core/poller/poller.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
@@ -901,10 +905,10 @@ TEST(Uuid, RoundTrip) {
   Pairs pairs;
   const ConnectionId id = pairs.Adopt();
   EXPECT_GE(id.fd(), 0);
-  EXPECT_EQ(ConnectionId::FromValue(id.value()), id);
+  EXPECT_EQ(ConnectionId(id.fd(), id.serial()), id);
   EXPECT_EQ(pairs.loop().FindByFd(id.fd())->id(), id);
   EXPECT_EQ(ConnectionId().fd(), -1);
-  EXPECT_EQ(ConnectionId::FromValue(0), ConnectionId());
+  EXPECT_EQ(ConnectionId(5, 0), ConnectionId());
   EXPECT_EQ(pairs.loop().Find(ConnectionId()), nullptr);
 }
 
@@ -933,7 +937,41 @@ TEST(Uuid, ValidClosedStates) {
   EXPECT_EQ(loop.FindByFd(id.fd()), nullptr);
   // Never opened, though the number is in use.
   const ConnectionId next = pairs.Adopt();
-  EXPECT_EQ(loop.Find({next.fd(), next.generation() + 1}), nullptr);
+  EXPECT_EQ(loop.Find({next.fd(), next.serial() + 1}), nullptr);
+}
+
+// An id whose serial number differs by 2^32, as when a process has opened so
+// many connections, on the same descriptor.
+TEST(ConnectionId, NeverComesBack) {
+  constexpr uint64_t kWrapOf32Bits = uint64_t{1} << 32;
+  Pairs pairs;
+  Loop& loop = pairs.loop();
+  ConnectionId first;
+  {
+    const core_internal::SerialsFrom low(0, 7);
+    first = pairs.Adopt();
+  }
+  loop.Find(first)->Abort();
+  pairs.Turn();
+  const core_internal::SerialsFrom high(0, kWrapOf32Bits + 7);
+  const ConnectionId second = pairs.Adopt();
+  ASSERT_EQ(second.fd(), first.fd());
+  EXPECT_EQ(second.serial(), kWrapOf32Bits + 7);
+  EXPECT_NE(second, first);
+  EXPECT_LT(first, second) << "the order is that of opening";
+  EXPECT_EQ(loop.Find(first), nullptr);
+  EXPECT_FALSE(loop.handle().Has(first));
+  EXPECT_FALSE(loop.handle().TryLock(first, ProtocolLock::Kind::kTask).ok());
+  ConnectionGroup group(loop);
+  group.Add(*loop.Find(second));
+  group.ForEach([second](Connection& connection) {
+    EXPECT_EQ(connection.id(), second);
+  });
+  EXPECT_EQ(absl::StrCat(second),
+            absl::StrCat("fd ", second.fd(), " (connection 4294967303)"));
+  // The largest that there is.
+  const ConnectionId last(first.fd(), (uint64_t{1} << 48) - 1);
+  EXPECT_EQ(loop.Find(last), nullptr);
 }
 
 // facil.io's generation had 8 bits.

@@ -237,7 +237,7 @@ TEST_F(ConnectionWrite, CallbacksWriteToOneAnother) {
   EXPECT_EQ(ReadAvailable(other_pair.far), "1ab");
 }
 
-TEST_F(ConnectionWrite, MoreThanTheCorkHolds) {
+TEST_F(ConnectionWrite, MoreThanABlockHolds) {
   Connection& connection = Adopt(pair_, record_);
   LoopbackPair other_pair = LoopbackPair::Unix();
   Connection& other = Adopt(other_pair, NewRecord());
@@ -818,8 +818,8 @@ TEST(ConnectionIdHash, IsAKeyOfAMap) {
 TEST(ConnectionIdOrder, IsAKeyOfAnOrderedMap) {
   const std::set<ConnectionId> ids = {ConnectionId(7, 13), ConnectionId(),
                                       ConnectionId(7, 12), ConnectionId(6, 14)};
-  EXPECT_THAT(ids, ElementsAre(ConnectionId(), ConnectionId(6, 14),
-                               ConnectionId(7, 12), ConnectionId(7, 13)));
+  EXPECT_THAT(ids, ElementsAre(ConnectionId(), ConnectionId(7, 12),
+                               ConnectionId(7, 13), ConnectionId(6, 14)));
 }
 
 TEST(CloseReasonText, SaysWhoEndedItAndHow) {

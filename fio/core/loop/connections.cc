@@ -28,6 +28,7 @@
 #include "fio/core/loop/idle_wheel.h"
 #include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/internal/connection_extra.h"
+#include "fio/core/loop/internal/ended_protocol.h"
 #include "fio/core/loop/internal/mailbox.h"
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/protocol.h"
@@ -39,6 +40,7 @@
 namespace fio {
 
 using loop_internal::CallbackLock;
+using loop_internal::ConnectionExtra;
 
 namespace {
 
@@ -50,25 +52,14 @@ constexpr int kShakesPerTurn = 4;
 constexpr absl::Duration kShakeTime = absl::Milliseconds(1);
 
 constexpr auto kIsYounger = [](ConnectionId a, ConnectionId b) {
-  return a.generation() > b.generation();
+  return a.serial() > b.serial();
 };
-
-constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
 
 }  // namespace
 
-// A protocol that has lost its connection, and is to be told.
-struct Connections::EndedProtocol {
-  std::unique_ptr<Protocol> protocol;  // Null: only `extra` is left.
-  ConnectionId id;
-  CloseReason reason;
-  // Of a connection that has gone already.
-  std::unique_ptr<Connection::Extra> extra = nullptr;
-};
-
 // What is left of a connection that has gone.
 struct Connections::Buried {
-  std::unique_ptr<Connection::Extra> extra;
+  std::unique_ptr<ConnectionExtra> extra;
   CloseReason reason;
   Socket socket;
 };
@@ -88,7 +79,8 @@ Connections::Connections(const Uses& uses)
       idle_(uses.turn.now(), *this),
       receive_buffer_(uses.options.receive_buffer_bytes,
                       uses.options.read_budget_bytes),
-      overload_(uses.options.memory_limit_bytes, *uses.options.process_memory) {
+      external_lock_(*this),
+      memory_(*this) {
   mailbox_.connections = this;
   nobody_.connections_ = this;
   nobody_.flags_ = Connection::kDead;
@@ -98,8 +90,8 @@ Connections::~Connections() = default;
 
 // --- The parts of a turn ---
 
-void Connections::OnEvent(ConnectionId id, Readiness readiness) {
-  Connection* const connection = table_.Find(id);
+void Connections::OnEvent(Token token, Readiness readiness) {
+  Connection* const connection = table_.Find(token);
   if (connection != nullptr) connection->OnReadiness(readiness);
 }
 
@@ -140,15 +132,15 @@ void Connections::Shake() {
     Connection* const connection = table_.Find(to_shake_.back());
     to_shake_.pop_back();
     if (connection == nullptr) continue;
-    connection->Clear(Connection::kInShakeList);
+    connection->extra().in_shake_list = false;
     connection->Shake();
     if (turn_.ReadClock() > end) break;
   }
 }
 
 void Connections::ShakeLater(Connection& connection) {
-  if (connection.Has(Connection::kInShakeList | Connection::kDead)) return;
-  connection.Set(Connection::kInShakeList);
+  if (connection.Has(Connection::kDead)) return;
+  if (std::exchange(connection.extra().in_shake_list, true)) return;
   to_shake_.push_back(connection.id());
   std::push_heap(to_shake_.begin(), to_shake_.end(), kIsYounger);
 }
@@ -162,60 +154,7 @@ void Connections::Flush() {
     connection->FlushTurn();
   }
   flushing_.clear();
-  CheckMemory();
-}
-
-// --- Overload ---
-
-bool Connections::HoldsBack(Connection& connection) {
-  if (held_back_.empty() && !overload_.Exceeds()) return false;
-  if (held_back_.empty()) {
-    counters_.overloads.Add(1);
-    ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-        << "connections of a loop have " << overload_.used()
-        << " bytes queued and unread: reading stops";
-    LookAgainSoon();
-  }
-  held_back_.push_back(connection.id());
-  return true;
-}
-
-void Connections::CheckMemory() {
-  overload_.Tell();
-  counters_.memory_bytes.Set(overload_.used());
-  if (const uint64_t bytes = overload_.ToShed()) Shed(bytes);
-  if (held_back_.empty() || !overload_.IsRelieved()) return;
-  for (const ConnectionId id : std::exchange(held_back_, {})) {
-    if (Connection* const connection = Find(id)) connection->ReadOn();
-  }
-}
-
-// What other loops give back wakes nobody here.
-void Connections::LookAgainSoon() {
-  RunAfter(kMemoryPause, [this] {
-    CheckMemory();
-    if (!held_back_.empty()) LookAgainSoon();
-  });
-}
-
-// Aborts those that have the most, until so much has gone.
-void Connections::Shed(uint64_t bytes) {
-  std::vector<std::pair<uint64_t, ConnectionId>> largest;
-  table_.ForEach([&largest](Connection& connection) {
-    const uint64_t memory = connection.memory_bytes();
-    if (memory > 0) largest.emplace_back(memory, connection.id());
-  });
-  std::sort(largest.rbegin(), largest.rend());
-  for (const auto& [memory, id] : largest) {
-    Connection& connection = *table_.Find(id);
-    ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-        << id << ": aborted with " << memory
-        << " bytes queued and unread, since all have too many";
-    counters_.shed.Add(1);
-    connection.AbortFor(ENOBUFS);
-    if (memory >= bytes) return;
-    bytes -= memory;
-  }
+  memory_.Check();
 }
 
 bool Connections::HasMoreToDo() const {
@@ -248,6 +187,21 @@ void Connections::EndProtocol(std::unique_ptr<Protocol> protocol,
   ended_protocols_.push_back({std::move(protocol), id, reason});
 }
 
+void Connections::EndHeldUpProtocols() {
+  std::vector<EndedProtocol> held_up = external_lock_.TakeProtocols();
+  absl::c_move(held_up, std::back_inserter(ended_protocols_));
+}
+
+void Connections::BuryAgain(const Connection& connection) {
+  to_bury_.push_back(connection.id());
+}
+
+bool Connections::BeginShutdown(ConnectionId id) {
+  if (absl::c_linear_search(telling_shutdown_, id)) return false;
+  telling_shutdown_.push_back(id);
+  return true;
+}
+
 void Connections::ArmIdle(Connection& connection, MonotonicTime deadline) {
   const auto fd = static_cast<uint32_t>(connection.id().fd());
   if (connection.idle_.linked()) idle_.Remove(fd);
@@ -278,8 +232,8 @@ void Connections::Bury() {
     if (connection->lock_.Enter(CallbackLock::kBoth, membarrier_)) {
       BuryOne(*connection);
     } else {
-      connection->Set(Connection::kHeldUp);
-      HoldUp(*connection);
+      connection->extra().held_up = true;
+      external_lock_.HoldUp(*connection);
     }
   }
   to_bury_.clear();
@@ -296,8 +250,7 @@ void Connections::EndProtocols() {
     Connection* const found = table_.Find(one.id);
     Connection& connection = found == nullptr ? nobody_ : *found;
     if (!connection.lock_.Enter(CallbackLock::kBoth, membarrier_)) {
-      held_up_protocols_.push_back(std::move(one));
-      HoldUp(connection);
+      external_lock_.HoldUp(connection, std::move(one));
       continue;
     }
     connection.TellEnds(one.extra.get(), one.reason);
@@ -313,12 +266,11 @@ void Connections::EndProtocols() {
 }
 
 void Connections::BuryOne(Connection& connection) {
-  const bool released = connection.Has(Connection::kReleased);
   Buried buried = TakeOut(connection);
   TellGone(buried.extra.get(), buried.reason);
-  if (!released) return;
+  if (buried.extra == nullptr || !buried.extra->released) return;
   buried.socket.HoldDescriptor(false);
-  if (buried.extra != nullptr && buried.extra->release != nullptr) {
+  if (buried.extra->release != nullptr) {
     buried.extra->release(std::move(buried.socket));
   }
 }
@@ -326,109 +278,37 @@ void Connections::BuryOne(Connection& connection) {
 // From here on no id names the connection, and its place is free.
 Connections::Buried Connections::TakeOut(Connection& connection) {
   const int fd = connection.id().fd();
-  const uint64_t token = connection.id().value();
-  const bool lost = connection.Has(Connection::kLost);
+  const Token token = ConnectionTable::TokenOf(connection.id());
   table_.Retire(connection);
-  if (connection.Has(Connection::kStays) && stayers_ > 0) --stayers_;
-  if (connection.Has(Connection::kUnref)) --unref_;
   counters_.closed.Add(1);
   Buried buried;
-  buried.extra = connection.Bury();
   buried.reason = connection.reason();
+  buried.extra = connection.Bury(buried.reason);
+  const ConnectionExtra* const extra = buried.extra.get();
+  if (extra != nullptr && extra->stays && stayers_ > 0) --stayers_;
+  if (extra != nullptr && extra->unref) --unref_;
   connection.lock_.Leave(CallbackLock::kBoth);
-  if (connection.Has(Connection::kReleased)) {
+  if (extra != nullptr && extra->released) {
     // It fails only for a descriptor that was closed, and that ends it as well.
     poller_.Remove(fd, token).IgnoreError();
   } else {
     poller_.RemoveForClose(fd, token);
   }
   buried.socket = std::move(connection.socket_);
-  if (lost) buried.socket.Forget();
+  if (extra != nullptr && extra->lost) buried.socket.Forget();
   table_.Free(fd);
   mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
   return buried;
 }
 
 // After OnClose().
-void Connections::TellGone(Connection::Extra* extra,
+void Connections::TellGone(ConnectionExtra* extra,
                            const CloseReason& reason) {
   if (extra == nullptr) return;
   for (ConnectionTask& task : std::exchange(extra->waiting_tasks, {})) {
     task(nullptr);
   }
   for (Connection::OnGone& gone : std::exchange(extra->gone, {})) gone(reason);
-}
-
-// Another thread has locked the protocol and may have forgotten it.
-void Connections::HoldUp(Connection& connection) {
-  RunAfter(options_.close_timeout, [this, id = connection.id()] {
-    Connection* const held_up = table_.Find(id);
-    const bool waits =
-        held_up != nullptr &&
-        (held_up->Has(Connection::kHeldUp | Connection::kShutdownDue) ||
-         absl::c_any_of(held_up_protocols_, [id](const EndedProtocol& ended) {
-           return ended.id == id;
-         }));
-    if (!waits) return;
-    ABSL_LOG(ERROR) << "fd " << id.fd() << ": its protocol was locked for "
-                    << options_.close_timeout
-                    << " and never unlocked; it is closed all the same";
-    held_up->lock_.Break();
-    OnUnlocked(id);
-  });
-}
-
-// What has waited for the lock.
-void Connections::OnUnlocked(ConnectionId id) {
-  ReleaseHeldUpProtocols();
-  Connection* const connection = table_.Find(id);
-  if (connection == nullptr) return;
-  if (connection->Has(Connection::kHeldUp)) {
-    connection->Clear(Connection::kHeldUp);
-    to_bury_.push_back(id);
-    return;
-  }
-  RunWaitingTasks(id);
-  if (connection->Has(Connection::kTimeoutDue)) connection->TellTimeout();
-  if (connection->IsDeadlineDue()) connection->TellDeadline();
-  if (connection->Has(Connection::kShutdownDue)) connection->Shutdown();
-  DeliverLater(*connection);
-  FlushLater(*connection);
-}
-
-void Connections::ReleaseHeldUpProtocols() {
-  std::move(held_up_protocols_.begin(), held_up_protocols_.end(),
-            std::back_inserter(ended_protocols_));
-  held_up_protocols_.clear();
-}
-
-// As far as nobody locks it again; a burial calls the rest.
-void Connections::RunWaitingTasks(ConnectionId id) {
-  for (;;) {
-    Connection* const connection = Find(id);
-    if (connection == nullptr || !connection->HasWaitingTasks() ||
-        !connection->lock_.Enter(CallbackLock::kTask, membarrier_)) {
-      return;
-    }
-    std::vector<ConnectionTask>& waiting = connection->extra().waiting_tasks;
-    ConnectionTask task = std::move(waiting.front());
-    waiting.erase(waiting.begin());
-    task(connection);
-    connection->lock_.Leave(CallbackLock::kTask);
-  }
-}
-
-void Connections::RunTask(ConnectionId id, ConnectionTask task) {
-  Connection* const connection = Find(id);
-  if (connection == nullptr) {
-    task(nullptr);
-  } else if (!connection->HasWaitingTasks() &&
-             connection->lock_.Enter(CallbackLock::kTask, membarrier_)) {
-    task(connection);
-    connection->lock_.Leave(CallbackLock::kTask);
-  } else {
-    connection->extra().waiting_tasks.push_back(std::move(task));
-  }
 }
 
 // --- Opening ---
@@ -443,6 +323,14 @@ absl::StatusOr<ConnectionId> Connections::Adopt(
 
 // Of a socket that is in the mailbox's count already.
 absl::StatusOr<ConnectionId> Connections::AdoptCounted(
+    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
+  return OpenCounted(std::move(socket), [on_open](Connection& connection) {
+    on_open(connection);
+    connection.RequireAttach();
+  });
+}
+
+absl::StatusOr<ConnectionId> Connections::OpenCounted(
     Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
   absl::StatusOr<ConnectionId> id = Open(std::move(socket), on_open);
   if (!id.ok()) {
@@ -467,9 +355,9 @@ absl::StatusOr<ConnectionId> Connections::Open(
     return absl::ResourceExhaustedError(
         absl::StrCat("adopt fd ", fd, ": no memory for a connection"));
   }
-  const ConnectionId id(fd, entry->generation);
+  const ConnectionId id(fd, entry->serial);
   absl::Status added = poller_.Add(
-      fd, id.value(),
+      fd, ConnectionTable::TokenOf(id),
       Interest::kReadable | Interest::kWritable | Interest::kPriority,
       Trigger::kEdge);
   if (!added.ok()) {
@@ -477,9 +365,9 @@ absl::StatusOr<ConnectionId> Connections::Open(
     return added;
   }
   counters_.opened.Add(1);
-  entry->connection.Open(*this, std::move(socket), entry->generation);
-  on_open(entry->connection);
-  entry->connection.RequireAttach();
+  Connection& connection = entry->connection;
+  connection.Open(*this, std::move(socket), id.serial());
+  on_open(connection);
   return id;
 }
 
@@ -489,8 +377,8 @@ absl::StatusOr<ConnectionId> Connections::Adopt(
   if (!socket.ok()) {
     id = socket.status();
   } else {
-    id = Adopt(*std::move(socket), [&protocol](Connection& connection) {
-      connection.Set(Connection::kAttached);
+    mailbox_.connection_count.fetch_add(1, std::memory_order_relaxed);
+    id = OpenCounted(*std::move(socket), [&protocol](Connection& connection) {
       if (protocol != nullptr) {
         connection.Attach(std::exchange(protocol, nullptr));
       }
@@ -512,7 +400,8 @@ void Connections::DropStale(int fd) {
       << "fd " << fd << " of a connection was closed by somebody else";
   const ConnectionId id = stale->id();
   std::unique_ptr<Protocol> protocol = stale->ExchangeProtocol(nullptr);
-  stale->Set(Connection::kDead | Connection::kLost);
+  stale->Set(Connection::kDead);
+  stale->extra().lost = true;
   stale->lock_.Break();
   Buried buried = TakeOut(*stale);
   ended_protocols_.push_back(
@@ -546,7 +435,7 @@ size_t Connections::FlushAll() {
 void Connections::BeginDrain() {
   if (std::exchange(draining_, true)) return;
   table_.ForEach([this](Connection& connection) {
-    RunTask(connection.id(), [](Connection* served) {
+    external_lock_.RunTask(connection.id(), [](Connection* served) {
       if (served == nullptr || !served->IsServed()) return;
       Protocol* const protocol = served->protocol();
       if (protocol == nullptr) return;
@@ -578,12 +467,12 @@ void Connections::EndAll(Sockets sockets) {
   sockets == Sockets::kOwn ? AbortAll() : ForsakeAll();
   // Again, if another thread has locked one meanwhile.
   while (size() > 0 || !ended_protocols_.empty() ||
-         !held_up_protocols_.empty()) {
-    ReleaseHeldUpProtocols();
+         external_lock_.has_protocols()) {
+    EndHeldUpProtocols();
     to_bury_.clear();
     table_.ForEach([this](Connection& connection) {
       connection.lock_.Break();
-      connection.Clear(Connection::kHeldUp);
+      if (connection.FindExtra() != nullptr) connection.extra().held_up = false;
       to_bury_.push_back(connection.id());
     });
     Bury();

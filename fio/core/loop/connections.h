@@ -24,9 +24,10 @@
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connection_table.h"
+#include "fio/core/loop/external_lock.h"
 #include "fio/core/loop/idle_wheel.h"
 #include "fio/core/loop/internal/mailbox.h"
-#include "fio/core/loop/internal/overload.h"
+#include "fio/core/loop/internal/overload_guard.h"
 #include "fio/core/loop/internal/receive_buffer.h"
 #include "fio/core/loop/internal/turn_clock.h"
 #include "fio/core/loop/internal/turn_thread.h"
@@ -65,7 +66,7 @@ class Connections final : private IdleWheel::Owner {
   // --- The parts of a turn, for the loop ---
 
   void OnEvents(bool more_may_wait) { has_more_events_ = more_may_wait; }
-  void OnEvent(ConnectionId id, Readiness readiness);
+  void OnEvent(Token token, Readiness readiness);
   void AdvanceIdle();
   void Deliver();
   void Shake();
@@ -103,9 +104,10 @@ class Connections final : private IdleWheel::Owner {
   // How many have something left.
   size_t FlushAll();
 
-  // Has `task` run with the connection now, or when nobody has locked its
-  // protocol any more, or with null when it is gone.
-  void RunTask(ConnectionId id, ConnectionTask task);
+  // Calls `visit` for each. It must neither open nor bury one.
+  void ForEach(absl::FunctionRef<void(Connection&)> visit) {
+    table_.ForEach(visit);
+  }
 
   // See Loop::Drain() and Loop::Stop(). Finish() forgets both.
   void BeginDrain();
@@ -125,15 +127,18 @@ class Connections final : private IdleWheel::Owner {
   void ShakeLater(Connection& connection);
   void FlushLater(Connection& connection);
   void BuryLater(Connection& connection);
+  void BuryAgain(const Connection& connection);
   // The protocol has lost its connection, and is told at the end of the turn.
   void EndProtocol(std::unique_ptr<Protocol> protocol, ConnectionId id,
                    CloseReason reason);
+  // The same for those that the external lock has held up.
+  void EndHeldUpProtocols();
   void ArmIdle(Connection& connection, MonotonicTime deadline);
   // Tells the poller, if it needs that, that the kernel has nothing more.
   void MarkDrained(const Connection& connection, Interest interest);
-  // Comes again when the lock of the protocol is free, or breaks it in time.
-  void HoldUp(Connection& connection);
-  void OnUnlocked(ConnectionId id);
+  // False if that connection is being told of it; else the end of it follows.
+  bool BeginShutdown(ConnectionId id);
+  void EndShutdown() { telling_shutdown_.pop_back(); }
   // It does not count for busy(); it stays until no other stays.
   void Unref() { ++unref_; }
   void AddStayer() { ++stayers_; }
@@ -151,32 +156,29 @@ class Connections final : private IdleWheel::Owner {
   bool has_more_events() const { return has_more_events_; }
   loop_internal::Counters& counters() { return counters_; }
   loop_internal::ReceiveBuffer& receive_buffer() { return receive_buffer_; }
-  loop_internal::Overload& overload() { return overload_; }
-  // Reads nothing for want of memory, until ReadOn() of it is called.
-  bool HoldsBack(Connection& connection);
+  loop_internal::OverloadGuard& memory() { return memory_; }
+  ExternalLock& external_lock() { return external_lock_; }
   bool membarrier() const { return membarrier_; }
 
  private:
-  struct EndedProtocol;
+  using EndedProtocol = loop_internal::EndedProtocol;
   struct Buried;
 
   // IdleWheel::Owner:
   IdleWheel::Link& link(uint32_t fd) override;
   MonotonicTime Check(uint32_t fd) override;
 
+  absl::StatusOr<ConnectionId> OpenCounted(
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
   absl::StatusOr<ConnectionId> Open(
       Socket socket, absl::FunctionRef<void(Connection&)> on_open);
   void DropStale(int fd);
   void EndProtocols();
   void BuryOne(Connection& connection);
   Buried TakeOut(Connection& connection);
-  static void TellGone(Connection::Extra* extra, const CloseReason& reason);
-  void ReleaseHeldUpProtocols();
-  void RunWaitingTasks(ConnectionId id);
+  static void TellGone(loop_internal::ConnectionExtra* extra,
+                       const CloseReason& reason);
   void CloseLastStayers();
-  void CheckMemory();
-  void Shed(uint64_t bytes);
-  void LookAgainSoon();
   void AbortAll();
   void ForsakeAll();
 
@@ -194,8 +196,8 @@ class Connections final : private IdleWheel::Owner {
 
   IdleWheel idle_;
   loop_internal::ReceiveBuffer receive_buffer_;
-  loop_internal::Overload overload_;
-  std::vector<ConnectionId> held_back_;  // Read nothing for want of memory.
+  ExternalLock external_lock_;
+  loop_internal::OverloadGuard memory_;
   Connection nobody_;  // For protocols whose connection is gone.
 
   // What the rest of this turn, or the next one, has to do.
@@ -204,8 +206,7 @@ class Connections final : private IdleWheel::Owner {
   std::vector<ConnectionId> to_flush_, flushing_;
   std::vector<ConnectionId> to_bury_;
   std::vector<EndedProtocol> ended_protocols_;
-  // Those that wait for who has locked their connection.
-  std::vector<EndedProtocol> held_up_protocols_;
+  std::vector<ConnectionId> telling_shutdown_;  // Inside of OnShutdown().
 
   bool has_more_events_ = false;
   bool draining_ = false;

@@ -139,6 +139,53 @@ TEST_F(CloseLimit, BoundsWhatProgresses) {
   EXPECT_EQ(record.reason.error, ETIMEDOUT);
 }
 
+// The client goes on sending while the answer is on its way, and reads it when
+// it has sent all.
+TEST_F(Close, EarlyAnswerIsRead) {
+  for (const bool unread : {false, true}) {
+    SCOPED_TRACE(unread);
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    Connection& connection = Adopt(pair.near, record);
+    ASSERT_TRUE(pair.far.TryWrite("the first part").ok());
+    Turn(2);
+    unread ? connection.Suspend() : connection.LingerAtClose();
+    if (unread) {
+      ASSERT_TRUE(pair.far.TryWrite("more").ok());
+    }
+    Turn(2);
+    connection.Write("too large\n");
+    connection.Close();
+    for (int i = 0; i < 20; ++i) {
+      Turn(2);
+      EXPECT_TRUE(pair.far.TryWrite("another part").ok()) << i;
+      Advance(kSecond / 20);
+    }
+    EXPECT_EQ(record.Count("close"), 0);
+    EXPECT_EQ(ReadToEnd(pair.far), "too large\n");
+    pair.far = Socket();
+    Turn(3);
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.ToString(), "closed here");
+  }
+}
+
+// A client that never ends is waited for no longer than close_linger.
+TEST_F(Close, LingersForABoundTime) {
+  LoopbackPair pair = LoopbackPair::Tcp();
+  Record& record = NewRecord();
+  Connection& connection = Adopt(pair.near, record);
+  connection.LingerAtClose();
+  connection.Write("bye");
+  connection.Close();
+  Turn(2);
+  Advance(kSecond);
+  EXPECT_EQ(record.Count("close"), 0);
+  Advance(kSecond + absl::Milliseconds(2));
+  EXPECT_EQ(record.Count("close"), 1);
+  EXPECT_EQ(record.reason.ToString(), "closed here");
+}
+
 // The bytes that wait would keep Close() waiting for the peer.
 TEST_F(Close, NowEndsThisTurn) {
   for (const bool unread : {false, true}) {

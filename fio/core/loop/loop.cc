@@ -90,6 +90,7 @@ absl::Status CheckOptions(const LoopOptions& options) {
                           {{"turn_budget", options.turn_budget},
                            {"close_timeout", options.close_timeout},
                            {"close_limit", options.close_limit},
+                           {"close_linger", options.close_linger},
                            {"stop_linger", options.stop_linger},
                            {"attach_timeout", options.attach_timeout},
                            {"stall", options.stall}});
@@ -305,8 +306,7 @@ void Loop::Dispatch(Event event) {
     return;
   }
   if (event.token() < kFirstWatch) {
-    connections_.OnEvent(ConnectionId::FromValue(event.token()),
-                         event.readiness());
+    connections_.OnEvent(event.token(), event.readiness());
     return;
   }
   const auto watch = watches_.find(event.token());

@@ -37,7 +37,7 @@ class LoopHandle::RunWithConnection {
     const auto& dropping = mailbox_.dropping;
     if (dropping.runs() && dropping.IsThis()) task_(nullptr);
   }
-  void operator()() { mailbox_.connections->RunTask(id_, std::move(task_)); }
+  void operator()() { mailbox_.connections->external_lock().RunTask(id_, std::move(task_)); }
 
  private:
   Mailbox& mailbox_;
@@ -86,6 +86,8 @@ bool LoopHandle::Post(Task task) const {
 }
 
 bool LoopHandle::Post(ConnectionId id, ConnectionTask task) const {
+  static_assert(sizeof(RunWithConnection) <= 64,
+                "a task without an allocation");
   return task != nullptr && !expired() &&
          Post(RunWithConnection(*mailbox_, id, std::move(task)));
 }

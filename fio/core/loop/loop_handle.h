@@ -34,8 +34,8 @@
 
 namespace fio {
 
-// A task for a connection; captures of up to 40 bytes cost no allocation.
-using ConnectionTask = MoveOnlyFunction<void(Connection*), 40>;
+// A task for a connection; captures of up to 32 bytes cost no allocation.
+using ConnectionTask = MoveOnlyFunction<void(Connection*), 32>;
 
 // What is called with a connection that was handed over; captures of up to 32
 // bytes cost no allocation.

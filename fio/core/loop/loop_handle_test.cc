@@ -134,7 +134,7 @@ TEST_F(LoopHandleTest, StaleIdsAreNoOps) {
   record.told.clear();
   for (const ConnectionId none :
        {stale, ConnectionId(), ConnectionId(1 << 30, 1),
-        ConnectionId(id.fd(), id.generation() + 1)}) {
+        ConnectionId(id.fd(), id.serial() + 1)}) {
     CallAll(loop_->handle(), none);
   }
   Turn(3);
@@ -380,7 +380,7 @@ TEST_F(LoopHandleTest, AnIdOfOneLoopIsNoIdOfAnother) {
   const std::unique_ptr<Loop> other = NewLoop(clock_);
   Loop* const loops[] = {loop_.get(), other.get()};
   std::vector<ConnectionId> stale;
-  std::set<uint32_t> generations;
+  std::set<uint64_t> serials;
   UniqueFd fd = pair_.near.Release();
   const int number = fd.get();
   for (int i = 0; i < 20; ++i) {
@@ -392,7 +392,7 @@ TEST_F(LoopHandleTest, AnIdOfOneLoopIsNoIdOfAnother) {
         });
     ASSERT_TRUE(id.ok()) << id.status();
     EXPECT_EQ(id->fd(), number);
-    EXPECT_TRUE(generations.insert(id->generation()).second);
+    EXPECT_TRUE(serials.insert(id->serial()).second);
     for (const ConnectionId old : stale) {
       for (Loop* const each : loops) {
         EXPECT_EQ(each->Find(old), nullptr);
@@ -435,7 +435,7 @@ TEST_F(LoopHandleTest, FourThreadsHandOverAndCountExactly) {
               if (opened % 2 == 0) connection.Abort();
             }));
         EXPECT_LE(handle.connection_count(), size_t{kThreads * kEach});
-        handle.Has(ConnectionId(3, static_cast<uint32_t>(i)));
+        handle.Has(ConnectionId(3, static_cast<uint64_t>(i)));
       }
       --running;
     });
@@ -604,7 +604,8 @@ TEST(LoopHandleThreads, LocksOfConnectionsThatCloseHoldNobodyUp) {
   for (int t = 0; t < kThreads - 1; ++t) {
     threads.emplace_back([&, t, handle = loop->handle()] {
       while (!done) {
-        const ConnectionId id = ConnectionId::FromValue(current);
+        const uint64_t now = current;
+        const ConnectionId id(static_cast<int>(now & 0xffff), now >> 16);
         absl::StatusOr<ProtocolLock> lock =
             handle.TryLock(id, t % 2 == 0 ? Kind::kTask : Kind::kWrite);
       }
@@ -615,7 +616,7 @@ TEST(LoopHandleThreads, LocksOfConnectionsThatCloseHoldNobodyUp) {
     LoopbackPair pair = LoopbackPair::Unix();
     const ConnectionId id =
         *loop->Adopt(std::move(pair.near), [&](Connection& connection) {
-          current = connection.id().value();
+          current = connection.id().serial() << 16 | connection.id().fd();
           connection.Attach(std::make_unique<Recorder>(record));
         });
     ASSERT_TRUE(pair.far.TryWrite("x").ok());

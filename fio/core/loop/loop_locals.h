@@ -1,5 +1,12 @@
 // Objects that a loop has one of each: a cache of dates, a pool of parsers, a
-// deflate stream. Loop::Local<T>() finds them.
+// deflate stream. Loop::Local<T>() finds them, and makes them when they are
+// first asked for:
+//
+//   struct Dates {
+//     explicit Dates(fio::Loop& loop);  // Or Dates().
+//     std::string_view Now();
+//   };
+//   ... connection.loop().Local<Dates>().Now() ...
 //
 // Thread safety: none; those of a loop belong to its thread.
 

@@ -60,6 +60,12 @@ struct LoopOptions {
   // How long closing may take in all, with progress.
   absl::Duration close_limit = absl::InfiniteDuration();
 
+  // How long a closing connection that has sent all that it had waits for the
+  // peer to close, if something of the peer was unread, or LingerAtClose() was
+  // called. It begins anew as long as the peer acknowledges bytes. Zero: as
+  // close_timeout.
+  absl::Duration close_linger = absl::Seconds(2);
+
   // While the loop stops, a connection that has sent all that it had waits this
   // long for the peer to close: what the peer sends before it notices the end
   // would else be answered with a reset.

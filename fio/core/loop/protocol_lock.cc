@@ -24,8 +24,7 @@ using loop_internal::Mailbox;
 namespace {
 
 absl::Status LockError(int error, ConnectionId id) {
-  return ErrnoToStatus(error, absl::StrCat("lock the protocol of connection ",
-                                           id.fd(), ":", id.generation()));
+  return ErrnoToStatus(error, absl::StrCat("lock the protocol of ", id));
 }
 
 }  // namespace
@@ -73,7 +72,7 @@ void ProtocolLock::Unlock() {
 
 // The loop found the protocol locked.
 void ProtocolLock::Tell(Mailbox& mailbox, ConnectionId id) {
-  mailbox.tasks.Post([&mailbox, id] { mailbox.connections->OnUnlocked(id); });
+  mailbox.tasks.Post([&mailbox, id] { mailbox.connections->external_lock().OnUnlocked(id); });
 }
 
 }  // namespace fio

@@ -171,7 +171,8 @@ TEST_F(Scenario, FdReuse) {
   for (int i = 0; i < 4; ++i) {
     threads.emplace_back([&, handle = loop->handle()] {
       while (!done) {
-        const ConnectionId id = ConnectionId::FromValue(stale);
+        const uint64_t packed = stale;
+        const ConnectionId id(static_cast<int>(packed & 0xffff), packed >> 16);
         handle.Write(id, "late");
         handle.Touch(id);
         handle.SetTimeout(id, absl::Milliseconds(1));
@@ -203,7 +204,7 @@ TEST_F(Scenario, FdReuse) {
     loop->Find(id)->Abort();
     turn();
     ASSERT_EQ(counts.closed, i + 1);
-    stale = id.value();
+    stale = id.serial() << 16 | id.fd();
   }
   done = true;
   for (std::thread& thread : threads) thread.join();

@@ -4,6 +4,7 @@
 #define FIO_CORE_LOOP_INTERNAL_CONNECTION_EXTRA_H_
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
 #include <vector>
 
@@ -20,14 +21,22 @@
 #include "fio/sock/watermarks.h"
 
 namespace fio {
+namespace loop_internal {
 
-struct Connection::Extra final : SocketData {
-  static constexpr size_t kBytes = 320;
+struct ConnectionExtra final : SocketData {
+  static constexpr size_t kBytes = 352;
   void* operator new(size_t) {
-    static_assert(sizeof(Extra) <= kBytes);
+    static_assert(sizeof(ConnectionExtra) <= kBytes);
     return FreeList<kBytes>::Take();
   }
   void operator delete(void* extra) { FreeList<kBytes>::Give(extra); }
+
+  // What was due for the protocol is not for its successor.
+  void ForgetProtocol() {
+    must_attach = false;
+    timeout_due = false;
+    above_high = false;
+  }
 
   std::optional<Watermarks> watermarks;
   ConnectionId partner;  // See LinkWith().
@@ -36,17 +45,92 @@ struct Connection::Extra final : SocketData {
   // time of the last activity that was.
   size_t unacknowledged = 0;
   MonotonicTime idle_since = MonotonicTime::InfinitePast();
-  MonotonicTime deadline;  // See SetDeadline(); of use with kHasDeadline.
+  // See SetDeadline(); while it closes, LoopOptions::close_limit.
+  MonotonicTime deadline = MonotonicTime::InfiniteFuture();
   // Of a handshake.
   MonotonicTime handshake_deadline = MonotonicTime::InfiniteFuture();
-  HandshakeDone handshake_done;
-  absl::Status detail;        // See CloseReason::detail.
-  bool deadline_due = false;  // OnDeadline() waits for the protocol's lock.
+  Connection::HandshakeDone handshake_done;
+  absl::Status detail;  // See CloseReason::detail.
+  uint16_t code = 0;    // Of Close().
+
+  bool above_high = false;        // OnHighWater() was called.
+  bool must_attach = false;       // The timeout is for Attach().
+  bool detached = false;          // By Detach(): it need not attach.
+  bool handshaking = false;       // By StartHandshake(), until it is done.
+  bool in_shake_list = false;     // Of Connections.
+  bool lingers_at_close = false;  // By LingerAtClose().
+  bool close_armed = false;       // The timeout is for closing,
+  bool lingers = false;           // or for the peer's.
+  bool deadline_due = false;      // These wait for the protocol's lock:
+  bool timeout_due = false;       // OnDeadline(), OnTimeout(),
+  bool shutdown_due = false;      // OnShutdown(),
+  bool held_up = false;           // and the burial.
+  bool shutdown_told = false;     // OnShutdown() was called.
+  bool stays = false;             // Until no other stays.
+  bool released = false;          // The socket goes to who asked for it.
+  bool unref = false;             // By Unref().
+  bool lost = false;              // The descriptor is another's by now.
+
   MoveOnlyFunction<void(Socket)> release;     // Who gets the socket.
   std::vector<ConnectionTask> waiting_tasks;  // For the protocol's lock.
-  std::vector<OnGone> gone;                   // Who is told of the end.
+  std::vector<Connection::OnGone> gone;       // Who is told of the end.
   ListLink ends;                              // Of ConnectionEnds.
 };
+
+}  // namespace loop_internal
+
+inline loop_internal::ConnectionExtra* Connection::FindExtra() const {
+  return static_cast<loop_internal::ConnectionExtra*>(socket_.data());
+}
+
+inline bool Connection::IsHandshaking() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && extra->handshaking;
+}
+
+// Watermarks of its own, or a partner, or OnLowWater() is due.
+inline bool Connection::HasMarks() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr &&
+         (extra->watermarks.has_value() || extra->above_high ||
+          extra->partner != ConnectionId());
+}
+
+inline bool Connection::HasWaitingTasks() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && !extra->waiting_tasks.empty();
+}
+
+inline bool Connection::IsDeadlineDue() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && extra->deadline_due;
+}
+
+inline bool Connection::IsTimeoutDue() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && extra->timeout_due;
+}
+
+inline bool Connection::IsCloseArmed() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && extra->close_armed;
+}
+
+inline bool Connection::IsLingering() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && extra->lingers;
+}
+
+inline bool Connection::MustAttach() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra != nullptr && extra->must_attach;
+}
+
+// SetDeadline(), or the bound of closing.
+inline MonotonicTime Connection::AnyDeadline() const {
+  const loop_internal::ConnectionExtra* const extra = FindExtra();
+  return extra == nullptr ? MonotonicTime::InfiniteFuture() : extra->deadline;
+}
 
 }  // namespace fio
 

@@ -1,0 +1,105 @@
+#include "fio/core/loop/connection.h"
+
+#include <cerrno>
+#include <memory>
+#include <utility>
+
+#include "absl/log/absl_check.h"
+#include "absl/status/status.h"
+#include "absl/time/time.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connections.h"
+#include "fio/core/loop/internal/callback_lock.h"
+#include "fio/core/loop/internal/connection_extra.h"
+#include "fio/core/loop/internal/connection_tell.h"
+#include "fio/core/poller/event.h"
+#include "fio/sock/transport.h"
+
+namespace fio {
+
+using loop_internal::ConnectionExtra;
+
+bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
+                                absl::Duration timeout, HandshakeDone done) {
+  if (!is_open() || IsHandshaking()) return false;
+  ABSL_CHECK(transport != nullptr && done)
+      << "Connection::StartHandshake: no transport, or nobody to tell";
+  SetTransport(std::move(transport)).IgnoreError();
+  ConnectionExtra& extra = this->extra();
+  extra.handshake_done = std::move(done);
+  extra.handshake_deadline = connections_->turn().ReadClock() + timeout;
+  extra.handshaking = true;
+  extra.must_attach = false;
+  ArmIdle();
+  connections_->ShakeLater(*this);
+  return true;
+}
+
+void Connection::ResumeHandshake() {
+  if (IsHandshaking()) connections_->ShakeLater(*this);
+}
+
+void Connection::Shake() {
+  if (Has(kDead) || !IsHandshaking()) return;
+  const Transport::Handshake result = socket_.Shake();
+  if (Has(kDead) || !IsHandshaking()) return;  // By a call of its own.
+  if (socket_.is_over()) {
+    connections_->BuryLater(*this);
+    return;
+  }
+  if (socket_.raw_is_empty()) ClearReadable();
+  if (socket_.raw_is_full()) {
+    Clear(kWritable);
+    connections_->MarkDrained(*this, Interest::kWritable);
+  }
+  switch (result) {
+    case Transport::Handshake::kDone:
+      EndHandshake(absl::OkStatus());
+      break;
+    case Transport::Handshake::kFailed: {
+      const absl::Status status = socket_.transport()->status();
+      EndHandshake(status.ok() ? absl::UnknownError("the handshake has failed")
+                               : status);
+      break;
+    }
+    case Transport::Handshake::kMore:
+      if (socket_.raw_has_ended()) {
+        EndHandshake(absl::UnavailableError(
+            "the peer has ended its stream during the handshake"));
+      } else if (socket_.raw_has_read() && Has(kReadable)) {
+        connections_->ShakeLater(*this);
+      }
+      break;
+    case Transport::Handshake::kSuspended:
+      break;
+  }
+}
+
+// `done` may do anything.
+void Connection::EndHandshake(const absl::Status& status) {
+  extra().handshaking = false;
+  HandshakeDone done = std::move(extra().handshake_done);
+  Active();
+  if (status.ok()) {
+    // What the transport has read already, no edge tells of.
+    Set(kReadable);
+    connections_->DeliverLater(*this);
+    connections_->FlushLater(*this);
+    done(*this, status);
+    RequireAttach();
+    ArmIdle();
+    return;
+  }
+  extra().detail = status;
+  done(*this, status);
+  if (Has(kDead) || socket_.is_closing()) return;
+  SetError(EPROTO);
+  last_active_ = connections_->turn().ReadClock();
+  LimitClosing();
+  socket_.CloseFailed();
+  CountMemory();
+  connections_->FlushLater(*this);
+}
+
+}  // namespace fio

@@ -1,0 +1,285 @@
+#include "fio/core/loop/connection.h"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <string_view>
+
+#include "absl/log/absl_check.h"
+#include "absl/time/time.h"
+#include "absl/types/span.h"
+#include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/connections.h"
+#include "fio/core/loop/internal/callback_lock.h"
+#include "fio/core/loop/internal/connection_extra.h"
+#include "fio/core/loop/internal/connection_tell.h"
+#include "fio/core/loop/internal/receive_buffer.h"
+#include "fio/core/loop/loop_options.h"
+#include "fio/core/loop/protocol.h"
+#include "fio/core/poller/event.h"
+#include "fio/sock/io_result.h"
+
+namespace fio {
+
+using loop_internal::CallbackLock;
+using loop_internal::ConnectionExtra;
+using loop_internal::ReceiveBuffer;
+
+namespace {
+
+constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
+
+}  // namespace
+
+// Takes note of what the poller told. It tells each change once, so whatever
+// is not dealt with now must stay in the flags.
+void Connection::OnReadiness(Readiness readiness) {
+  if (Has(kDead)) return;
+  const bool hung_up =
+      readiness.read_closed() || readiness.write_closed() || readiness.error();
+  if (hung_up) Set(kHungUp);
+  if (readiness.priority()) socket_.DistrustShortReads();
+  if (readiness.readable()) {
+    Set(kReadable);
+    connections_->DeliverLater(*this);
+  }
+  if (hung_up || readiness.writable()) {
+    // A handshake that had room is not waiting for it.
+    const bool waits = !Has(kWritable) && IsHandshaking();
+    Set(kWritable);
+    if (waits || Has(kReadyDue) || socket_.wants_write()) {
+      connections_->FlushLater(*this);
+    }
+  }
+}
+
+// Tells the protocol of bytes or of the end: bytes first, whatever the poller
+// said of hang-ups.
+void Connection::Deliver() {
+  if (Has(kDead) || !Has(kReadable | kDataForced)) return;
+  if (IsHandshaking()) {
+    connections_->ShakeLater(*this);
+    return;
+  }
+  if (socket_.is_closing()) {
+    connections_->FlushLater(*this);
+    return;
+  }
+  if (protocol() == nullptr) return;
+  if (!Has(kDataForced)) {
+    if (IsFull()) return;
+    if (Has(kHungUp)) {
+      PeekHungUp();
+      if (!Has(kReadable) || Has(kEndRead)) return;
+    }
+    if (MustPause() || connections_->memory().HoldsBack(*this)) {
+      Set(kReadPaused);
+      return;
+    }
+    if (Has(kSuspended)) return;
+  }
+  TellData();
+}
+
+void Connection::TellData() {
+  const uint32_t forced = flags_ & kDataForced;
+  Clear(kDataForced);
+  bool progress = false;
+  const bool told =
+      Tell(CallbackLock::kTask, [this, &progress](Protocol& protocol) {
+        ReceiveBuffer& buffer = connections_->receive_buffer();
+        buffer.Begin(*this);
+        protocol.OnData(*this);
+        progress = buffer.spent();
+        KeepUnread();
+        buffer.End();
+        if (&protocol != this->protocol()) DeliverUnread();
+      });
+  if (!told) {
+    Set(forced);
+  } else if (Has(kReadable) && !Has(kSuspended) && progress) {
+    connections_->DeliverLater(*this);
+  }
+}
+
+// What OnData() has not consumed is in front of what comes next.
+void Connection::KeepUnread() {
+  const absl::Span<char> left = connections_->receive_buffer().unread();
+  if (left.empty()) return;
+  socket_.Unread({left.data(), left.size()});
+  CountMemory();
+  connections_->receive_buffer().Consume(left.size());
+}
+
+// Whether so much is unread that no more is read.
+bool Connection::IsFull() const {
+  const LoopOptions& options = connections_->options();
+  return socket_.unread_bytes() >=
+         std::min(options.unread_limit_bytes, options.receive_buffer_bytes);
+}
+
+// The poller tells when there is something again.
+void Connection::ClearReadable() {
+  Clear(kReadable);
+  connections_->MarkDrained(*this, Interest::kReadable);
+}
+
+// Of a connection that has ended or failed: if no bytes are left to read, tells
+// so. What a transport holds, only reading tells.
+void Connection::PeekHungUp() {
+  if (Has(kEndTold)) {  // A reset may have followed, which no read tells.
+    Clear(kReadable);
+    if (const int error = socket_.TakeError()) Fail(error);
+    return;
+  }
+  if (!Has(kEndRead)) {
+    if (socket_.has_transport()) return;
+    const IoResult peek = socket_.Peek();
+    if (peek.bytes > 0) return;
+    if (peek.would_block() || peek.out_of_memory()) {
+      Account(peek);
+      return;
+    }
+    if (this->error() == 0) SetError(peek.error);
+    Set(kEndRead);
+  }
+  if (error() != 0) {
+    Fail(error());
+  } else {
+    TellEnd();
+  }
+}
+
+// Nothing comes after it, so the poller is not asked to tell of anything.
+void Connection::TellEnd() {
+  Clear(kReadable);
+  if (Has(kEndTold)) return;
+  Set(kEndTold);
+  if (!Tell(CallbackLock::kTask,
+            [this](Protocol& protocol) { protocol.OnEnd(*this); })) {
+    Clear(kEndTold);
+    Set(kReadable);
+  }
+}
+
+std::string_view Connection::Received() {
+  const absl::Span<char> bytes = Fill("Received");
+  connections_->receive_buffer().Consume(bytes.size());
+  return {bytes.data(), bytes.size()};
+}
+
+absl::Span<char> Connection::MutableReceived() {
+  const absl::Span<char> bytes = Fill("MutableReceived");
+  connections_->receive_buffer().Consume(bytes.size());
+  return bytes;
+}
+
+std::string_view Connection::Unread() {
+  const absl::Span<char> bytes = Fill("Unread");
+  return {bytes.data(), bytes.size()};
+}
+
+void Connection::Consume(size_t bytes) {
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  ABSL_CHECK(buffer.IsOf(*this) && bytes <= buffer.unread().size())
+      << "Connection::Consume: more than Unread() has shown";
+  buffer.Consume(bytes);
+}
+
+// What is unread of what was read in this OnData(); if that is nothing, reads.
+absl::Span<char> Connection::Fill(const char* call) {
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  ABSL_CHECK(buffer.IsOf(*this))
+      << "Connection::" << call << ": not in OnData() of this connection";
+  if (!buffer.unread().empty()) return buffer.unread();
+  // What was left over comes first, and more behind it.
+  const size_t kept = socket_.unread_bytes();
+  if (kept > 0) {
+    const absl::Span<char> room = buffer.room();
+    const IoResult again =
+        socket_.Read(room.first(std::min(kept, room.size())));
+    CountMemory();
+    buffer.Add(again.bytes);
+  }
+  buffer.Add(ReadNew(buffer.room()));
+  return buffer.unread();
+}
+
+size_t Connection::Read(absl::Span<char> out) {
+  if (Has(kDead) || out.empty() || socket_.is_closing()) return 0;
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  if (buffer.IsOf(*this) && !buffer.unread().empty()) {
+    const size_t bytes = std::min(out.size(), buffer.unread().size());
+    std::memcpy(out.data(), buffer.unread().data(), bytes);
+    buffer.Consume(bytes);
+    return bytes;
+  }
+  if (socket_.unread_bytes() > 0) {
+    const size_t bytes = socket_.Read(out).bytes;
+    CountMemory();
+    if (Has(kReadable)) connections_->DeliverLater(*this);
+    return bytes;
+  }
+  return ReadNew(out);
+}
+
+// What the protocol has not seen yet.
+size_t Connection::ReadNew(absl::Span<char> out) {
+  if (Has(kDead) || !Has(kReadable) || Has(kEndRead) || out.empty() ||
+      socket_.is_closing()) {
+    return 0;
+  }
+  if (connections_->receive_buffer().IsOf(*this)) {
+    out = connections_->receive_buffer().Limit(out);
+    if (out.empty()) return 0;
+  }
+  const size_t bytes = Account(socket_.Read(out));
+  if (!socket_.is_direct()) AfterTransport();
+  return bytes;
+}
+
+// A transport may have ended the socket in any call, and reading may have given
+// it something to send.
+void Connection::AfterTransport() {
+  if (Has(kDead)) return;
+  if (socket_.is_over()) {
+    connections_->BuryLater(*this);
+  } else if (socket_.wants_write()) {
+    connections_->FlushLater(*this);
+  }
+}
+
+size_t Connection::Account(const IoResult& read) {
+  if (read.bytes > 0) {
+    Active();
+    connections_->counters().bytes_read.Add(read.bytes);
+    if (connections_->receive_buffer().IsOf(*this)) {
+      connections_->receive_buffer().Spend(read.bytes);
+    }
+    // What comes now is a new edge. But an end that was told before has none to
+    // come.
+    if (socket_.is_drained() && !Has(kHungUp)) ClearReadable();
+    return read.bytes;
+  }
+  if (read.would_block()) {
+    ClearReadable();
+  } else if (read.out_of_memory()) {
+    Clear(kReadable);
+    connections_->RunAfter(
+        kMemoryPause, [connections = connections_, id = id()] {
+          Connection* const connection = connections->Find(id);
+          if (connection == nullptr) return;
+          connection->Set(kReadable);
+          connections->DeliverLater(*connection);
+        });
+  } else {
+    // For the next Deliver() to tell.
+    if (this->error() == 0) SetError(read.error);
+    Set(kHungUp | kEndRead);
+    connections_->DeliverLater(*this);
+  }
+  return 0;
+}
+
+}  // namespace fio

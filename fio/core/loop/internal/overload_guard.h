@@ -1,0 +1,53 @@
+// Holds back and sheds the connections of a loop that have too much queued and
+// unread, all together; see LoopOptions::memory_limit_bytes.
+//
+// Thread safety: none; all of it belongs to the thread of the loop.
+
+#ifndef FIO_CORE_LOOP_INTERNAL_OVERLOAD_GUARD_H_
+#define FIO_CORE_LOOP_INTERNAL_OVERLOAD_GUARD_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "fio/core/loop/connection_id.h"
+#include "fio/core/loop/internal/overload.h"
+
+namespace fio {
+
+class Connection;
+class Connections;
+
+namespace loop_internal {
+
+class OverloadGuard {
+ public:
+  // `connections` outlives it.
+  explicit OverloadGuard(Connections& connections);
+  OverloadGuard(const OverloadGuard&) = delete;
+  OverloadGuard& operator=(const OverloadGuard&) = delete;
+
+  // A connection has so many bytes more.
+  void Add(int64_t bytes) { overload_.Add(bytes); }
+  // So far above the limit that whoever writes is aborted.
+  bool IsExhausted() const { return overload_.IsExhausted(); }
+
+  // Whether the connection must not read. If so, its ReadOn() is called when it
+  // may.
+  bool HoldsBack(const Connection& connection);
+
+  // At the end of each turn.
+  void Check();
+
+ private:
+  void LookAgainSoon();
+  void Shed(uint64_t bytes);
+
+  Connections& connections_;
+  Overload overload_;
+  std::vector<ConnectionId> held_back_;
+};
+
+}  // namespace loop_internal
+}  // namespace fio
+
+#endif  // FIO_CORE_LOOP_INTERNAL_OVERLOAD_GUARD_H_
