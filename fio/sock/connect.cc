@@ -33,6 +33,10 @@ const char* Objection(const SocketAddress& address,
   if (local.size() != 0 && local.family() != address.family()) {
     return "local_address is of another family";
   }
+  if (options.receive_buffer_bytes > sock_internal::kMaxBufferBytes ||
+      options.send_buffer_bytes > sock_internal::kMaxBufferBytes) {
+    return "a buffer has more than 2 GiB";
+  }
   return nullptr;
 }
 
@@ -66,6 +70,7 @@ absl::StatusOr<Socket> StartConnect(const SocketAddress& address,
     builder.Set(sock_internal::kNodelay, 1);
   }
   if (options.keepalive.has_value()) builder.SetKeepAlive(*options.keepalive);
+  builder.SetBuffers(options.receive_buffer_bytes, options.send_buffer_bytes);
   BindLocal(builder, options.local_address);
   if (builder.status().ok() &&
       Sys().connect(builder.fd(), address.data(), address.size()) != 0 &&

@@ -3,6 +3,7 @@
 #ifndef FIO_SOCK_CONNECT_H_
 #define FIO_SOCK_CONNECT_H_
 
+#include <cstddef>
 #include <optional>
 
 #include "absl/status/statusor.h"
@@ -21,6 +22,12 @@ struct ConnectOptions {
   // TCP: detect a peer that vanished without closing. None: keep-alive is off,
   // which is the system's default.
   std::optional<KeepAlive> keepalive = {};
+
+  // Sizes of the kernel's buffers; 0 means its default, which
+  // it tunes by itself. A size that is set stays; the kernel lowers it to
+  // net.core.rmem_max and wmem_max, and doubles it. See socket(7).
+  size_t receive_buffer_bytes = 0;
+  size_t send_buffer_bytes = 0;
 
   // The address to connect from. Without an address the system chooses one;
   // with port 0 it chooses the port. A Unix socket takes an abstract name, but

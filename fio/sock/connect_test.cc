@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <string>
 #include <utility>
 #include <vector>
@@ -159,6 +160,18 @@ TEST(Connect, KeepAliveIsOffByDefault) {
   EXPECT_EQ(IntOption(with.fd(), IPPROTO_TCP, TCP_KEEPCNT), 3);
 }
 
+// The kernel doubles them.
+TEST(Connect, BuffersHaveTheSizeThatIsAskedFor) {
+  for (const char* server : {"127.0.0.1:0", "unix:"}) {
+    const ListenSocket listener = ListenOn(Address(server));
+    const Socket client = ConnectTo(
+        listener.local_address(),
+        {.receive_buffer_bytes = 30'000, .send_buffer_bytes = 20'000});
+    EXPECT_EQ(IntOption(client.fd(), SOL_SOCKET, SO_RCVBUF), 60'000);
+    EXPECT_EQ(IntOption(client.fd(), SOL_SOCKET, SO_SNDBUF), 40'000);
+  }
+}
+
 TEST(Connect, ComesFromTheLocalAddress) {
   ListenSocket listener = ListenOn(Address("127.0.0.1:0"));
   const Socket client = ConnectTo(listener.local_address(),
@@ -193,6 +206,12 @@ TEST(Connect, RefusesWhatMakesNoSense) {
       {Address("[::1]:0"), {}, "the port is 0"},
       {Address("unix:"), {}, "the name is missing"},
       {path, {.keepalive = KeepAlive()}, "keepalive is for TCP"},
+      {ipv4,
+       {.receive_buffer_bytes = size_t{1} << 31},
+       "a buffer has more than 2 GiB"},
+      {ipv4,
+       {.send_buffer_bytes = size_t{1} << 31},
+       "a buffer has more than 2 GiB"},
       {path, {.local_address = Address("/x")}, "local_address is a path"},
       {ipv4, {.local_address = Address("[::1]:0")}, "of another family"},
       {ipv4, {.local_address = Address("@x")}, "of another family"},

@@ -46,6 +46,12 @@ const char* Objection(const SocketAddress& address,
   if (unix && options.reuse_port) return "reuse_port is for TCP";
   if (unix && options.exclusive) return "exclusive is for TCP";
   if (unix && options.keepalive.has_value()) return "keepalive is for TCP";
+  if (unix && options.receive_buffer_bytes != 0) {
+    return "receive_buffer_bytes is for TCP";
+  }
+  if (unix && options.send_buffer_bytes != 0) {
+    return "send_buffer_bytes is for TCP";
+  }
   if (unix && options.defer_accept > absl::ZeroDuration()) {
     return "defer_accept is for TCP";
   }
@@ -56,6 +62,10 @@ const char* Objection(const SocketAddress& address,
     return "unix_mode is for Unix paths";
   }
   if (options.unix_mode.value_or(0) > 07777) return "unix_mode is no mode";
+  if (options.receive_buffer_bytes > sock_internal::kMaxBufferBytes ||
+      options.send_buffer_bytes > sock_internal::kMaxBufferBytes) {
+    return "a buffer has more than 2 GiB";
+  }
   return nullptr;
 }
 
@@ -112,6 +122,7 @@ absl::StatusOr<ListenSocket> ListenSocket::Listen(const SocketAddress& address,
   if (objection != nullptr) return BadOption("listen", address, objection);
   SocketBuilder builder(address, SOCK_STREAM);
   if (address.family() != AF_UNIX) SetTcpOptions(builder, address, options);
+  builder.SetBuffers(options.receive_buffer_bytes, options.send_buffer_bytes);
   BoundPath path = builder.Bind(address, options.unix_mode);
   if (builder.status().ok() &&
       Sys().listen(builder.fd(), options.backlog) != 0) {

@@ -13,6 +13,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include <cstddef>
 #include <optional>
 #include <utility>
 
@@ -28,8 +29,9 @@
 namespace fio {
 
 // An option that has no meaning for the address must have its default value;
-// another value is an error. Accepted sockets inherit nodelay, keepalive and
-// defer_accept from the listening socket, without a system call for each.
+// another value is an error. Accepted sockets inherit nodelay, keepalive,
+// defer_accept and the sizes of buffers from the listening socket, without a
+// system call for each.
 struct ListenSocketOptions {
   // How many connections the kernel completes before Accept() takes them. The
   // kernel lowers this to net.core.somaxconn; see listen(2).
@@ -62,6 +64,12 @@ struct ListenSocketOptions {
   // TCP: detect a peer that vanished without closing. None: keep-alive is off,
   // which is the system's default.
   std::optional<KeepAlive> keepalive = {};
+
+  // TCP: sizes of the kernel's buffers of each connection; 0 means its default,
+  // which it tunes by itself. A size that is set stays; the kernel lowers it to
+  // net.core.rmem_max and wmem_max, and doubles it. See socket(7).
+  size_t receive_buffer_bytes = 0;
+  size_t send_buffer_bytes = 0;
 
   // Unix paths: the file has exactly this mode, whatever the umask is, and at
   // no time a more permissive one. Without it the mode is 0777 less the umask.

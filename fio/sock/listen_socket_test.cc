@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <climits>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -366,6 +367,16 @@ TEST(ListenSocket, NodelayIsInherited) {
   }
 }
 
+// The kernel doubles them.
+TEST(ListenSocket, SizesOfBuffersAreInherited) {
+  ListenSocket listener =
+      ListenOn("127.0.0.1:0",
+               {.receive_buffer_bytes = 30'000, .send_buffer_bytes = 20'000});
+  const Socket socket = AcceptOne(listener);
+  EXPECT_EQ(IntOption(socket.fd(), SOL_SOCKET, SO_RCVBUF), 60'000);
+  EXPECT_EQ(IntOption(socket.fd(), SOL_SOCKET, SO_SNDBUF), 40'000);
+}
+
 TEST(ListenSocket, KeepAliveIsInherited) {
   ListenSocket without = ListenOn("127.0.0.1:0");
   EXPECT_EQ(IntOption(AcceptOne(without).fd(), SOL_SOCKET, SO_KEEPALIVE), 0);
@@ -409,6 +420,14 @@ TEST(ListenSocket, RefusesOptionsThatMakeNoSense) {
       {path, {.v6_only = true}, "v6_only is for IPv6"},
       {path, {.defer_accept = absl::Seconds(1)}, "defer_accept is for TCP"},
       {path, {.keepalive = KeepAlive()}, "keepalive is for TCP"},
+      {path, {.receive_buffer_bytes = 1}, "receive_buffer_bytes is for TCP"},
+      {path, {.send_buffer_bytes = 1}, "send_buffer_bytes is for TCP"},
+      {ipv4,
+       {.receive_buffer_bytes = size_t{1} << 31},
+       "a buffer has more than 2 GiB"},
+      {ipv4,
+       {.send_buffer_bytes = size_t{1} << 31},
+       "a buffer has more than 2 GiB"},
   };
   for (const auto& c : cases) {
     const absl::Status status =

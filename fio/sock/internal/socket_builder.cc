@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <optional>
@@ -70,6 +71,11 @@ void SocketBuilder::Set(const SocketOption& option, int value) {
                                        &value, sizeof(value)) != 0) {
     status_ = CallFailed(absl::StrCat("setsockopt ", option.name), address_);
   }
+}
+
+void SocketBuilder::SetBuffers(size_t receive_bytes, size_t send_bytes) {
+  if (receive_bytes != 0) Set(kReceiveBuffer, static_cast<int>(receive_bytes));
+  if (send_bytes != 0) Set(kSendBuffer, static_cast<int>(send_bytes));
 }
 
 void SocketBuilder::SetKeepAlive(const KeepAlive& keepalive) {

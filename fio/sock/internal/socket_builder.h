@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include <cstddef>
+#include <limits>
 #include <optional>
 #include <string_view>
 #include <utility>
@@ -31,6 +33,8 @@
 #include "fio/sock/socket_address.h"
 
 namespace fio::sock_internal {
+
+inline constexpr size_t kMaxBufferBytes = std::numeric_limits<int>::max();
 
 // An option of setsockopt(2) whose value is an int.
 struct SocketOption {
@@ -75,6 +79,8 @@ class SocketBuilder {
   SocketBuilder(const SocketAddress& address, int type);
 
   void Set(const SocketOption& option, int value);
+  // Of the kernel; 0 leaves it as it is. REQUIRES: at most kMaxBufferBytes.
+  void SetBuffers(size_t receive_bytes, size_t send_bytes);
   void SetKeepAlive(const KeepAlive& keepalive);
   // Returns the file that this created, if any: see BoundPath::Bind().
   BoundPath Bind(const SocketAddress& address,
