@@ -1,5 +1,6 @@
 #include "fio/sock/listen_defaults.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <string_view>
@@ -27,14 +28,20 @@ absl::StatusOr<Url> WithHost(const Url& url, std::string_view host) {
   text.insert(text.find("://") + 3,
               bare_ipv6 ? absl::StrCat("[", host, "]") : std::string(host));
   absl::StatusOr<Url> result = Url::Parse(text);
-  if (result.ok() && result->port() == url.port()) return result;
+  if (result.ok() && result->port() == url.port() &&
+      result->query() == url.query()) {
+    return result;
+  }
   return absl::InvalidArgumentError(
       absl::StrCat("ADDRESS in the environment is no host: ",
                    result.ok() ? text : result.status().message()));
 }
 
 absl::StatusOr<Url> WithPort(const Url& url, std::string_view port) {
-  return Url::Parse(absl::StrCat(url.ToString(), ":", port));
+  std::string text = url.ToString();
+  const size_t query = url.query().empty() ? 0 : url.query().size() + 1;
+  text.insert(text.size() - query, absl::StrCat(":", port));
+  return Url::Parse(text);
 }
 
 }  // namespace

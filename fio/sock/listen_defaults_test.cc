@@ -94,6 +94,17 @@ TEST_F(ListenDefaultsTest, PathsAreComplete) {
   EXPECT_EQ(Complete("/x"), "unix:///x");
 }
 
+TEST_F(ListenDefaultsTest, AQueryStaysBehindThePort) {
+  EXPECT_EQ(Complete("tcp://?proxy=v1"), "tcp://:3000?proxy=v1");
+  EXPECT_EQ(Complete("http://host/?proxy=v1"), "http://host:80?proxy=v1");
+  environment_ = {{"ADDRESS", "::1"}, {"PORT", "4000"}};
+  EXPECT_EQ(Complete("tcp://?proxy=v1"), "tcp://[::1]:4001?proxy=v1");
+  environment_["ADDRESS"] = "10.0.0.1?proxy=v2";
+  EXPECT_EQ(Complete("tcp://:1"),
+            "ADDRESS in the environment is no host: "
+            "tcp://10.0.0.1?proxy=v2:1");
+}
+
 TEST_F(ListenDefaultsTest, MalformedIsAnError) {
   EXPECT_THAT(Complete("nonsense"), HasSubstr("url 'nonsense'"));
   for (const char* address : {"a b", "127.0.0.1:80", "[::1]:80", "/x", "["}) {

@@ -10,6 +10,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -18,6 +19,8 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
+#include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
 namespace fio {
@@ -39,6 +42,9 @@ constexpr SchemeTraits kSchemes[] = {
     {"unix", Url::Kind::kUnix, {}},
 };
 
+// The keys that a query may have.
+constexpr std::string_view kKeys[] = {"proxy", "proxy_trust"};
+
 // The longest name that DNS knows; see RFC 1035, section 2.3.4.
 constexpr size_t kMaxHostBytes = 255;
 
@@ -49,6 +55,11 @@ const SchemeTraits& TraitsOf(Url::Scheme scheme) {
 bool IsHostCharacter(char c) {
   return absl::ascii_isgraph(static_cast<unsigned char>(c)) &&
          !absl::StrContains("/?#@[]\\", c);
+}
+
+bool IsQueryCharacter(char c) {
+  return absl::ascii_isgraph(static_cast<unsigned char>(c)) &&
+         !absl::StrContains("%#", c);
 }
 
 bool IsControlCharacter(char c) {
@@ -97,10 +108,10 @@ std::string WhyNoPort(std::string_view text) {
 
 // Why a text is more than host and port; empty if it is not.
 std::string WhatIsTooMuch(std::string_view text) {
-  const size_t end = text.find_first_of("/?#");
+  const size_t end = text.find_first_of("/#");
   if (end != std::string_view::npos) {
     return absl::StrCat("leave out ", Quoted(text.substr(end)),
-                        "; an address has no path, query or fragment");
+                        "; an address has no path or fragment");
   }
   const size_t user = text.find('@');
   if (user == std::string_view::npos) return "";
@@ -143,7 +154,51 @@ std::string Url::Set(std::string_view text) {
   }
   scheme_ = static_cast<Scheme>(scheme - kSchemes);
   text.remove_prefix(colon + 3);
-  return scheme_ == Scheme::kUnix ? SetPath(text) : SetHostAndPort(text);
+  if (scheme_ == Scheme::kUnix) return SetPath(text);
+  const size_t mark = text.substr(0, text.find('#')).find('?');
+  std::string wrong = SetHostAndPort(text.substr(0, mark));
+  if (!wrong.empty() || mark == std::string_view::npos) return wrong;
+  return SetQuery(text.substr(mark + 1));
+}
+
+std::string Url::SetQuery(std::string_view text) {
+  if (kind() == Kind::kDatagram) {
+    return absl::StrCat("leave out ", Quoted(absl::StrCat("?", text)),
+                        "; a query is for tcp, http and ws");
+  }
+  query_ = std::string(text);
+  std::vector<std::string_view> keys;
+  for (const std::string_view pair : absl::StrSplit(text, '&')) {
+    const size_t equals = pair.find('=');
+    const std::string_view key = pair.substr(0, equals);
+    if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys)) {
+      return absl::StrCat("the query has no key ", Quoted(key), "; there are ",
+                          absl::StrJoin(kKeys, ", "));
+    }
+    if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
+      return absl::StrCat("'", key, "' is there twice");
+    }
+    keys.push_back(key);
+    if (equals == std::string_view::npos || equals + 1 == pair.size()) {
+      return absl::StrCat("'", key, "' has no value");
+    }
+    const std::string_view value = pair.substr(equals + 1);
+    if (!std::all_of(value.begin(), value.end(), IsQueryCharacter)) {
+      return absl::StrCat("'", key, "' has the value ", Quoted(value),
+                          ", with a character that no value has");
+    }
+  }
+  return {};
+}
+
+std::optional<std::string_view> Url::Find(std::string_view key) const {
+  for (const std::string_view pair : absl::StrSplit(query_, '&')) {
+    const size_t equals = pair.find('=');
+    if (equals != std::string_view::npos && pair.substr(0, equals) == key) {
+      return pair.substr(equals + 1);
+    }
+  }
+  return std::nullopt;
 }
 
 std::string Url::SetPath(std::string_view text) {
@@ -203,7 +258,8 @@ std::string Url::ToString() const {
   const bool bracketed = absl::StrContains(host_, ':');
   return absl::StrCat(TraitsOf(scheme_).name, "://", path_,
                       bracketed ? "[" : "", host_, bracketed ? "]" : "",
-                      port_.has_value() ? absl::StrCat(":", *port_) : "");
+                      port_.has_value() ? absl::StrCat(":", *port_) : "",
+                      query_.empty() ? "" : "?", query_);
 }
 
 }  // namespace fio

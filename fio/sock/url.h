@@ -12,9 +12,20 @@
 //   unix://run/x.sock       one relative to the working directory
 //   unix://@name            one in Linux's abstract namespace
 //
-// A url here is only an address: a user, path, query or fragment is an error,
-// except for a "/" after http://host. The path of a Unix socket is taken byte
-// by byte, without escapes.
+// A url here is only an address: a user, path or fragment is an error, except
+// for a "/" after http://host. The path of a Unix socket is taken byte by byte,
+// without escapes.
+//
+// A query ("?key=value&key=value") is for streams over TCP. It says how to
+// listen; who connects, refuses it:
+//
+//   proxy=v1, v2 or any       the peers are proxies; see
+//   proxy_trust=10.0.0.0/8    fio/sock/proxy_options.h
+//
+// Another key is an error, and so is one that is there twice or has no value.
+// There are no escapes: a '%' is an error, and a value may have any other
+// printable character but '&' and '#'. What a value means, is checked by who
+// uses it.
 //
 // "localhost", and every name that ends in ".localhost", is this machine: it
 // means 127.0.0.1 and then ::1, of these the one that the scheme allows. The
@@ -83,6 +94,11 @@ class Url {
   // The path of a Unix socket, or "@" and its abstract name; otherwise empty.
   const std::string& path() const { return path_; }
 
+  // The value of a key of the query, if it is there. Valid as long as the url.
+  std::optional<std::string_view> Find(std::string_view key) const;
+  // Without the '?'; empty if there is none.
+  const std::string& query() const { return query_; }
+
   // The text; Parse() makes an equal Url of it.
   std::string ToString() const;
 
@@ -101,11 +117,13 @@ class Url {
   std::string Set(std::string_view text);
   std::string SetHostAndPort(std::string_view text);
   std::string SetPath(std::string_view text);
+  std::string SetQuery(std::string_view text);
 
   Scheme scheme_ = Scheme::kTcp;
   std::string host_;
   std::optional<uint16_t> port_;
   std::string path_;
+  std::string query_;
 };
 
 }  // namespace fio

@@ -102,7 +102,8 @@ TEST(Url, TheSlashAfterAWebHostIsDropped) {
 TEST(Url, RoundTrips) {
   for (const char* text :
        {"tcp://127.0.0.1:3000", "tcp4://localhost", "tcp6://[fe80::1%eth0]:1",
-        "tcp://", "tcp://:65535", "tcp://[::]", "udp://:53", "https://host:1",
+        "tcp://?proxy=v1", "ws://h:1?proxy_trust=::1&proxy=v2", "tcp://",
+        "tcp://:65535", "tcp://[::]", "udp://:53", "https://host:1",
         "unix:///x", "unix://x/y", "unix://@x", "unix://tcp://x"}) {
     const absl::StatusOr<Url> url = Url::Parse(text);
     ASSERT_TRUE(url.ok()) << url.status();
@@ -159,15 +160,35 @@ TEST(Url, ErrorsNameTheFault) {
     const char* wrong;
   } cases[] = {
       {"http://127.0.0.1:80/health",
-       "leave out '/health'; an address has no path, query or fragment"},
+       "leave out '/health'; an address has no path or fragment"},
       {"tcp://127.0.0.1:80/",
-       "leave out '/'; an address has no path, query or fragment"},
-      {"tcp://host/",
-       "leave out '/'; an address has no path, query or fragment"},
+       "leave out '/'; an address has no path or fragment"},
+      {"tcp://host/", "leave out '/'; an address has no path or fragment"},
       {"ws://[::1]?q",
-       "leave out '?q'; an address has no path, query or fragment"},
-      {"http://host#f",
-       "leave out '#f'; an address has no path, query or fragment"},
+       "the query has no key 'q'; there are proxy, proxy_trust"},
+      {"tcp://h?", "the query has no key ''; there are proxy, proxy_trust"},
+      {"tcp://h?Proxy=v1",
+       "the query has no key 'Proxy'; there are proxy, proxy_trust"},
+      {"tcp://h?proxy=v1&",
+       "the query has no key ''; there are proxy, proxy_trust"},
+      {"tcp://h?proxy=v1&proxy=v1", "'proxy' is there twice"},
+      {"tcp://h?proxy=v1&proxy_trust=::1&proxy=v2", "'proxy' is there twice"},
+      {"tcp://h?proxy", "'proxy' has no value"},
+      {"tcp://h?proxy=", "'proxy' has no value"},
+      {"tcp://h?proxy=&proxy_trust=::1", "'proxy' has no value"},
+      {"tcp://h?proxy=v%31",
+       "'proxy' has the value 'v%31', with a character that no value has"},
+      {"tcp://h?proxy=v1#f",
+       "'proxy' has the value 'v1#f', with a character that no value has"},
+      {"tcp://h?proxy=v 1",
+       "'proxy' has the value 'v 1', with a character that no value has"},
+      {"udp://h:1?proxy=v1",
+       "leave out '?proxy=v1'; a query is for tcp, http and ws"},
+      {"http://h#f?proxy=v1",
+       "leave out '#f?proxy=v1'; an address has no path or fragment"},
+      {"http://h/path?proxy=v1",
+       "leave out '/path'; an address has no path or fragment"},
+      {"http://host#f", "leave out '#f'; an address has no path or fragment"},
       {"tcp://user@host:1", "leave out 'user@'; an address has no user"},
       {"tcp://127.0.0.1:99999", "port '99999' is above 65535"},
       {"tcp://[::1]:65536", "port '65536' is above 65535"},
@@ -188,6 +209,23 @@ TEST(Url, ErrorsNameTheFault) {
     EXPECT_EQ(Url::WhatIsWrong(c.text), c.wrong);
   }
   EXPECT_EQ(Url::WhatIsWrong("tcp://host:1"), "");
+}
+
+TEST(Url, AQueryHasKeysAndValues) {
+  const absl::StatusOr<Url> url = Url::Parse(
+      "tcp://[::1]:80?proxy=any&proxy_trust=10.0.0.0/8,fd00::/8,a=b?c");
+  ASSERT_TRUE(url.ok()) << url.status();
+  EXPECT_EQ(url->host(), "::1");
+  EXPECT_EQ(url->port(), 80);
+  EXPECT_EQ(url->Find("proxy"), "any");
+  EXPECT_EQ(url->Find("proxy_trust"), "10.0.0.0/8,fd00::/8,a=b?c");
+  EXPECT_EQ(url->Find("trust"), std::nullopt);
+  EXPECT_EQ(url->query(), "proxy=any&proxy_trust=10.0.0.0/8,fd00::/8,a=b?c");
+  const Url plain = *Url::Parse("tcp://h");
+  EXPECT_EQ(plain.Find("proxy"), std::nullopt);
+  EXPECT_EQ(plain.query(), "");
+  EXPECT_NE(*Url::Parse("tcp://h?proxy=v1"), plain);
+  EXPECT_EQ(Url::Parse("http://h/?proxy=v1")->ToString(), "http://h?proxy=v1");
 }
 
 TEST(Url, KnowsLocalhost) {
