@@ -24,7 +24,9 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/sock/environment.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/proxy_header.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/socket_address.h"
 #include "fio/sock/transport.h"
 
 namespace fio {
@@ -402,6 +404,28 @@ bool Connection::is_handshaking() const { return IsHandshaking(); }
 ConnectionGroup* Connection::group() const {
   const ConnectionExtra* const extra = FindExtra();
   return extra == nullptr ? nullptr : extra->group;
+}
+
+const ProxyHeader* Connection::proxy_header() const {
+  const ConnectionExtra* const extra = FindExtra();
+  return extra == nullptr ? nullptr : extra->proxy_header.get();
+}
+
+void Connection::SetProxyHeader(const ProxyHeader& header) {
+  if (!is_open()) return;
+  extra().proxy_header = std::make_unique<const ProxyHeader>(header);
+}
+
+SocketAddress Connection::local_address() const {
+  const ProxyHeader* const header = proxy_header();
+  return header != nullptr && header->has_addresses() ? header->destination
+                                                      : raw_local_address();
+}
+
+SocketAddress Connection::peer_address() const {
+  const ProxyHeader* const header = proxy_header();
+  return header != nullptr && header->has_addresses() ? header->source
+                                                      : raw_peer_address();
 }
 
 absl::Status Connection::SetTransport(std::unique_ptr<Transport> transport) {

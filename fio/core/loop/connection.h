@@ -34,6 +34,7 @@
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/proxy_header.h"
 #include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
@@ -185,6 +186,10 @@ class alignas(64) Connection {
   // Instead of LoopOptions::watermarks.
   void SetWatermarks(const Watermarks& watermarks);
 
+  // Instead of LoopOptions::unread_limit_bytes. 0: nothing more is read while
+  // anything is unread.
+  void SetUnreadLimit(size_t bytes);
+
   // Makes a pair, as a proxy has: from now on when one has more queued than its
   // high mark, it is the other that stops reading. Ends when one of them
   // closes, or is linked anew. REQUIRES: another connection of this loop; both
@@ -280,9 +285,19 @@ class alignas(64) Connection {
 
   // --- What it is made of ---
 
-  // By value; no address if the connection is gone. Costs a system call.
-  SocketAddress local_address() const { return socket_.local_address(); }
-  SocketAddress peer_address() const { return socket_.peer_address(); }
+  // By value; no address if the connection is gone. If a trusted proxy has told
+  // whom it speaks for (proxy_header()), these are that client's address and
+  // the one that it connected to. Otherwise as the next two.
+  SocketAddress local_address() const;
+  SocketAddress peer_address() const;
+  // Those of the socket itself. Each costs a system call.
+  SocketAddress raw_local_address() const { return socket_.local_address(); }
+  SocketAddress raw_peer_address() const { return socket_.peer_address(); }
+
+  // What a trusted proxy has told of this connection; null if none has. Valid
+  // as long as the connection. Set by the Listener, before on_open.
+  const ProxyHeader* proxy_header() const;
+  void SetProxyHeader(const ProxyHeader& header);
 
   // As those of Socket. An environment ends before OnClose().
   absl::Status SetTransport(std::unique_ptr<Transport> transport);
@@ -413,7 +428,8 @@ class alignas(64) Connection {
   void TellEnd();
   size_t Account(const IoResult& read);
   void AfterTransport();
-  void Shake();
+  bool Shake();
+  void AwaitMore();
   void EndHandshake(const absl::Status& status);
   void AbortFor(int error);
   uint64_t memory_bytes() const;

@@ -20,6 +20,16 @@ namespace fio {
 
 using loop_internal::ConnectionExtra;
 
+namespace {
+
+absl::Status WhyItFailed(const Transport* transport) {
+  const absl::Status status =
+      transport == nullptr ? absl::OkStatus() : transport->status();
+  return status.ok() ? absl::UnknownError("the handshake has failed") : status;
+}
+
+}  // namespace
+
 bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
                                 absl::Duration timeout, HandshakeDone done) {
   if (!is_open() || IsHandshaking()) return false;
@@ -40,39 +50,53 @@ void Connection::ResumeHandshake() {
   if (IsHandshaking()) connections_->ShakeLater(*this);
 }
 
-void Connection::Shake() {
-  if (Has(kDead) || !IsHandshaking()) return;
-  const Transport::Handshake result = socket_.Shake();
-  if (Has(kDead) || !IsHandshaking()) return;  // By a call of its own.
+// True if there was nothing to do.
+bool Connection::Shake() {
+  if (Has(kDead) || !IsHandshaking()) return true;
+  using Handshake = Transport::Handshake;
+  Handshake result =
+      socket_.has_transport() ? socket_.Shake() : Handshake::kDone;
+  if (Has(kDead) || !IsHandshaking()) return false;  // By a call of its own.
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
-    return;
+    return false;
   }
+  // Of one that has removed itself nothing is left to go on with.
+  if (!socket_.has_transport() && result != Handshake::kFailed) {
+    result = Handshake::kDone;
+  }
+  const bool was_none = result == Handshake::kDone && !socket_.raw_has_read();
   if (socket_.raw_is_empty()) ClearReadable();
   if (socket_.raw_is_full()) {
     Clear(kWritable);
     connections_->MarkDrained(*this, Interest::kWritable);
   }
   switch (result) {
-    case Transport::Handshake::kDone:
+    case Handshake::kDone:
       EndHandshake(absl::OkStatus());
       break;
-    case Transport::Handshake::kFailed: {
-      const absl::Status status = socket_.transport()->status();
-      EndHandshake(status.ok() ? absl::UnknownError("the handshake has failed")
-                               : status);
+    case Handshake::kFailed:
+      EndHandshake(WhyItFailed(socket_.transport()));
       break;
-    }
-    case Transport::Handshake::kMore:
-      if (socket_.raw_has_ended()) {
-        EndHandshake(absl::UnavailableError(
-            "the peer has ended its stream during the handshake"));
-      } else if (socket_.raw_has_read() && Has(kReadable)) {
-        connections_->ShakeLater(*this);
-      }
+    case Handshake::kMore:
+      AwaitMore();
       break;
-    case Transport::Handshake::kSuspended:
+    case Handshake::kSuspended:
       break;
+  }
+  return was_none;
+}
+
+// The handshake needs bytes of the peer, or room.
+void Connection::AwaitMore() {
+  if (socket_.raw_has_ended()) {
+    EndHandshake(absl::UnavailableError(
+        "the peer has ended its stream during the handshake"));
+  } else if (socket_.raw_has_read() && Has(kReadable)) {
+    connections_->ShakeLater(*this);
+  } else if (!socket_.raw_has_read() && !socket_.raw_is_empty() &&
+             !socket_.raw_is_full()) {
+    FlushSoon();  // The kernel had no memory.
   }
 }
 

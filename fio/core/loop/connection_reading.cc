@@ -114,9 +114,21 @@ void Connection::KeepUnread() {
 
 // Whether so much is unread that no more is read.
 bool Connection::IsFull() const {
+  const size_t unread = socket_.unread_bytes();
+  if (unread == 0) return false;
   const LoopOptions& options = connections_->options();
-  return socket_.unread_bytes() >=
-         std::min(options.unread_limit_bytes, options.receive_buffer_bytes);
+  const ConnectionExtra* const extra = FindExtra();
+  const size_t limit =
+      extra == nullptr
+          ? options.unread_limit_bytes
+          : extra->unread_limit_bytes.value_or(options.unread_limit_bytes);
+  return unread >= std::min(limit, options.receive_buffer_bytes);
+}
+
+void Connection::SetUnreadLimit(size_t bytes) {
+  if (!is_open()) return;
+  extra().unread_limit_bytes = bytes;
+  if (Has(kReadable)) connections_->DeliverLater(*this);
 }
 
 // The poller tells when there is something again.

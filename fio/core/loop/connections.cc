@@ -127,13 +127,14 @@ void Connections::Deliver() {
 void Connections::Shake() {
   if (to_shake_.empty()) return;
   const MonotonicTime end = turn_.ReadClock() + kShakeTime;
-  for (int i = 0; i < kShakesPerTurn && !to_shake_.empty(); ++i) {
+  for (int shakes = 0; shakes < kShakesPerTurn && !to_shake_.empty();) {
     std::pop_heap(to_shake_.begin(), to_shake_.end(), kIsYounger);
     Connection* const connection = table_.Find(to_shake_.back());
     to_shake_.pop_back();
     if (connection == nullptr) continue;
     connection->extra().in_shake_list = false;
-    connection->Shake();
+    // One that was done before it read anything is none.
+    if (!connection->Shake()) ++shakes;
     if (turn_.ReadClock() > end) break;
   }
 }

@@ -303,6 +303,53 @@ TEST_F(Handshake, MeetsAFullSocket) {
   EXPECT_THAT(done_, ElementsAre(absl::OkStatus()));
 }
 
+// One that has nothing to do costs no turn, and no share of it.
+TEST_F(Handshake, NoneIsDoneInTheSameTurn) {
+  std::deque<LoopbackPair> pairs;
+  size_t done = 0;
+  for (int i = 0; i < 20; ++i) {
+    pairs.push_back(LoopbackPair::Unix());
+    const absl::StatusOr<ConnectionId> id =
+        loop_->Adopt(std::move(pairs.back().near), [&](Connection& connection) {
+          connection.StartHandshake(
+              std::make_unique<Transport>(), kTimeout,
+              [&](Connection&, const absl::Status&) { ++done; });
+          EXPECT_EQ(done, 0u);
+        });
+    ASSERT_TRUE(id.ok()) << id.status();
+  }
+  Turn();
+  EXPECT_EQ(done, 20u);
+}
+
+// Another transport takes its place, and reads on where it has ended.
+TEST_F(Handshake, AnotherMayBeginWhenOneIsDone) {
+  const absl::StatusOr<ConnectionId> id =
+      loop_->Adopt(std::move(pair_.near), [&](Connection& connection) {
+        connection.StartHandshake(
+            std::make_unique<Greeter>(), kTimeout,
+            [&](Connection& shaken, const absl::Status& first) {
+              done_.push_back(first);
+              EXPECT_TRUE(shaken.StartHandshake(
+                  std::make_unique<Greeter>("again;"), kTimeout,
+                  [&](Connection& again, const absl::Status& second) {
+                    done_.push_back(second);
+                    again.Attach(std::make_unique<Recorder>(record_));
+                  }));
+            });
+      });
+  ASSERT_TRUE(id.ok()) << id.status();
+  Send("hello;ready;hello;rea");
+  Turn(4);
+  EXPECT_THAT(done_, ElementsAre(absl::OkStatus()));
+  EXPECT_TRUE(loop_->Find(*id)->is_handshaking());
+  Send("dy;data");
+  Turn(3);
+  EXPECT_THAT(done_, ElementsAre(absl::OkStatus(), absl::OkStatus()));
+  EXPECT_EQ(record_.data, "DATA");
+  EXPECT_EQ(ReadUntil(pair_.far, 14), "welcome;again;");
+}
+
 // A storm of handshakes leaves turns short, and goes by age.
 TEST_F(Handshake, TheOldestComeFirst) {
   std::deque<LoopbackPair> pairs;

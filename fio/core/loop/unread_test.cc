@@ -114,6 +114,35 @@ TEST_F(Unread, WhatIsConsumedCostsNothing) {
   EXPECT_EQ(total, 57u);
 }
 
+TEST_F(Unread, TheLimitMayBeItsOwn) {
+  record_.on_data = [&](Connection& connection) {
+    seen_ = connection.Unread();
+  };
+  Connection& connection = Adopt(pair_.near, record_);
+  connection.SetUnreadLimit(10);
+  Send(std::string(9, 'a'));
+  Turn(2);
+  Send("b");
+  Turn(2);
+  EXPECT_EQ(seen_, "aaaaaaaaab");
+  Send("c");
+  Turn(3);
+  EXPECT_EQ(seen_, "aaaaaaaaab") << "at the limit";
+  // A higher one lets it read on.
+  connection.SetUnreadLimit(12);
+  Turn(2);
+  EXPECT_EQ(seen_, "aaaaaaaaabc");
+  // None: nothing more is read while anything is unread.
+  connection.SetUnreadLimit(0);
+  Send("d");
+  Turn(3);
+  EXPECT_EQ(seen_, "aaaaaaaaabc");
+  record_.on_data = nullptr;
+  connection.Force(Connection::Callback::kData);
+  Turn(3);
+  EXPECT_EQ(record_.data, "aaaaaaaaabcd");
+}
+
 // An upgrade: the bytes behind the request are for the next protocol.
 TEST_F(Unread, IsForTheNextProtocol) {
   for (const bool inside : {true, false}) {

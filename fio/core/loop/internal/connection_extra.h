@@ -5,6 +5,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -17,6 +18,7 @@
 #include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop_handle.h"
+#include "fio/sock/proxy_header.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/watermarks.h"
 
@@ -24,7 +26,7 @@ namespace fio {
 namespace loop_internal {
 
 struct ConnectionExtra final : SocketData {
-  static constexpr size_t kBytes = 352;
+  static constexpr size_t kBytes = 384;
   void* operator new(size_t) {
     static_assert(sizeof(ConnectionExtra) <= kBytes);
     return FreeList<kBytes>::Take();
@@ -39,7 +41,9 @@ struct ConnectionExtra final : SocketData {
   }
 
   std::optional<Watermarks> watermarks;
-  ConnectionId partner;  // See LinkWith().
+  std::optional<size_t> unread_limit_bytes;         // See SetUnreadLimit().
+  std::unique_ptr<const ProxyHeader> proxy_header;  // See proxy_header().
+  ConnectionId partner;                             // See LinkWith().
   ConnectionGroup* group = nullptr;
   // What the peer had not acknowledged when the kernel was asked, and for which
   // time of the last activity that was.
