@@ -30,6 +30,7 @@
 #include "fio/core/poller/event.h"
 #include "fio/core/resolver.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/core/transport_factory.h"
 #include "fio/sock/connect.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
@@ -70,6 +71,7 @@ const char* Objection(const Url& url) {
   if (url.kind() == Url::Kind::kDatagram) {
     return "datagrams make no connections";
   }
+  if (!url.query().empty()) return "its query is for listening; leave it out";
   if (url.kind() == Url::Kind::kUnix) return nullptr;
   if (url.port() == 0) return "port 0 is no server's; give its real port";
   return url.port().has_value() || url.default_port().has_value()
@@ -137,12 +139,15 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   const Stats& stats() const { return stats_; }
 
  private:
-  // A socket on its way.
+  // A socket on its way, or the connection that was made of it and does its
+  // handshake.
   struct Trial {
+    int fd;  // -1 once its handshake has failed.
     Socket socket;
     SocketAddress address;
     WatchId watch = WatchId::kNone;
     TimerId pause = TimerId::kNone;
+    ConnectionId connection = {};
   };
   class Alarm;
 
@@ -157,15 +162,19 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   absl::Status Try(const SocketAddress& address);
   absl::Status Watch(Trial& trial);
   void OnWritable(int fd);
-  void OnFailure(int fd, const absl::Status& why);
   void OnEstablished(int fd);
+  void StartHandshake(Connection& connection);
+  void OnHandshakeDone(Connection& connection, const absl::Status& status);
   void OnTimeout();
   void OnGone(bool released);
 
+  void OnFailure(std::vector<Trial>::iterator trial, const absl::Status& why);
   std::vector<Trial>::iterator Find(int fd);
-  Socket Take(std::vector<Trial>::iterator trial);
+  std::vector<Trial>::iterator Find(ConnectionId connection);
+  Trial Take(std::vector<Trial>::iterator trial);
+  void End(std::vector<Trial>::iterator trial);
   void EndTrials();
-  absl::Status Open(Socket socket);
+  void Open(Connection& connection);
   void FailWithErrors();
   void Fail(const absl::Status& reason);
   void Again();
@@ -317,14 +326,15 @@ void Connector::Impl::TryNextAfter(absl::Duration delay) {
 absl::Status Connector::Impl::Try(const SocketAddress& address) {
   absl::StatusOr<Socket> socket = StartConnect(address, options_.socket);
   if (!socket.ok()) return socket.status();
-  Trial trial = {.socket = *std::move(socket), .address = address};
+  Trial trial = {
+      .fd = socket->fd(), .socket = *std::move(socket), .address = address};
   absl::Status watched = Watch(trial);
   if (watched.ok()) trials_.push_back(std::move(trial));
   return watched;
 }
 
 absl::Status Connector::Impl::Watch(Trial& trial) {
-  const int fd = trial.socket.fd();
+  const int fd = trial.fd;
   const absl::StatusOr<WatchId> watch =
       loop_.Watch(fd, Interest::kWritable, Trigger::kLevel,
                   [this, fd](Readiness) { OnWritable(fd); });
@@ -338,20 +348,35 @@ absl::Status Connector::Impl::Watch(Trial& trial) {
 }
 
 std::vector<Connector::Impl::Trial>::iterator Connector::Impl::Find(int fd) {
-  return absl::c_find_if(
-      trials_, [fd](const Trial& trial) { return trial.socket.fd() == fd; });
+  return absl::c_find_if(trials_,
+                         [fd](const Trial& trial) { return trial.fd == fd; });
 }
 
-Socket Connector::Impl::Take(std::vector<Trial>::iterator trial) {
-  loop_.Unwatch(trial->watch);
-  loop_.Cancel(trial->pause);
-  Socket socket = std::move(trial->socket);
+std::vector<Connector::Impl::Trial>::iterator Connector::Impl::Find(
+    ConnectionId connection) {
+  return absl::c_find_if(trials_, [connection](const Trial& trial) {
+    return trial.connection == connection;
+  });
+}
+
+Connector::Impl::Trial Connector::Impl::Take(
+    std::vector<Trial>::iterator trial) {
+  loop_.Unwatch(std::exchange(trial->watch, WatchId::kNone));
+  loop_.Cancel(std::exchange(trial->pause, TimerId::kNone));
+  Trial taken = std::move(*trial);
   trials_.erase(trial);
-  return socket;
+  return taken;
+}
+
+// Its handshake is then told of its end, and finds no trial.
+void Connector::Impl::End(std::vector<Trial>::iterator trial) {
+  const Trial taken = Take(trial);
+  Connection* const connection = loop_.Find(taken.connection);
+  if (connection != nullptr) connection->CloseNow();
 }
 
 void Connector::Impl::EndTrials() {
-  while (!trials_.empty()) Take(trials_.end() - 1);
+  while (!trials_.empty()) End(trials_.end() - 1);
   loop_.Cancel(std::exchange(stagger_, TimerId::kNone));
 }
 
@@ -368,18 +393,18 @@ void Connector::Impl::OnWritable(int fd) {
     trial.pause = loop_.RunAfter(kUndecidedPause, [this, fd] {
       const std::shared_ptr<Impl> self = shared_from_this();
       const absl::Status watched = Watch(*Find(fd));
-      if (!watched.ok()) OnFailure(fd, watched);
+      if (!watched.ok()) OnFailure(Find(fd), watched);
     });
     return;
   }
   if (!outcome.ok()) {
-    OnFailure(fd, outcome.status(Trying(trial.address)));
+    OnFailure(Find(fd), outcome.status(Trying(trial.address)));
     return;
   }
   // TCP connects two ends that call each other, even if they are one.
   if (trial.address.family() != AF_UNIX &&
       trial.socket.local_address() == trial.socket.peer_address()) {
-    OnFailure(fd,
+    OnFailure(Find(fd),
               ErrnoToStatus(ECONNREFUSED, absl::StrCat(Trying(trial.address),
                                                        ", which is itself")));
     return;
@@ -388,54 +413,102 @@ void Connector::Impl::OnWritable(int fd) {
 }
 
 // If the newest address has failed, the next one is tried at once.
-void Connector::Impl::OnFailure(int fd, const absl::Status& why) {
+void Connector::Impl::OnFailure(std::vector<Trial>::iterator trial,
+                                const absl::Status& why) {
   errors_.push_back(why);
-  const auto trial = Find(fd);
   const bool newest = trial + 1 == trials_.end();
-  Take(trial);
+  End(trial);
   if (newest || trials_.empty()) TryNext();
 }
 
 void Connector::Impl::OnEstablished(int fd) {
-  Socket socket = Take(Find(fd));
-  EndAttempt();
-  const absl::Status opened = Open(std::move(socket));
-  if (!opened.ok()) {
-    Fail(opened);
-  } else if (!options_.reconnect) {
-    Finish();
+  const bool shakes = options_.transport != nullptr;
+  Trial& trial = *Find(fd);
+  loop_.Unwatch(std::exchange(trial.watch, WatchId::kNone));
+  Socket socket = std::move(trial.socket);
+  if (!shakes) {
+    Take(Find(fd));
+    EndAttempt();
+  }
+  const absl::Status adopted =
+      loop_
+          .Adopt(std::move(socket),
+                 [this, fd, shakes](Connection& connection) {
+                   options_.limits.ApplyTo(connection);
+                   if (shakes) {
+                     Find(fd)->connection = connection.id();
+                     StartHandshake(connection);
+                   } else {
+                     Open(connection);
+                   }
+                 })
+          .status();
+  if (adopted.ok()) return;
+  shakes ? OnFailure(Find(fd), adopted) : Fail(adopted);
+}
+
+// Of the trial with that connection. Others go on meanwhile.
+void Connector::Impl::StartHandshake(Connection& connection) {
+  const ConnectionId id = connection.id();
+  std::unique_ptr<Transport> transport =
+      options_.transport({.role = TransportRequest::Role::kClient,
+                          .url = &url_,
+                          .peer_address = Find(id)->address,
+                          .loop = loop_,
+                          .connection = id});
+  const auto done = [weak = weak_from_this()](Connection& shaken,
+                                              const absl::Status& status) {
+    const std::shared_ptr<Impl> self = weak.lock();
+    if (self != nullptr) self->OnHandshakeDone(shaken, status);
+  };
+  if (transport == nullptr) {
+    connection.Abort();
+    done(connection, absl::InternalError("no transport was made"));
+  } else if (!connection.StartHandshake(std::move(transport), options_.timeout,
+                                        done)) {
+    done(connection, absl::CancelledError("its factory has closed it"));
   }
 }
 
-absl::Status Connector::Impl::Open(Socket socket) {
-  std::unique_ptr<Transport> transport;
-  if (options_.transport != nullptr) {
-    transport = options_.transport();
-    if (state_ == State::kFinished) return absl::OkStatus();
-    if (transport == nullptr) {
-      return absl::InternalError("no transport was made");
-    }
+void Connector::Impl::OnHandshakeDone(Connection& connection,
+                                      const absl::Status& status) {
+  const auto trial = Find(connection.id());
+  if (trial == trials_.end()) return;  // It has been given up.
+  if (status.ok()) {
+    Take(trial);
+    EndAttempt();
+    Open(connection);
+    return;
   }
-  const auto open = [&](Connection& connection) {
-    ++stats_.opened;
-    state_ = State::kConnected;
-    connection_ = connection.id();
-    backoff_.Reset();
-    connection.NotifyGone(
-        [weak = weak_from_this(), &loop = loop_](const CloseReason& reason) {
-          const bool released = reason.origin == CloseReason::Origin::kReleased;
-          // What follows is none of the burial's business.
-          loop.Defer([weak, released] {
-            const std::shared_ptr<Impl> self = weak.lock();
-            if (self != nullptr) self->OnGone(released);
-          });
+  trial->fd = -1;  // Another one may soon have that number.
+  // What follows is none of the burial's business.
+  loop_.Defer([weak = weak_from_this(), id = connection.id(), status] {
+    const std::shared_ptr<Impl> self = weak.lock();
+    if (self == nullptr) return;
+    const auto failed = self->Find(id);
+    if (failed == self->trials_.end()) return;
+    self->OnFailure(failed, absl::Status(status.code(),
+                                         absl::StrCat(Trying(failed->address),
+                                                      ": ", status.message())));
+  });
+}
+
+void Connector::Impl::Open(Connection& connection) {
+  ++stats_.opened;
+  state_ = State::kConnected;
+  connection_ = connection.id();
+  backoff_.Reset();
+  connection.NotifyGone(
+      [weak = weak_from_this(), &loop = loop_](const CloseReason& reason) {
+        const bool released = reason.origin == CloseReason::Origin::kReleased;
+        // What follows is none of the burial's business.
+        loop.Defer([weak, released] {
+          const std::shared_ptr<Impl> self = weak.lock();
+          if (self != nullptr) self->OnGone(released);
         });
-    if (transport != nullptr) {
-      connection.SetTransport(std::move(transport)).IgnoreError();
-    }
-    options_.on_open(connection);
-  };
-  return loop_.Adopt(std::move(socket), open).status();
+      });
+  options_.on_open(connection);
+  if (!options_.reconnect) Finish();
 }
 
 // --- How it ends ---
@@ -448,8 +521,10 @@ void Connector::Impl::OnTimeout() {
     errors_.push_back(absl::DeadlineExceededError("resolving its name"));
   }
   for (const Trial& trial : trials_) {
+    const bool shakes = trial.connection != ConnectionId();
     errors_.push_back(absl::DeadlineExceededError(
-        absl::StrCat(Trying(trial.address), ": no answer")));
+        absl::StrCat(Trying(trial.address), ": no ",
+                     shakes ? "end of its handshake" : "answer")));
   }
   FailWithErrors();
 }

@@ -11,6 +11,11 @@
 // addresses alternate, and each address has a head start over the next one. The
 // first address that is established wins, and the other sockets are closed.
 //
+// With a transport an address is established when the handshake is done. Until
+// then on_open is not called, and a handshake that fails counts as an address
+// that has refused: the next one is tried, and if there is none the attempt has
+// failed.
+//
 // A TCP connection counts as established when the handshake was completed, also
 // if the peer has reset it since: on_open is then called, and the protocol gets
 // the bytes that came before the reset, and the error. A socket that is
@@ -32,6 +37,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "fio/core/connection_limits.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
@@ -49,16 +55,17 @@ struct ConnectorOptions {
   std::function<void(Connection&)> on_open = nullptr;
 
   // Called once for each attempt that made no connection. The message has
-  // "connect", the url, and the error of each address that was tried. The code
-  // is kDeadlineExceeded if the attempt took too long, otherwise that of the
-  // first error. Never called inside of Create(), nor for an attempt that
-  // Cancel() ends.
+  // "connect", the url, and the error of each address that was tried, of a
+  // handshake what Transport::status() said. The code is kDeadlineExceeded if
+  // the attempt took too long, otherwise that of the first error. Never called
+  // inside of Create(), nor for an attempt that Cancel() ends.
   std::function<void(const absl::Status& reason)> on_failed = nullptr;
 
   // Called once, when no further attempt will be made. The last callback.
   std::function<void()> on_finish = nullptr;
 
-  // How long one attempt may take, from resolving the name to the connection.
+  // How long one attempt may take, from resolving the name to the end of the
+  // handshake.
   // It does not limit the life of the connection. Zero means the default.
   absl::Duration timeout = absl::Seconds(30);
 
@@ -77,8 +84,13 @@ struct ConnectorOptions {
   // time.
   absl::Duration attempt_delay = absl::Milliseconds(250);
 
-  // Makes the Transport of each connection, for example TLS. Null for none.
+  // Makes the Transport of each connection, for example TLS. Null for none. It
+  // is asked for each address that TCP has connected to. If it returns null,
+  // that address has failed (kInternal).
   TransportFactory transport = nullptr;
+
+  // What each connection may keep in memory.
+  ConnectionLimits limits = {};
 
   // Reactor::Connect(): in a cluster only the root process connects. A
   // Connector itself ignores it.
@@ -110,9 +122,9 @@ class Connector {
   //
   // Errors: kUnimplemented for https and wss without a transport (TLS is not
   // built yet); kInvalidArgument without an on_open, for a bad url, a url
-  // without a port or with port 0, or one for datagrams, and for negative or
-  // contradictory durations. Each message begins with "connect" and the url.
-  // on_finish has then been called.
+  // without a port, with port 0, with a query, or one for datagrams, and for
+  // negative or contradictory durations. Each message begins with "connect" and
+  // the url. on_finish has then been called.
   static absl::StatusOr<std::unique_ptr<Connector>> Create(
       Loop& loop, Resolver& resolver, std::string_view url,
       ConnectorOptions options);
@@ -127,10 +139,11 @@ class Connector {
   // on_finish is not called.
   ~Connector();
 
-  // Ends the current attempt: cancels the look-up of the name and closes the
-  // sockets. Makes no further attempt, and calls on_finish, unless it was
-  // called before. An established connection stays open. The loop does the same
-  // when its Run() ends; while it stops it makes no further attempt.
+  // Ends the current attempt: cancels the look-up of the name, and closes the
+  // sockets and the connections whose handshake is under way. Makes no further
+  // attempt, and calls on_finish, unless it was called before. An established
+  // connection stays open. The loop does the same when its Run() ends; while it
+  // stops it makes no further attempt.
   void Cancel();
 
   State state() const;

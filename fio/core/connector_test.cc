@@ -569,7 +569,7 @@ TEST(Connect, FailExactlyOnceDeferred) {
         });
   fails("no transport was made", open.url(), nullptr,
         [](Client&, ConnectorOptions& options) {
-          options.transport = [] { return nullptr; };
+          options.transport = [](const TransportRequest&) { return nullptr; };
         });
   fails("the loop is stopping", open.url(), nullptr,
         [](Client& client, ConnectorOptions& options) {
@@ -1109,7 +1109,8 @@ TEST(Connect, CancelInEachCallback) {
     }
     Client client;
     ConnectorOptions options = client.Reconnecting();
-    options.transport = [&]() -> std::unique_ptr<Transport> {
+    options.transport =
+        [&](const TransportRequest&) -> std::unique_ptr<Transport> {
       end(client);
       return std::make_unique<Transport>();
     };
@@ -1195,7 +1196,7 @@ TEST(Connect, TransportOfItsOwnForEachConnection) {
     connection.Close();
   };
   ConnectorOptions options = client.Reconnecting();
-  options.transport = [&] {
+  options.transport = [&](const TransportRequest&) {
     ++made;
     return std::make_unique<CountedTransport>(writes);
   };

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,6 +23,8 @@
 #include "fio/base/monotonic_time.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/internal/openings.h"
+#include "fio/core/listen_options.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
@@ -32,10 +35,12 @@
 #include "fio/sock/resolve.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
-#include "fio/sock/transport.h"
 #include "fio/sock/url.h"
 
 namespace fio {
+
+using core_internal::Openings;
+
 namespace {
 
 // Calls of accept4() in one turn, whatever they return.
@@ -49,20 +54,8 @@ absl::Status ListenError(std::string_view where, const absl::Status& cause) {
                       absl::StrCat("listen ", where, ": ", cause.message()));
 }
 
-absl::Status CheckOptions(const ListenOptions& options) {
-  if (options.on_open == nullptr) {
-    return absl::InvalidArgumentError("on_open is missing");
-  }
-  if (options.back_off <= absl::ZeroDuration()) {
-    return absl::InvalidArgumentError("back_off is not positive");
-  }
-  return absl::OkStatus();
-}
-
 absl::StatusOr<ListenSocket> OpenSocket(const Url& url,
                                         const ListenOptions& options) {
-  absl::Status checked = Listener::Check(url, options);
-  if (!checked.ok()) return checked;
   const absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(url);
   if (!addresses.ok()) return addresses.status();
   return ListenOnAny(*addresses, options.socket);
@@ -96,51 +89,30 @@ bool IsOutOfDescriptors(int error) {
 
 bool IsOutOfMemory(int error) { return error == ENOMEM || error == ENOBUFS; }
 
-// On the thread of the loop that serves the connection.
-void Open(const ListenOptions& options, Connection& connection) {
-  if (options.transport != nullptr) {
-    std::unique_ptr<Transport> transport = options.transport();
-    if (transport == nullptr ||
-        !connection.SetTransport(std::move(transport)).ok()) {
-      ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-          << "a connection is aborted: there is no transport for it";
-      connection.Abort();
-      return;
-    }
-  }
-  options.on_open(connection);
-}
-
 }  // namespace
 
 absl::Status Listener::Check(const Url& url, const ListenOptions& options) {
-  absl::Status checked = CheckOptions(options);
-  if (!checked.ok()) return checked;
-  if (url.kind() == Url::Kind::kDatagram) {
-    return absl::InvalidArgumentError("datagrams make no connections");
-  }
-  if (url.is_secure() && options.transport == nullptr) {
-    return absl::UnimplementedError(
-        "TLS is not built yet; listen without it (tcp, http, ws), or set "
-        "ListenOptions::transport");
-  }
-  return absl::OkStatus();
+  return CompleteListenOptions(url, options).status();
 }
 
 absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     Loop& loop, const Url& url, ListenOptions options) {
-  const auto shared = std::make_shared<const ListenOptions>(std::move(options));
-  absl::StatusOr<ListenSocket> socket = OpenSocket(url, *shared);
+  const std::function<void()> on_finish = options.on_finish;
+  absl::StatusOr<ListenOptions> complete =
+      CompleteListenOptions(url, std::move(options));
+  absl::StatusOr<ListenSocket> socket =
+      complete.ok() ? OpenSocket(url, *complete) : complete.status();
   absl::Status status = socket.status();
   if (socket.ok()) {
     auto listener = std::unique_ptr<Listener>(new Listener(
-        loop, std::make_shared<ListenSocket>(*std::move(socket)), shared,
+        loop, std::make_shared<ListenSocket>(*std::move(socket)),
+        std::make_shared<const ListenOptions>(*std::move(complete)),
         /*targets=*/{}, /*owns_socket=*/true, AcceptWakes::kAll));
     status = listener->Start();
     if (status.ok()) return listener;
     // The destructor calls on_finish.
-  } else if (shared->on_finish != nullptr) {
-    shared->on_finish();
+  } else if (on_finish != nullptr) {
+    on_finish();
   }
   return ListenError(url.ToString(), status);
 }
@@ -155,7 +127,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
   const std::string where = socket->local_address().ToString();
   absl::Status status = options == nullptr
                             ? absl::InvalidArgumentError("the options are null")
-                            : CheckOptions(*options);
+                            : CheckListenOptions(*options);
   if (!status.ok()) return ListenError(where, status);
   auto listener = std::unique_ptr<Listener>(
       new Listener(loop, std::move(socket), std::move(options),
@@ -172,11 +144,14 @@ Listener::Listener(Loop& loop, std::shared_ptr<ListenSocket> socket,
     : loop_(loop),
       local_address_(socket->local_address()),
       options_(std::move(options)),
+      openings_(
+          std::make_shared<Openings>(options_, local_address_, loop.handle())),
       targets_(std::move(targets)),
       owns_socket_(owns_socket),
       wakes_(wakes),
       socket_(std::move(socket)) {
   OpenReserve();
+  openings_->SetOnRoom([this] { OnRoom(); });
 }
 
 Listener::~Listener() { Close(); }
@@ -189,6 +164,7 @@ void Listener::Close() {
   }
   const std::shared_ptr<ListenSocket> socket =
       std::exchange(socket_, nullptr);  // Closes when the watch has ended.
+  openings_->SetOnRoom(nullptr);
   loop_.Cancel(back_off_);
   loop_.Unwatch(std::exchange(watch_, WatchId::kNone));
   reserve_.Reset();
@@ -213,7 +189,9 @@ ListenerStats Listener::stats() const {
   return {.accepted = counters_.accepted.Get(),
           .rejected = counters_.rejected.Get(),
           .handed_over = counters_.handed_over.Get(),
-          .shed = counters_.shed.Get()};
+          .shed = counters_.shed.Get(),
+          .handshakes_failed = openings_->failed(),
+          .handshakes_under_way = openings_->under_way()};
 }
 
 // If memory is short, this is no error: clients already wait at the socket, so
@@ -229,7 +207,7 @@ absl::Status Listener::Start() {
 // turn.
 absl::Status Listener::UpdateWatch() {
   const bool accepts =
-      socket_ != nullptr && !paused_ && back_off_ == TimerId::kNone;
+      socket_ != nullptr && !paused_ && !full_ && back_off_ == TimerId::kNone;
   if (accepts == (watch_ != WatchId::kNone)) return absl::OkStatus();
   if (!accepts) {
     loop_.Unwatch(std::exchange(watch_, WatchId::kNone));
@@ -255,7 +233,7 @@ void Listener::AcceptWaiting() {
   const absl::Cleanup done = [this] { accepting_ = false; };
   if (!reserve_) OpenReserve();
   bool any = false;
-  for (int i = 0; i < kBatch && watch_ != WatchId::kNone; ++i) {
+  for (int i = 0; i < kBatch && watch_ != WatchId::kNone && HasRoom(); ++i) {
     ListenSocket::Accepted accepted = socket_->Accept();
     if (accepted.error == EAGAIN) return;
     if (accepted.error == 0) {
@@ -285,6 +263,18 @@ void Listener::AcceptFailed(int error) {
   if (options_->on_shed != nullptr) {
     options_->on_shed(error, counters_.shed.Get());
   }
+}
+
+// Whether one more handshake may begin. Otherwise OnRoom() is called later.
+bool Listener::HasRoom() {
+  full_ = openings_->IsFull();
+  if (full_) UpdateWatch().IgnoreError();  // It ends one, which does not fail.
+  return !full_;
+}
+
+void Listener::OnRoom() {
+  full_ = false;
+  WatchOrBackOff();
 }
 
 // --- At the limit of descriptors ---
@@ -334,7 +324,8 @@ Connection* Listener::FindUnproductive() {
   for (const Served& served : served_) {
     Connection* const connection = loop_.Find(served.id);
     if (connection == nullptr || !connection->is_open()) continue;
-    const bool owes = connection->deadline() < MonotonicTime::InfiniteFuture();
+    const bool owes = connection->is_handshaking() ||
+                      connection->deadline() < MonotonicTime::InfiniteFuture();
     const bool is_new = loop_.now() - served.since < kTimeToBegin;
     const auto rank = owes ? std::pair(is_new ? 2 : 0, served.since)
                            : std::pair(1, connection->last_active());
@@ -395,7 +386,7 @@ void Listener::Place(Socket socket, const SocketAddress& peer) {
   const AcceptVerdict verdict = options_->on_accept == nullptr
                                     ? AcceptVerdict::Keep()
                                     : options_->on_accept(peer);
-  if (verdict.rejects()) {
+  if (verdict.rejects() || !openings_->Admits(peer)) {
     counters_.rejected.Add(1);
     return;
   }
@@ -405,9 +396,9 @@ void Listener::Place(Socket socket, const SocketAddress& peer) {
     ABSL_LOG_EVERY_N_SEC(WARNING, 1) << "listen " << local_address_.ToString()
                                      << ": there is no loop to serve it";
   } else if (*target == loop_.handle()) {
-    Serve(std::move(socket));
+    Serve(std::move(socket), peer);
   } else {
-    HandOver(std::move(socket), *target);
+    HandOver(std::move(socket), peer, *target);
   }
 }
 
@@ -438,10 +429,11 @@ const LoopHandle* Listener::LeastLoaded() {
   return least;
 }
 
-void Listener::Serve(Socket socket) {
-  const absl::StatusOr<ConnectionId> id = loop_.Adopt(
-      std::move(socket),
-      [this](Connection& connection) { Open(*options_, connection); });
+void Listener::Serve(Socket socket, const SocketAddress& peer) {
+  OpenCallback begin = openings_->Begin(peer);
+  const absl::StatusOr<ConnectionId> id =
+      loop_.Adopt(std::move(socket),
+                  [&begin](Connection& connection) { begin(connection); });
   if (id.ok()) {
     Remember(*id);
     return;
@@ -454,10 +446,10 @@ void Listener::Serve(Socket socket) {
       << "listen " << local_address_.ToString() << ": " << id.status();
 }
 
-void Listener::HandOver(Socket socket, const LoopHandle& target) {
-  const bool handed_over = target.Adopt(
-      std::move(socket),
-      [options = options_](Connection& opened) { Open(*options, opened); });
+void Listener::HandOver(Socket socket, const SocketAddress& peer,
+                        const LoopHandle& target) {
+  const bool handed_over =
+      target.Adopt(std::move(socket), openings_->Begin(peer));
   (handed_over ? counters_.handed_over : counters_.rejected).Add(1);
 }
 

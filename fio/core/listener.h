@@ -8,6 +8,15 @@
 // ListenOptions::back_off. When the kernel lacks memory, for accept4(2) or to
 // watch the socket, it tries again after the same time. It never gives up.
 //
+// A connection with a transport is given to on_open when its handshake is done;
+// see ListenOptions:
+//
+//   auto listener = fio::Listener::Create(
+//       loop, *fio::Url::Parse("tcp://0.0.0.0:443"),
+//       {.on_open = Serve,
+//        .transport = [](const fio::TransportRequest&) { return NewTls(); },
+//        .handshake_timeout = absl::Seconds(5)});
+//
 // Thread safety: none; it belongs to the thread of its loop. Any thread may
 // call stats().
 
@@ -16,16 +25,14 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <functional>
-#include <limits>
 #include <memory>
 #include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/listen_options.h"  // IWYU pragma: export
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
@@ -33,7 +40,6 @@
 #include "fio/core/loop/loop_stats.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/timer/timer_wheel.h"
-#include "fio/core/transport_factory.h"
 #include "fio/sock/listen_socket.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_address.h"
@@ -41,122 +47,21 @@
 
 namespace fio {
 
-// What happens to a connection that was accepted.
-class AcceptVerdict {
- public:
-  // It is served by the listener's loop, or by the loop that AcceptBalance
-  // chooses.
-  static constexpr AcceptVerdict Keep() { return AcceptVerdict(kKeep); }
-  // It is closed at once. A peer that has sent something may see a reset.
-  static constexpr AcceptVerdict Reject() { return AcceptVerdict(kReject); }
-  // It is served by the loop with this index among those that the listener may
-  // hand connections to. If there is no such loop any more, as Reject().
-  static constexpr AcceptVerdict ToLoop(size_t index) {
-    return AcceptVerdict(index);
-  }
-
-  constexpr bool keeps() const { return loop_ == kKeep; }
-  constexpr bool rejects() const { return loop_ == kReject; }
-  // REQUIRES: neither keeps() nor rejects().
-  constexpr size_t loop() const { return loop_; }
-
-  friend constexpr bool operator==(AcceptVerdict, AcceptVerdict) = default;
-
- private:
-  static constexpr size_t kKeep = std::numeric_limits<size_t>::max();
-  static constexpr size_t kReject = kKeep - 1;
-
-  constexpr explicit AcceptVerdict(size_t loop) : loop_(loop) {}
-
-  size_t loop_;
-};
-
-// Which loop of a process gets a connection.
-enum class AcceptBalance : uint8_t {
-  // Each loop accepts what the kernel gives it: on a socket of its own that
-  // shares the address (ListenSocketOptions::reuse_port), or, for Unix sockets,
-  // on one socket that all loops share. The numbers are even by chance only.
-  kByKernel,
-  // One loop of each process accepts, and hands each connection to the loop
-  // that has the fewest. The numbers differ by one at most. It costs a task for
-  // each connection.
-  kLeastConnections,
-};
-
-// Which connection is closed when a client waits and the process has no
-// descriptor left to accept it with (EMFILE, ENFILE): one per back-off.
-enum class AtLimit : uint8_t {
-  // The waiting client that came first. Open connections stay open.
-  kShedWaiting,
-
-  // An open connection that makes no progress. It ends as by
-  // Connection::Abort(), and the client that waits is accepted in its place. It
-  // is the first of these that exists:
-  //
-  //   1. of those that were accepted at least a second ago and have a
-  //      Connection::SetDeadline() pending, the one that was accepted first:
-  //      its protocol still waits for the peer to complete something
-  //   2. of those that have no deadline, the one whose last activity
-  //      (Connection::last_active()) is the longest ago
-  //   3. the one that was accepted first
-  //
-  // So bytes that a peer sends now and then count as progress, unless the
-  // protocol has set a deadline. Only connections of this listener that its own
-  // loop serves are considered. If there are none, as kShedWaiting. It costs 16
-  // bytes for each connection, and a look at each of them per back-off.
-  kShedUnproductive,
-};
-
-// on_open and transport run on the thread of the loop that serves the
-// connection, on_accept and on_shed on that of the loop that accepts. If
-// several loops share the options, the callbacks may run on several threads at
-// the same time. They may close and pause the listener, but must not destroy
-// it.
-struct ListenOptions {
-  // Called once for each connection, before all its other callbacks. It
-  // attaches a protocol or closes the connection. Required.
-  std::function<void(Connection&)> on_open = nullptr;
-
-  // Called for each accepted socket before it becomes a connection. Null keeps
-  // all.
-  std::function<AcceptVerdict(const SocketAddress& peer)> on_accept = nullptr;
-
-  // Called when there is no descriptor or no memory to accept with, once per
-  // back-off. `error` is the errno, `shed` is ListenerStats::shed.
-  std::function<void(int error, uint64_t shed)> on_shed = nullptr;
-
-  // Called once in each process that listens, after its last accept. A Reactor
-  // calls it on the thread of Run(), before the lifecycle's kOnFinish. If
-  // listening fails, it is called inside the call that fails.
-  std::function<void()> on_finish = nullptr;
-
-  // Makes the transport of each connection; null for plain bytes. A url whose
-  // scheme needs TLS (https, wss) is an error without one, since TLS is not
-  // built yet. With one, fio does not check that it is TLS.
-  TransportFactory transport = nullptr;
-
-  // How long nothing is accepted after a failure, and how long until the next
-  // attempt to watch the socket. Positive.
-  absl::Duration back_off = absl::Milliseconds(50);
-
-  AtLimit at_limit = AtLimit::kShedWaiting;
-
-  // In a cluster, the root process accepts and no worker does. A single process
-  // ignores it.
-  bool root_only = false;
-
-  AcceptBalance balance = AcceptBalance::kByKernel;
-
-  // Options of the listening socket. Accepted sockets inherit some of them.
-  ListenSocketOptions socket = {};
-};
+namespace core_internal {
+class Openings;
+}
 
 // What a Listener has done since it was created.
 struct ListenerStats {
   uint64_t accepted = 0;  // All sockets but those that were shed at once.
-  uint64_t rejected = 0;  // Of these, by on_accept or because a loop is gone.
+  // Of these, by on_accept, as no trusted proxy, or because a loop is gone.
+  uint64_t rejected = 0;
   uint64_t handed_over = 0;  // Of these, to another loop.
   uint64_t shed = 0;         // Closed because of no descriptors or memory.
+  // Of those accepted: which have ended before on_open,
+  uint64_t handshakes_failed = 0;
+  // and how many are before the end of their handshake, or PROXY header, now.
+  uint64_t handshakes_under_way = 0;
 };
 
 // How many of the listeners that share one socket a new connection wakes.
@@ -167,10 +72,8 @@ enum class AcceptWakes : uint8_t {
 
 class Listener {
  public:
-  // Checks whether `url` and `options` are valid, without listening. Errors:
-  // kInvalidArgument without an on_open, for a back_off that is not positive,
-  // or for a datagram url; kUnimplemented for a url that asks for TLS without a
-  // transport.
+  // Checks whether `url` and `options` are valid, without listening: the errors
+  // of CompleteListenOptions().
   static absl::Status Check(const Url& url, const ListenOptions& options);
 
   // Listens on the first address of `url` that can be bound. Blocks while a
@@ -186,9 +89,8 @@ class Listener {
   // it. on_finish is not called, and `options->socket` is ignored. `targets`
   // are the loops that connections may be handed to, with the index of
   // AcceptVerdict::ToLoop(); `loop` may be among them. Errors: kInvalidArgument
-  // if a pointer is null, without an on_open, or for a back_off that is not
-  // positive; those of Loop::Watch(), as above. All begin with "listen" and the
-  // address.
+  // if a pointer is null, and as CheckListenOptions(); those of Loop::Watch(),
+  // as above. All begin with "listen" and the address.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, std::shared_ptr<ListenSocket> socket,
       std::shared_ptr<const ListenOptions> options,
@@ -208,8 +110,8 @@ class Listener {
   void Resume();
   bool paused() const { return paused_; }
 
-  // Stops accepting, at once. Connections that were handed over are still
-  // opened.
+  // Stops accepting, at once. Connections that were handed over, and those
+  // whose handshake is under way, are still opened.
   //
   // A listener that was created from a url stops listening in all processes
   // that have a copy of the socket (ListenSocket::StopListening()), unless this
@@ -218,10 +120,10 @@ class Listener {
   // AcceptWakes::kOne it first accepts the connections for which it may have
   // been the only one woken.
   //
-  // After it no callback is called, with two exceptions: on_accept, transport
-  // and on_open for a connection whose callback has called Close(), and on_open
-  // for one that was handed over. A child of fork(2) that closes or destroys
-  // its copy does not call on_finish.
+  // After it no callback is called, but those of connections that were accepted
+  // before: transport, on_open and on_handshake_failed, and on_accept for one
+  // whose callback has called Close(). A child of fork(2) that closes or
+  // destroys its copy does not call on_finish.
   void Close();
 
   // The address it listens on, with the real port. Valid after Close() too.
@@ -254,12 +156,16 @@ class Listener {
   void Place(Socket socket, const SocketAddress& peer);
   const LoopHandle* Choose(AcceptVerdict verdict);
   const LoopHandle* LeastLoaded();
-  void Serve(Socket socket);
-  void HandOver(Socket socket, const LoopHandle& target);
+  void Serve(Socket socket, const SocketAddress& peer);
+  void HandOver(Socket socket, const SocketAddress& peer,
+                const LoopHandle& target);
+  bool HasRoom();
+  void OnRoom();
 
   Loop& loop_;
   const SocketAddress local_address_;
   const std::shared_ptr<const ListenOptions> options_;
+  const std::shared_ptr<core_internal::Openings> openings_;
   const std::vector<LoopHandle> targets_;
   const bool owns_socket_;
   const AcceptWakes wakes_;
@@ -277,9 +183,10 @@ class Listener {
   };
   std::vector<Served> served_;
 
-  // The watch of the socket; kNone while closed, paused or in a back-off.
+  // The watch of the socket; kNone while closed, paused, full or in a back-off.
   WatchId watch_ = WatchId::kNone;
   bool paused_ = false;
+  bool full_ = false;  // ListenOptions::max_handshakes are under way.
   TimerId back_off_ = TimerId::kNone;
 
   size_t next_target_ = 0;  // Where the search for the least loaded starts.

@@ -212,10 +212,12 @@ TEST(Listener, ErrorsNameTheUrl) {
         error(url, {.on_open = AttachEcho}),
         StartsWith(absl::StrCat("listen ", url, ": TLS is not built yet")));
   }
-  EXPECT_TRUE(Listener::Check(
-                  *Url::Parse("https://127.0.0.1:1"),
-                  {.on_open = AttachEcho, .transport = [] { return nullptr; }})
-                  .ok());
+  EXPECT_TRUE(
+      Listener::Check(
+          *Url::Parse("https://127.0.0.1:1"),
+          {.on_open = AttachEcho,
+           .transport = [](const TransportRequest&) { return nullptr; }})
+          .ok());
   EXPECT_THAT(error("tcp://127.0.0.1:0",
                     {.on_open = AttachEcho, .socket = {.backlog = -1}}),
               HasSubstr("listen tcp://127.0.0.1:0: "));
@@ -429,7 +431,7 @@ class ListenerAtLimit : public ListenerTest {
                 },
             .on_shed = [this](int, uint64_t) { ++told_; },
             .transport =
-                [this] {
+                [this](const TransportRequest&) {
                   Act(In::kTransport);
                   return std::make_unique<Transport>();
                 },
@@ -444,12 +446,15 @@ class ListenerAtLimit : public ListenerTest {
     calls_ = told_ = 0;
     clients_.clear();
     StartAnew();
-    Listen(Options());
+    ListenOptions options = Options();
+    // With one on_open comes later than accept has failed.
+    if (in != In::kTransport) options.transport = nullptr;
+    Listen(std::move(options));
     clients_ = Connect(1);
     Turn(2);
     plan_.FailNext(Call::kAccept4, EMFILE);
     clients_.push_back(ConnectTo(socket_->local_address()));
-    Turn();
+    Turn(2);
     EXPECT_EQ(calls_, 2) << "it was not at the limit";
   }
 
@@ -982,20 +987,21 @@ class PassThrough final : public Transport {
 TEST_F(Listen, TlsRefBalanced) {
   const auto context = std::make_shared<Context>();
   auto with_transport = context.use_count();
-  ListenerTest::Listen(
-      {.on_open =
-           [&](Connection& connection) {
-             with_transport = context.use_count();
-             AttachEcho(connection);
-           },
-       .on_accept =
-           [n = 0](const SocketAddress&) mutable {
-             return n++ % 2 == 0 ? AcceptVerdict::Keep()
-                                 : AcceptVerdict::ToLoop(0);
-           },
-       .transport =
-           [context] { return std::make_unique<PassThrough>(context); }},
-      {other_->handle()});
+  ListenerTest::Listen({.on_open =
+                            [&](Connection& connection) {
+                              with_transport = context.use_count();
+                              AttachEcho(connection);
+                            },
+                        .on_accept =
+                            [n = 0](const SocketAddress&) mutable {
+                              return n++ % 2 == 0 ? AcceptVerdict::Keep()
+                                                  : AcceptVerdict::ToLoop(0);
+                            },
+                        .transport =
+                            [context](const TransportRequest&) {
+                              return std::make_unique<PassThrough>(context);
+                            }},
+                       {other_->handle()});
   const auto listening = context.use_count();
   EXPECT_GT(listening, 1);
   std::vector<UniqueFd> clients = Connect(10);
@@ -1031,7 +1037,7 @@ TEST_F(Listen, TlsRefBalanced) {
 TEST_F(ListenerTest, WithoutATransportItIsNotServedInTheClear) {
   int opened = 0;
   Listen({.on_open = [&](Connection&) { ++opened; },
-          .transport = [] { return nullptr; }});
+          .transport = [](const TransportRequest&) { return nullptr; }});
   const std::vector<UniqueFd> clients = Connect(2);
   Turn(2);
   EXPECT_EQ(opened, 0);

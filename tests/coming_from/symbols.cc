@@ -383,8 +383,10 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(ConnectorOptions::timeout,
             ConnectorOptions{.timeout = absl::Seconds(30)}),
     FIO_HAS(ConnectorOptions::transport,
-            ConnectorOptions{
-                .transport = [] { return std::make_unique<Transport>(); }}),
+            ConnectorOptions{.transport =
+                                 [](const TransportRequest&) {
+                                   return std::make_unique<Transport>();
+                                 }}),
     FIO_HAS(Lifecycle::Add,
             reactor.lifecycle().Add(LifecycleEvent::kOnStart, [] {})),
     FIO_HAS(Lifecycle::Clear,
@@ -415,8 +417,10 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(ListenOptions::on_finish, ListenOptions{.on_finish = [] {}}),
     FIO_HAS(ListenOptions::root_only, ListenOptions{.root_only = true}),
     FIO_HAS(ListenOptions::transport,
-            ListenOptions{
-                .transport = [] { return std::make_unique<Transport>(); }}),
+            ListenOptions{.transport =
+                              [](const TransportRequest&) {
+                                return std::make_unique<Transport>();
+                              }}),
     FIO_HAS(Reactor::Connect,
             reactor.Connect("tcp://127.0.0.1:3000", ConnectorOptions())),
     FIO_HAS(Reactor::CancelConnect, reactor.CancelConnect(ConnectorId())),

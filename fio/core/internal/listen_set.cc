@@ -90,9 +90,12 @@ absl::StatusOr<ListenerId> ListenSet::Open(std::string_view url,
     return absl::Status(complete.status().code(),
                         absl::StrCat("listen: ", complete.status().message()));
   }
-  absl::StatusOr<ListenEntry> entry = OpenEntry(*complete, options, servers);
+  absl::StatusOr<ListenOptions> checked =
+      CompleteListenOptions(*complete, std::move(options));
+  if (!checked.ok()) return ListenError(*complete, checked.status());
+  absl::StatusOr<ListenEntry> entry = OpenEntry(*complete, *checked, servers);
   if (!entry.ok()) return ListenError(*complete, entry.status());
-  entry->options = std::make_shared<const ListenOptions>(std::move(options));
+  entry->options = std::make_shared<const ListenOptions>(*std::move(checked));
   const auto id = static_cast<ListenerId>(++last_id_);
   entries_[id] = std::make_shared<const ListenEntry>(*std::move(entry));
   return id;
@@ -102,8 +105,6 @@ absl::StatusOr<ListenerId> ListenSet::Open(std::string_view url,
 absl::StatusOr<ListenEntry> ListenSet::OpenEntry(const Url& url,
                                                  const ListenOptions& options,
                                                  const Servers& servers) {
-  const absl::Status checked = Listener::Check(url, options);
-  if (!checked.ok()) return checked;
   const absl::StatusOr<std::vector<SocketAddress>> addresses = Resolve(url);
   if (!addresses.ok()) return addresses.status();
   ListenEntry entry = {.options = nullptr,

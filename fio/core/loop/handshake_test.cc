@@ -120,6 +120,8 @@ class Greeter final : public Transport {
 class Handshake : public LoopFixture {
  protected:
   Handshake() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
+  // Who is not done is told so.
+  ~Handshake() override { loop_ = nullptr; }
 
   // Attaches the protocol when it is done.
   Connection& Start(LoopbackPair& pair, std::unique_ptr<Greeter> greeter) {
@@ -320,6 +322,51 @@ TEST_F(Handshake, NoneIsDoneInTheSameTurn) {
   }
   Turn();
   EXPECT_EQ(done, 20u);
+}
+
+// As one that has only something to read at the beginning.
+TEST_F(Handshake, MayRemoveItself) {
+  using State = Transport::Handshake;
+  class Removes final : public Transport {
+   public:
+    explicit Removes(State state) : state_(state) {}
+    State Shake(Socket& socket) override {
+      char byte;
+      if (socket.ReadRaw(absl::MakeSpan(&byte, 1)).bytes == 0) {
+        return State::kMore;
+      }
+      EXPECT_TRUE(socket.SetTransport(nullptr).ok());
+      return state_;
+    }
+
+   private:
+    const State state_;
+  };
+  for (const State state :
+       {State::kDone, State::kMore, State::kSuspended, State::kFailed}) {
+    done_.clear();
+    record_.data.clear();
+    LoopbackPair pair = LoopbackPair::Tcp();
+    const absl::StatusOr<ConnectionId> id =
+        loop_->Adopt(std::move(pair.near), [&](Connection& connection) {
+          connection.StartHandshake(
+              std::make_unique<Removes>(state), kTimeout,
+              [&](Connection& shaken, const absl::Status& status) {
+                done_.push_back(status);
+                if (!status.ok()) return;
+                shaken.Attach(std::make_unique<Recorder>(record_));
+              });
+        });
+    ASSERT_TRUE(id.ok()) << id.status();
+    Turn(2);
+    ASSERT_TRUE(pair.far.TryWrite("hdata").ok());
+    Turn(3);
+    ASSERT_EQ(done_.size(), 1u);
+    EXPECT_EQ(done_[0].ok(), state != State::kFailed) << done_[0];
+    EXPECT_EQ(record_.data, state == State::kFailed ? "" : "data");
+    pair.far.Close();
+    Turn(3);
+  }
 }
 
 // Another transport takes its place, and reads on where it has ended.

@@ -1,0 +1,51 @@
+#include "fio/core/listen_options.h"
+
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/time/time.h"
+#include "fio/core/transport_factory.h"
+#include "fio/sock/proxy_options.h"
+#include "fio/sock/url.h"
+
+namespace fio {
+
+absl::Status CheckListenOptions(const ListenOptions& options) {
+  if (options.on_open == nullptr) {
+    return absl::InvalidArgumentError("on_open is missing");
+  }
+  if (options.back_off <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("back_off is not positive");
+  }
+  if (options.handshake_timeout <= absl::ZeroDuration()) {
+    return absl::InvalidArgumentError("handshake_timeout is not positive");
+  }
+  return options.proxy.has_value() ? options.proxy->Check() : absl::OkStatus();
+}
+
+absl::StatusOr<ListenOptions> CompleteListenOptions(const Url& url,
+                                                    ListenOptions options) {
+  if (url.kind() == Url::Kind::kDatagram) {
+    return absl::InvalidArgumentError("datagrams make no connections");
+  }
+  absl::Status checked = ApplyQuery(url, options.proxy);
+  if (checked.ok()) checked = CheckListenOptions(options);
+  if (!checked.ok()) return checked;
+  if (url.is_secure() && options.transport == nullptr) {
+    return absl::UnimplementedError(
+        "TLS is not built yet; listen without it (tcp, http, ws), or set "
+        "ListenOptions::transport");
+  }
+  if (options.transport != nullptr) {
+    options.transport = [make = std::move(options.transport),
+                         url](const TransportRequest& request) {
+      TransportRequest of_url = request;
+      of_url.url = &url;
+      return make(of_url);
+    };
+  }
+  return options;
+}
+
+}  // namespace fio
