@@ -50,8 +50,12 @@ class MoveOnlyFunction<R(Args...), kInlineBytes> {
 
   MoveOnlyFunction(MoveOnlyFunction&& other) noexcept { TakeFrom(other); }
   MoveOnlyFunction& operator=(MoveOnlyFunction&& other) noexcept {
-    if (this != &other) {
-      Reset();
+    if (this == &other) return *this;
+    if (operations_ == nullptr) {
+      TakeFrom(other);
+    } else {
+      // Dies last, since its destructor may assign to this, too.
+      const MoveOnlyFunction former(std::move(*this));
       TakeFrom(other);
     }
     return *this;

@@ -72,6 +72,30 @@ TEST(MoveOnlyFunction, IsNullOfWhatIsNull) {
   EXPECT_EQ(self(), 5);
 }
 
+// The last one that is assigned stays, and nothing leaks.
+TEST(MoveOnlyFunction, WhatItDestroysMayAssignToIt) {
+  auto counted = std::make_shared<int>(0);
+  struct Assigns {
+    Assigns(MoveOnlyFunction<void()>& function, std::shared_ptr<int> counted)
+        : function(function), counted(std::move(counted)) {}
+    Assigns(const Assigns&) = delete;
+    Assigns& operator=(const Assigns&) = delete;
+    ~Assigns() {
+      function = [counted = counted] {};
+    }
+    MoveOnlyFunction<void()>& function;
+    std::shared_ptr<int> counted;
+  };
+  {
+    MoveOnlyFunction<void()> function;
+    function = [assigns = std::make_unique<Assigns>(function, counted)] {};
+    function = [counted] {};
+    EXPECT_TRUE(function);
+    EXPECT_EQ(counted.use_count(), 2);
+  }
+  EXPECT_EQ(counted.use_count(), 1);
+}
+
 template <size_t kBytes>
 int64_t AllocationsToMakeMoveAndCall() {
   std::array<std::byte, kBytes> bytes = {};

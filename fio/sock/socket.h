@@ -36,7 +36,8 @@
 //
 // Its size is 16 bytes. It allocates more only while something is queued, or a
 // transport, watermarks or an environment are set. A SharedBytes that is queued
-// alone takes no memory, or 16 bytes once a part of it has been sent.
+// alone takes no memory, or 16 bytes once a part of it has been sent; copied
+// bytes that are queued alone take a block of 256 bytes, 1 KiB or 4 KiB.
 //
 // Callbacks (of a transport, of the environment, and those that release what
 // was written) may call the socket, but must not destroy or move it.
@@ -110,7 +111,7 @@ class Socket {
   // Whether writes are accepted: the socket is not closing, failed or closed,
   // and ShutdownWrite() was not called.
   bool is_open() const { return WriteError() == 0; }
-  bool is_closing() const { return Has(kClosing | kOver); }
+  bool is_closing() const { return (ending_.closing || ending_.over); }
 
   // --- Connecting ---
 
@@ -137,7 +138,9 @@ class Socket {
   // first. They are copied. Replacing the transport puts them below the new
   // one: its ReadRaw() returns them.
   void Unread(std::string_view bytes);
-  size_t unread_bytes() const;
+  size_t unread_bytes() const {
+    return rest_.state() == nullptr ? 0 : UnreadInState();
+  }
 
   // For transports: what Read() does without one. Reads what lies below the
   // transport: bytes that were given back before it was set, then those of the
@@ -168,7 +171,7 @@ class Socket {
 
   // From now on the end of the peer's stream does not close the socket: replies
   // can still be written. The caller closes it.
-  void AllowHalfOpen() { Set(kHalfOpen); }
+  void AllowHalfOpen() { reading_.half_open = true; }
 
   // --- Writing ---
 
@@ -217,9 +220,14 @@ class Socket {
 
   // How many calls of Write() have a byte in the queue, and how many bytes are
   // in it.
-  size_t pending_calls() const;
-  uint64_t pending_bytes() const;
-  PendingWrites pending() const;
+  size_t pending_calls() const { return pending().calls; }
+  uint64_t pending_bytes() const { return pending().bytes; }
+  PendingWrites pending() const {
+    if (rest_.empty()) return {};
+    if (!rest_.has_bytes()) return PendingInState();
+    const size_t bytes = rest_.bytes().size();
+    return {.calls = rest_.calls(), .bytes = bytes, .memory_bytes = bytes};
+  }
 
   // From now on a write that exceeds a limit aborts, and level() returns when
   // to pause.
@@ -233,7 +241,11 @@ class Socket {
   // What to wait for. Readable: unless above the high watermark or at the end
   // of the peer's stream. Writable: if Flush() has something to do.
   bool wants_read() const;
-  bool wants_write() const;
+  bool wants_write() const {
+    return (!rest_.empty() ||
+            (Has(kHeldBack) || ending_.closing || ending_.write_shut)) &&
+           WantsWrite();
+  }
 
   // Whether small writes leave at once, without Nagle's delay (TCP_NODELAY of
   // tcp(7)). Sockets of ListenSocket and StartConnect() do so from the start.
@@ -265,9 +277,9 @@ class Socket {
   // From now on Close() also waits for the peer to close after all that is
   // queued has been sent. Otherwise bytes that the peer sends meanwhile would
   // be answered with a reset. The caller must bound the wait.
-  void LingerAtClose() { Set(kLingers); }
+  void LingerAtClose() { ending_.lingers = true; }
   // Whether the socket waits for the peer to close.
-  bool is_lingering() const { return Has(kLingering); }
+  bool is_lingering() const { return ending_.lingering; }
 
   // Drops what is queued, destroys the transport and ends the environment, but
   // does not close the descriptor: the caller now owns it. REQUIRES: not inside
@@ -290,18 +302,18 @@ class Socket {
   // Null if there is none.
   Transport* transport() const;
 
-  // Calls Transport::Shake(). REQUIRES: there is a transport, and no callback
-  // is running.
-  Transport::Handshake Shake();
+  // Calls Transport::Shake(). If that fails, sets `failure` to the transport's
+  // status(). REQUIRES: there is a transport, and no callback is running.
+  Transport::Handshake Shake(absl::Status* failure = nullptr);
   // For a handshake that has failed: drops what is queued, and closes once the
   // transport has nothing left to flush and the peer has closed, too.
   void CloseFailed();
   // Of the raw calls since Shake() began: whether bytes or the end were read,
   // the kernel had nothing more, or no more room, and the stream has ended.
-  bool raw_has_read() const { return Has(kRawRead); }
-  bool raw_is_empty() const { return Has(kRawEmpty); }
-  bool raw_is_full() const { return Has(kRawFull); }
-  bool raw_has_ended() const { return Has(kRawEnded); }
+  bool raw_has_read() const;
+  bool raw_is_empty() const;
+  bool raw_is_full() const;
+  bool raw_has_ended() const;
 
   // --- Environment ---
 
@@ -327,12 +339,12 @@ class Socket {
   // only sets is_over(), and the owner destroys it. So the kernel cannot reuse
   // the number while the owner's index still has it.
   void HoldDescriptor(bool hold) { hold ? Set(kHeld) : Clear(kHeld); }
-  bool is_over() const { return Has(kOver); }
+  bool is_over() const { return ending_.over; }
   // The last Read(), or the last Flush() while lingering, left nothing in the
   // kernel: the next bytes make the descriptor readable again. With
   // HoldDescriptor() the owner must call DistrustShortReads() when there is
   // urgent data.
-  bool is_drained() const { return Has(kDrained); }
+  bool is_drained() const { return reading_.drained; }
   // Whether a callback is running. Inside it TryWrite() and Flush() return
   // EAGAIN.
   bool in_callback() const { return Has(kBusy); }
@@ -340,11 +352,16 @@ class Socket {
   // another takes its place. Null if there is none. REQUIRES for setting: not
   // closed.
   void SetData(std::unique_ptr<SocketData> data);
-  SocketData* data() const;
+  SocketData* data() const {
+    return rest_.state() == nullptr ? nullptr : DataInState();
+  }
   std::unique_ptr<SocketData> TakeData();
   // By how many bytes what is queued and unread, in memory, has changed since
-  // the last call.
-  int64_t CountMemory();
+  // the last call. To call it after each change costs the least if nothing was
+  // queued, or only copied bytes that fitted in one block (is_short()), until
+  // Flush() was called.
+  int64_t CountMemory() { return rest_.empty() ? 0 : CountMemoryOfState(); }
+  bool is_short() const { return rest_.copied() != nullptr; }
   // The same as if all of it had gone.
   int64_t UncountMemory();
   // Releases what is queued, destroys the transport and ends the environment.
@@ -358,29 +375,31 @@ class Socket {
   void Forsake();
 
  private:
-  enum Flag : uint32_t {
-    kHeld = 1 << 0,
-    kHalfOpen = 1 << 1,
-    kEnded = 1 << 2,          // The peer's stream, read to its end.
-    kDrained = 1 << 3,        // The last read left nothing in the kernel.
-    kClosing = 1 << 4,        // Close() was called.
-    kAborted = 1 << 5,        // Abort() was called.
-    kShutdownWrite = 1 << 6,  // ShutdownWrite() was called.
-    kFinSent = 1 << 7,
-    kFarewell = 1 << 8,       // BeforeClose() was called.
-    kHeldBack = 1 << 9,       // The transport or the kernel has bytes to flush.
-    kLingering = 1 << 10,     // Waiting for the peer to close first.
-    kOver = 1 << 11,          // To be ended, or being ended.
-    kBusy = 1 << 12,          // Inside a call that may run callbacks.
-    kLingers = 1 << 13,       // LingerAtClose() was called.
-    kForsaken = 1 << 14,      // Forsake() was called.
-    kShortAsks = 1 << 15,     // ShortRead::kAsk,
-    kShortEmpties = 1 << 16,  // and kEmpties.
-    kRawRead = 1 << 17,       // By ReadRaw(), since Shake() began.
-    kRawEmpty = 1 << 18,
-    kRawFull = 1 << 19,
-    kRawEnded = 1 << 20,
-    kMayLinger = 1 << 21,  // Somebody may have set SO_LINGER.
+  // What is known of the peer's bytes.
+  struct Reading {
+    bool half_open : 1 = false;   // AllowHalfOpen() was called.
+    bool ended : 1 = false;       // The peer's stream, read to its end.
+    bool drained : 1 = false;     // The last read left nothing in the kernel.
+    bool short_asks : 1 = false;  // ShortRead::kAsk,
+    bool short_empties : 1 = false;  // and kEmpties.
+  };
+  // How far it has come in ending.
+  struct Ending {
+    bool closing : 1 = false;     // Close() was called.
+    bool aborted : 1 = false;     // Abort() was called.
+    bool write_shut : 1 = false;  // ShutdownWrite() was called.
+    bool fin_sent : 1 = false;
+    bool farewell_said : 1 = false;  // BeforeClose() was called.
+    bool lingers : 1 = false;        // LingerAtClose() was called.
+    bool lingering : 1 = false;      // Waiting for the peer to close first.
+    bool over : 1 = false;           // To be ended, or being ended.
+  };
+  enum Flag : uint16_t {
+    kHeld = 1 << 0,       // HoldDescriptor() was called.
+    kForsaken = 1 << 1,   // Forsake() was called.
+    kBusy = 1 << 2,       // Inside a call that may run callbacks.
+    kHeldBack = 1 << 3,   // The transport or the kernel has bytes to flush.
+    kMayLinger = 1 << 4,  // Somebody may have set SO_LINGER.
   };
   class Busy;
   struct State;
@@ -389,23 +408,31 @@ class Socket {
     void operator()(State* state) const;
   };
 
+  static constexpr unsigned kAllFlags = 31;
+
   bool Has(unsigned flags) const { return (flags_ & flags) != 0; }
-  void Set(unsigned flags) { flags_ |= flags; }
-  void Clear(unsigned flags) { flags_ &= ~flags; }
+  void Set(unsigned flags) { flags_ |= flags & kAllFlags; }
+  void Clear(unsigned flags) { flags_ &= ~flags & kAllFlags; }
   void SetShortRead(ShortRead what) {
-    Clear(kShortAsks | kShortEmpties);
-    if (what == ShortRead::kAsk) Set(kShortAsks);
-    if (what == ShortRead::kEmpties) Set(kShortEmpties);
+    reading_.short_asks = what == ShortRead::kAsk;
+    reading_.short_empties = what == ShortRead::kEmpties;
   }
-  bool IsValid() const { return fd_ && !Has(kOver); }
+  bool IsValid() const { return fd_ && !ending_.over; }
   int WriteError() const {
     if (!IsValid()) return EBADF;
     if (error_ != 0) return error_;
-    return Has(kClosing | kShutdownWrite) ? EPIPE : 0;
+    return (ending_.closing || ending_.write_shut) ? EPIPE : 0;
   }
   static absl::Status ClosedError(const char* call);
 
   State& state();
+  SocketData* DataInState() const;
+  size_t UnreadInState() const;
+  PendingWrites PendingInState() const;
+  bool WantsWrite() const;
+  int64_t CountMemoryOfState();
+  IoResult SendPlain(std::string_view bytes);
+  IoResult FlushAlone(uint64_t budget);
   template <typename... Bytes>
   IoResult Queue(uint64_t size, Bytes&&... bytes);
   IoResult Account(const IoResult& read, size_t asked, bool plain);
@@ -414,23 +441,27 @@ class Socket {
   IoResult FlushQueue(uint64_t budget);
   IoResult FlushSome(uint64_t limit);
   void DropQueue();
+  void DropQueueIfDue();
   IoResult FlushTransport();
   void PushHeldBack();
   IoResult EndWriting();
   size_t TakeUnread(absl::Span<char> out);
   void ReleaseUnread();
+  bool TransportHasReadAll() const;
   IoResult ReadToClose();
   void AwaitPeersClose();
   bool MayHaveBytes();
   void WriteFailed(int error);
   void EndLater();
   void End();
-  void AfterCallbacks(uint32_t flags_before);
+  void AfterCallbacks(Ending before);
   void ReleaseIdleState();
 
   UniqueFd fd_;
-  uint32_t flags_ : 22 = 0;
-  uint32_t error_ : 10 = 0;  // Of writing.
+  Reading reading_;
+  Ending ending_;
+  uint16_t flags_ : 5 = 0;
+  uint16_t error_ : 10 = 0;  // Of writing.
   // What an idle socket does not need.
   sock_internal::StateOrBytes<State, DeleteState> rest_;
 };

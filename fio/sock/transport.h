@@ -78,6 +78,12 @@ class Transport {
   // the end of the peer's stream; EAGAIN if nothing is there. May write.
   virtual IoResult Read(Socket& socket, absl::Span<char> out);
 
+  // Whether Read() would return something without reading from below. Asked
+  // after a Read() that returned bytes and has found the kernel empty, as most
+  // do: if there is nothing, no Read() follows before more arrives, which saves
+  // a system call for each request. By default it is taken for possible.
+  virtual bool HasUnread() const { return true; }
+
   // Takes bytes from the front of `pieces`, which have at least one byte: all,
   // a part, or none and EAGAIN if it has no room. First sends the bytes that it
   // took earlier and still holds: a flush of the socket calls either Write() or

@@ -35,12 +35,15 @@ struct Watermarks {
   uint64_t limit_bytes = std::numeric_limits<uint64_t>::max();
   size_t limit_calls = std::numeric_limits<size_t>::max();
 
+  // Whether `pending` exceeds a limit.
+  bool IsOver(const PendingWrites& pending) const {
+    return pending.memory_bytes > limit_bytes || pending.calls > limit_calls;
+  }
+
   // The level of `pending`. `before` is the level until now: from kHigh it goes
   // back to kLow only when half of high_bytes has been sent.
   Level Judge(const PendingWrites& pending, Level before) const {
-    if (pending.memory_bytes > limit_bytes || pending.calls > limit_calls) {
-      return Level::kOver;
-    }
+    if (IsOver(pending)) return Level::kOver;
     const uint64_t mark = before == Level::kLow ? high_bytes : high_bytes / 2;
     return pending.bytes > mark ? Level::kHigh : Level::kLow;
   }

@@ -21,111 +21,23 @@
 #include "fio/sock/file_range.h"
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/sigpipe_blocker.h"
+#include "fio/sock/internal/write_node.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/shared_bytes.h"
 
 namespace fio {
 
+using sock_internal::FileNode;
 using sock_internal::PlainWrite;
 using sock_internal::Retry;
 using sock_internal::SigpipeBlocker;
+using sock_internal::WriteBlock;
+using sock_internal::WriteNode;
 
 // --- Nodes ---
 
-struct WriteQueue::Node {
-  struct Forgotten {
-    size_t bytes;
-    size_t calls;  // Whose last byte was among them.
-  };
-
-  Node() = default;
-  Node(const Node&) = delete;
-  Node& operator=(const Node&) = delete;
-  virtual ~Node() = default;
-
-  // What is left, in memory; of a file nothing.
-  virtual size_t Gather(absl::Span<iovec>) const { return 0; }
-  virtual FileNode* file() { return nullptr; }
-
-  virtual uint64_t size() const = 0;
-  // Forgets up to `bytes` from the front.
-  virtual Forgotten Forget(uint64_t bytes) = 0;
-
-  Node* next = nullptr;
-};
-
-// Copied bytes, of many calls or of a part of one. The positions at which calls
-// end are kept at the far end of the room and grow towards the bytes.
-struct WriteQueue::Block : Node {
-  static constexpr size_t kSlot = sizeof(uint16_t);
-
-  Block(char* room, size_t capacity)
-      : room(room), capacity(static_cast<uint16_t>(capacity)) {}
-
-  // For bytes, if a call's end is still to fit.
-  size_t left() const {
-    const size_t used = end + (calls + size_t{1}) * kSlot;
-    return used < capacity ? capacity - used : 0;
-  }
-
-  // REQUIRES: bytes.size() <= left().
-  void Append(std::string_view bytes) {
-    std::memcpy(room + end, bytes.data(), bytes.size());
-    end += static_cast<uint16_t>(bytes.size());
-  }
-
-  void EndCall() {
-    ++calls;
-    std::memcpy(room + capacity - calls * kSlot, &end, kSlot);
-  }
-
-  uint16_t CallEnd(size_t call) const {
-    uint16_t at;
-    std::memcpy(&at, room + capacity - (call + 1) * kSlot, kSlot);
-    return at;
-  }
-
-  size_t Gather(absl::Span<iovec> pieces) const override {
-    pieces[0] = {.iov_base = room + begin, .iov_len = size()};
-    return 1;
-  }
-
-  uint64_t size() const override { return end - begin; }
-
-  Forgotten Forget(uint64_t bytes) override {
-    const size_t n = std::min(bytes, size());
-    begin += static_cast<uint16_t>(n);
-    const size_t ended_before = ended;
-    if (begin == end) ended = calls;
-    while (ended < calls && CallEnd(ended) <= begin) ++ended;
-    return {.bytes = n, .calls = ended - ended_before};
-  }
-
-  char* const room;
-  const uint16_t capacity;
-  uint16_t begin = 0;
-  uint16_t end = 0;
-  uint16_t calls = 0;  // That end in this block,
-  uint16_t ended = 0;  // and of which nothing is left.
-};
-
-template <size_t kBytes>
-struct WriteQueue::SizedBlock final : Block {
-  static constexpr size_t kRoom = kBytes - sizeof(Block);
-
-  SizedBlock() : Block(bytes, kRoom) {}
-
-  void* operator new(size_t) {
-    static_assert(sizeof(SizedBlock) <= kBytes);
-    return FreeList<kBytes>::Take();
-  }
-  void operator delete(void* block) { FreeList<kBytes>::Give(block); }
-
-  char bytes[kRoom];
-};
-
 // One call's cord.
-struct WriteQueue::CordNode final : Node {
+struct WriteQueue::CordNode final : WriteNode {
   explicit CordNode(absl::Cord cord)
       // NOLINTNEXTLINE(clang-analyzer-optin.cplusplus.UninitializedObject)
       : bytes(std::move(cord)), left(bytes.size()), rest(bytes.char_begin()) {}
@@ -166,7 +78,7 @@ struct WriteQueue::CordNode final : Node {
 };
 
 // One call's SharedBytes.
-struct WriteQueue::SharedNode final : Node {
+struct WriteQueue::SharedNode final : WriteNode {
   SharedNode(SharedBytes shared, size_t sent_before)
       : bytes(std::move(shared)), sent(sent_before) {}
 
@@ -197,7 +109,7 @@ struct WriteQueue::SharedNode final : Node {
 };
 
 // One call's part of a file.
-struct WriteQueue::FileNode final : Node {
+struct sock_internal::FileNode final : WriteNode {
   explicit FileNode(FileRange range) : rest(std::move(range)) {}
 
   void* operator new(size_t) {
@@ -267,20 +179,18 @@ void WriteQueue::Append(std::string_view bytes) {
   open_->EndCall();
 }
 
-// Most servers answer with little, and there are many connections: the first
-// block is small, so that those of a turn fit into the first level of caches.
 void WriteQueue::Open(size_t bytes) {
-  using Small = SizedBlock<256>;
-  using Medium = SizedBlock<1024>;
-  using Large = SizedBlock<4096>;
-  Block* block;
-  if (head_ != nullptr || bytes >= Medium::kRoom) {
-    block = new Large;
-  } else if (bytes >= Small::kRoom) {
-    block = new Medium;
-  } else {
-    block = new Small;
-  }
+  using Place = WriteBlock::Place;
+  WriteBlock* block =
+      head_ == nullptr ? WriteBlock::New(bytes, Place::kFirst) : nullptr;
+  if (block == nullptr) block = WriteBlock::New(bytes, Place::kFurther);
+  Link(block);
+  open_ = block;
+}
+
+void WriteQueue::Adopt(WriteBlock* block) {
+  bytes_ += block->size();
+  calls_ += block->pending_calls();
   Link(block);
   open_ = block;
 }
@@ -341,7 +251,7 @@ IoResult WriteQueue::Flush(Writer write, uint64_t limit) {
 // As many pieces as there are before the first file.
 size_t WriteQueue::Gather(absl::Span<iovec> pieces) const {
   size_t count = 0;
-  for (const Node* node = head_; node != nullptr && count < pieces.size();
+  for (const WriteNode* node = head_; node != nullptr && count < pieces.size();
        node = node->next) {
     const size_t more = node->Gather(pieces.subspan(count));
     if (more == 0) break;
@@ -402,7 +312,7 @@ void WriteQueue::Forget(uint64_t bytes) {
   WriteQueue gone;
   bytes_ -= bytes;
   while (bytes > 0) {
-    const Node::Forgotten forgotten = head_->Forget(bytes);
+    const WriteNode::Forgotten forgotten = head_->Forget(bytes);
     bytes -= forgotten.bytes;
     calls_ -= forgotten.calls;
     if (head_->file() != nullptr) file_bytes_ -= forgotten.bytes;
@@ -411,20 +321,20 @@ void WriteQueue::Forget(uint64_t bytes) {
 }
 
 void WriteQueue::Clear() {
-  Node* node = std::exchange(head_, nullptr);
+  WriteNode* node = std::exchange(head_, nullptr);
   tail_ = nullptr;
   open_ = nullptr;
   calls_ = 0;
   bytes_ = 0;
   file_bytes_ = 0;
   while (node != nullptr) {
-    Node* next = node->next;
+    WriteNode* next = node->next;
     delete node;
     node = next;
   }
 }
 
-void WriteQueue::Link(Node* node) {
+void WriteQueue::Link(WriteNode* node) {
   if (head_ == nullptr) {
     head_ = node;
   } else {
@@ -434,8 +344,8 @@ void WriteQueue::Link(Node* node) {
   open_ = nullptr;
 }
 
-WriteQueue::Node* WriteQueue::Unlink() {
-  Node* node = head_;
+WriteNode* WriteQueue::Unlink() {
+  WriteNode* node = head_;
   head_ = std::exchange(node->next, nullptr);
   if (head_ == nullptr) {
     tail_ = nullptr;

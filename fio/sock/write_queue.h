@@ -36,6 +36,12 @@
 
 namespace fio {
 
+namespace sock_internal {
+struct FileNode;
+struct WriteBlock;
+struct WriteNode;
+}  // namespace sock_internal
+
 class WriteQueue {
  public:
   // Writes some bytes from the front of `pieces`, or none, like writev(2).
@@ -61,6 +67,8 @@ class WriteQueue {
   void Append(SharedBytes bytes, size_t sent = 0);
   // Truncated files: see FileRange::IfTruncated.
   void Append(FileRange file);
+  // Takes bytes that were copied before. REQUIRES: empty; `block` is not.
+  void Adopt(sock_internal::WriteBlock* block);
 
   bool empty() const { return head_ == nullptr; }
   // Calls with a byte that is still queued.
@@ -88,13 +96,11 @@ class WriteQueue {
   void Clear();
 
  private:
-  struct Node;
-  struct Block;
-  template <size_t kBytes>
-  struct SizedBlock;
+  using Node = sock_internal::WriteNode;
+  using Block = sock_internal::WriteBlock;
+  using FileNode = sock_internal::FileNode;
   struct CordNode;
   struct SharedNode;
-  struct FileNode;
 
   void Swap(WriteQueue& other) noexcept;
   void Open(size_t bytes);

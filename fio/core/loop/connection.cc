@@ -330,6 +330,7 @@ void Connection::TellWhatIsDue() {
 // still open.
 std::unique_ptr<ConnectionExtra> Connection::Bury(const CloseReason& why) {
   connections_->ArmIdle(*this, MonotonicTime::InfiniteFuture());
+  // A handshake is told below, and not by what that calls.
   std::unique_ptr<ConnectionExtra> extra(
       static_cast<ConnectionExtra*>(socket_.TakeData().release()));
   if (extra != nullptr) {

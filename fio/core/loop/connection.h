@@ -323,8 +323,11 @@ class alignas(64) Connection {
   // with kUnavailable if the peer ends its stream; with kCancelled if the
   // connection is closed meanwhile. After an error the connection is closed:
   // what the transport has to say (an alert) is sent first, and reaches the
-  // peer. A transport that removes itself meanwhile is done, unless it says
-  // that it has failed. A connection that is not open ignores the call: false.
+  // peer. A connection that is not open ignores the call: false.
+  //
+  // If the transport is replaced meanwhile, the new one goes on; if it is taken
+  // off, this fails (kFailedPrecondition), unless it takes itself off in a
+  // Shake() that returns kDone.
   bool StartHandshake(std::unique_ptr<Transport> transport,
                       absl::Duration timeout, HandshakeDone done);
   // For a handshake that has returned Transport::Handshake::kSuspended. From

@@ -20,16 +20,6 @@ namespace fio {
 
 using loop_internal::ConnectionExtra;
 
-namespace {
-
-absl::Status WhyItFailed(const Transport* transport) {
-  const absl::Status status =
-      transport == nullptr ? absl::OkStatus() : transport->status();
-  return status.ok() ? absl::UnknownError("the handshake has failed") : status;
-}
-
-}  // namespace
-
 bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
                                 absl::Duration timeout, HandshakeDone done) {
   if (!is_open() || IsHandshaking()) return false;
@@ -54,37 +44,39 @@ void Connection::ResumeHandshake() {
 bool Connection::Shake() {
   if (Has(kDead) || !IsHandshaking()) return true;
   using Handshake = Transport::Handshake;
-  Handshake result =
-      socket_.has_transport() ? socket_.Shake() : Handshake::kDone;
+  const Transport* const shaken = socket_.transport();
+  absl::Status failure;
+  const Handshake result =
+      shaken == nullptr ? Handshake::kMore : socket_.Shake(&failure);
   if (Has(kDead) || !IsHandshaking()) return false;  // By a call of its own.
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
     return false;
   }
-  // Of one that has removed itself nothing is left to go on with.
-  if (!socket_.has_transport() && result != Handshake::kFailed) {
-    result = Handshake::kDone;
-  }
-  const bool was_none = result == Handshake::kDone && !socket_.raw_has_read();
   if (socket_.raw_is_empty()) ClearReadable();
   if (socket_.raw_is_full()) {
     Clear(kWritable);
     connections_->MarkDrained(*this, Interest::kWritable);
   }
-  switch (result) {
-    case Handshake::kDone:
-      EndHandshake(absl::OkStatus());
-      break;
-    case Handshake::kFailed:
-      EndHandshake(WhyItFailed(socket_.transport()));
-      break;
-    case Handshake::kMore:
-      AwaitMore();
-      break;
-    case Handshake::kSuspended:
-      break;
+  if (result == Handshake::kFailed) {
+    EndHandshake(failure.ok() ? absl::UnknownError("the handshake has failed")
+                              : failure);
+    return false;
   }
-  return was_none;
+  const Transport* const transport = socket_.transport();
+  if (transport != nullptr && transport != shaken) {
+    connections_->ShakeLater(*this);  // It goes on with the one that is new.
+  } else if (result == Handshake::kDone) {
+    const bool was_none = !socket_.raw_has_read();
+    EndHandshake(absl::OkStatus());
+    return was_none;
+  } else if (transport == nullptr) {
+    EndHandshake(absl::FailedPreconditionError(
+        "the transport was taken off during its handshake"));
+  } else if (result == Handshake::kMore) {
+    AwaitMore();
+  }
+  return false;
 }
 
 // The handshake needs bytes of the peer, or room.

@@ -69,8 +69,9 @@ bool Connection::Queue(bool any, Bytes&&... bytes) {
   if (!any) return true;
   if (socket_.pending_calls() == 0) Active();
   if (!socket_.Write(std::forward<Bytes>(bytes)...).ok()) return false;
-  CountMemory();
-  if (LevelAfter(Watermarks::Level::kLow) == Watermarks::Level::kOver) {
+  // What leaves at the end of the turn does not count.
+  if (!Has(kWritable) || !socket_.is_short()) CountMemory();
+  if (watermarks().IsOver(socket_.pending())) {
     connections_->counters().over_limit.Add(1);
     AbortFor(ENOBUFS);
     return false;
@@ -115,8 +116,9 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
     Clear(kWritable);
     Set(kReadyDue);
     connections_->MarkDrained(*this, Interest::kWritable);
-  } else if (more == Socket::More::kYes) {
-    connections_->FlushLater(*this);  // In case that no more comes.
+  } else if (socket_.wants_write()) {
+    // In case that no more comes.
+    connections_->FlushLater(*this);
   }
   return written;
 }

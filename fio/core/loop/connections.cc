@@ -165,18 +165,6 @@ bool Connections::HasMoreToDo() const {
 
 // --- What a connection asks for ---
 
-void Connections::CheckThread() const {
-  ABSL_DCHECK(thread_.IsThis())
-      << "Connection: used from another thread than its loop's; see LoopHandle";
-}
-
-void Connections::FlushLater(Connection& connection) {
-  CheckThread();
-  if (connection.Has(Connection::kInFlushList | Connection::kDead)) return;
-  connection.Set(Connection::kInFlushList);
-  to_flush_.push_back(connection.id());
-}
-
 void Connections::BuryLater(Connection& connection) {
   if (connection.Has(Connection::kDead)) return;
   connection.Set(Connection::kDead);

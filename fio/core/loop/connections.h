@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "absl/functional/function_ref.h"
+#include "absl/log/absl_check.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
@@ -145,7 +146,11 @@ class Connections final : private IdleWheel::Owner {
 
   // For the report of callbacks that take too long.
   void AfterCallback(const Protocol* protocol);
-  void CheckThread() const;
+  void CheckThread() const {
+    ABSL_DCHECK(thread_.IsThis())
+        << "Connection: used from another thread than its loop's; see "
+           "LoopHandle";
+  }
   void RunAfter(absl::Duration delay, Task task);
 
   Loop& loop() { return loop_; }
@@ -221,6 +226,13 @@ inline void Connections::DeliverLater(Connection& connection) {
   if (connection.Has(Connection::kInDeliverList | Connection::kDead)) return;
   connection.Set(Connection::kInDeliverList);
   to_deliver_.push_back(connection.id());
+}
+
+inline void Connections::FlushLater(Connection& connection) {
+  CheckThread();
+  if (connection.Has(Connection::kInFlushList | Connection::kDead)) return;
+  connection.Set(Connection::kInFlushList);
+  to_flush_.push_back(connection.id());
 }
 
 }  // namespace fio

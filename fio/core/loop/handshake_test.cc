@@ -362,8 +362,8 @@ TEST_F(Handshake, MayRemoveItself) {
     ASSERT_TRUE(pair.far.TryWrite("hdata").ok());
     Turn(3);
     ASSERT_EQ(done_.size(), 1u);
-    EXPECT_EQ(done_[0].ok(), state != State::kFailed) << done_[0];
-    EXPECT_EQ(record_.data, state == State::kFailed ? "" : "data");
+    EXPECT_EQ(done_[0].ok(), state == State::kDone) << done_[0];
+    EXPECT_EQ(record_.data, state == State::kDone ? "data" : "");
     pair.far.Close();
     Turn(3);
   }
@@ -417,6 +417,148 @@ TEST_F(Handshake, TheOldestComeFirst) {
       EXPECT_EQ(greeters[i]->shakes > 0, i < 4 * turn) << i << " " << turn;
     }
   }
+}
+
+// --- The transport does what it likes ---
+
+TEST_F(Handshake, GoesOnWithTheTransportThatReplacesIt) {
+  Connection& connection = Start(pair_, std::make_unique<Greeter>());
+  Turn(2);
+  ASSERT_TRUE(
+      connection.SetTransport(std::make_unique<Greeter>("again;")).ok());
+  Turn(2);
+  EXPECT_TRUE(done_.empty());
+  Send("hello;");
+  Turn(3);
+  EXPECT_EQ(ReadAvailable(pair_.far), "again;");
+  Send("ready;");
+  Turn(3);
+  EXPECT_THAT(done_, ElementsAre(absl::OkStatus()));
+}
+
+TEST_F(Handshake, FailsWithoutATransport) {
+  Connection& connection = Start(pair_, std::make_unique<Greeter>());
+  Turn(2);
+  ASSERT_TRUE(connection.SetTransport(nullptr).ok());
+  Turn(3);
+  ASSERT_EQ(done_.size(), 1u);
+  EXPECT_TRUE(absl::IsFailedPrecondition(done_[0])) << done_[0];
+}
+
+// Does it, in Shake() or in status(), and fails.
+class Replaced final : public Transport {
+ public:
+  Replaced(bool in_status, bool by_one)
+      : in_status_(in_status), by_one_(by_one) {}
+
+  Handshake Shake(Socket& socket) override {
+    socket_ = &socket;
+    if (!in_status_) Replace();
+    return Handshake::kFailed;
+  }
+  absl::Status status() const override {
+    if (in_status_) Replace();
+    return status_;
+  }
+
+ private:
+  void Replace() const {
+    EXPECT_TRUE(
+        socket_->SetTransport(by_one_ ? std::make_unique<Transport>() : nullptr)
+            .ok());
+  }
+
+  const bool in_status_;
+  const bool by_one_;
+  Socket* socket_ = nullptr;
+  const absl::Status status_ =
+      absl::DataLossError(std::string(100, 'x'));  // To be freed.
+};
+
+TEST_F(Handshake, FailsThoughItsTransportIsReplacedMeanwhile) {
+  for (const bool in_status : {false, true}) {
+    for (const bool by_one : {false, true}) {
+      SCOPED_TRACE(absl::StrCat(in_status, by_one));
+      done_.clear();
+      LoopbackPair pair = LoopbackPair::Tcp();
+      EXPECT_TRUE(
+          loop_
+              ->Adopt(std::move(pair.near),
+                      [&](Connection& connection) {
+                        connection.StartHandshake(
+                            std::make_unique<Replaced>(in_status, by_one),
+                            kTimeout,
+                            [this](Connection&, const absl::Status& status) {
+                              done_.push_back(status);
+                            });
+                      })
+              .ok());
+      Turn(3);
+      ASSERT_EQ(done_.size(), 1u);
+      EXPECT_EQ(absl::IsDataLoss(done_[0]), in_status) << done_[0];
+      EXPECT_FALSE(done_[0].ok());
+    }
+  }
+}
+
+// Who is told of the end of the connection may close it.
+TEST_F(Handshake, IsToldOnceThoughItIsClosedThen) {
+  int told = 0;
+  const absl::StatusOr<ConnectionId> id =
+      loop_->Adopt(std::move(pair_.near), [&](Connection& connection) {
+        connection.StartHandshake(
+            std::make_unique<Greeter>(), kTimeout,
+            [&told](Connection& ended, const absl::Status&) {
+              ++told;
+              EXPECT_FALSE(ended.is_handshaking());
+              ended.Close();
+              ended.CloseNow();
+            });
+      });
+  ASSERT_TRUE(id.ok());
+  Turn();
+  loop_->Find(*id)->Abort();
+  Turn(2);
+  EXPECT_EQ(told, 1);
+  EXPECT_EQ(loop_->connection_count(), 0u);
+}
+
+// While it has the pieces of the queue in hand.
+class FailsInWrite final : public Transport {
+ public:
+  Connection* connection = nullptr;
+  std::string written;
+
+  IoResult Write(Socket& /*socket*/, absl::Span<const iovec> pieces) override {
+    connection->StartHandshake(std::make_unique<Greeter>(), kTimeout,
+                               [](Connection&, const absl::Status&) {});
+    connection->Close();
+    size_t taken = 0;
+    for (const iovec& piece : pieces) {
+      written.append(static_cast<const char*>(piece.iov_base), piece.iov_len);
+      taken += piece.iov_len;
+    }
+    EXPECT_EQ(written, std::string(taken, 'x'));
+    return {.bytes = taken};
+  }
+};
+
+TEST_F(Handshake, MayFailInsideOfAWrite) {
+  auto transport = std::make_unique<FailsInWrite>();
+  FailsInWrite& fails = *transport;
+  const absl::StatusOr<ConnectionId> id =
+      loop_->Adopt(std::move(pair_.near), [&](Connection& connection) {
+        fails.connection = &connection;
+        EXPECT_TRUE(connection.SetTransport(std::move(transport)).ok());
+        connection.Attach(std::make_unique<Recorder>(record_));
+      });
+  ASSERT_TRUE(id.ok());
+  loop_->Find(*id)->Write(std::string(1000, 'x'));
+  Turn(2);
+  EXPECT_EQ(loop_->Find(*id)->pending_bytes(), 0u);
+  pair_.far.Close();
+  Turn(3);
+  EXPECT_EQ(record_.Count("close"), 1);
 }
 
 }  // namespace

@@ -435,6 +435,9 @@ void Loop::Stop(absl::Duration grace) {
 absl::StatusOr<WatchId> Loop::Watch(
     int fd, Interest interest, Trigger trigger,
     absl::AnyInvocable<void(Readiness)> callback) {
+  if (ending_) {
+    return absl::FailedPreconditionError("watch: the loop is destroyed");
+  }
   const Token token = next_watch_++;
   absl::Status added = poller_->Add(fd, token, interest, trigger);
   if (!added.ok()) return added;

@@ -140,9 +140,14 @@ class Loop {
   bool is_inherited() const { return fork_count_ != ForkCount(); }
 
   // Called when a turn begins to wait, and when it is over; null for no more.
-  // A hook may replace itself: it is destroyed when it has returned.
-  void OnTurnBegin(Hook hook) { on_turn_begin_.Set(std::move(hook)); }
-  void OnTurnEnd(Hook hook) { on_turn_end_.Set(std::move(hook)); }
+  // A hook may replace itself: it is destroyed when it has returned. While the
+  // loop is destroyed, none is taken.
+  void OnTurnBegin(Hook hook) {
+    if (!ending_) on_turn_begin_.Set(std::move(hook));
+  }
+  void OnTurnEnd(Hook hook) {
+    if (!ending_) on_turn_end_.Set(std::move(hook));
+  }
 
   // --- Tasks ---
 
@@ -209,7 +214,7 @@ class Loop {
   // --- Other descriptors ---
 
   // Calls `callback` when `fd`, which stays the caller's, is ready. Errors: as
-  // Poller::Add().
+  // Poller::Add(); kFailedPrecondition while the loop is destroyed.
   absl::StatusOr<WatchId> Watch(int fd, Interest interest, Trigger trigger,
                                 absl::AnyInvocable<void(Readiness)> callback);
   // Ends the watch; call it before `fd` is closed. `callback` does not run

@@ -1,7 +1,8 @@
-// What the one pointer of a Socket leads to: nothing, a State, or one
-// SharedBytes that is queued alone. So a broadcast needs no State for sockets
-// on which nothing else is queued: only the reference, and 16 bytes more once a
-// part of it has been sent.
+// What the one pointer of a Socket leads to: nothing, a State, or bytes that
+// are queued alone: one SharedBytes, or a block of copied bytes. So a broadcast
+// needs no State for sockets on which nothing else is queued: only the
+// reference, and 16 bytes more once a part of it has been sent. And an answer
+// that leaves at once needs the block only.
 //
 // Owns what it holds. `Delete` deletes a State, which may be incomplete here.
 //
@@ -17,6 +18,7 @@
 
 #include "absl/log/absl_check.h"
 #include "fio/base/free_list.h"
+#include "fio/sock/internal/write_node.h"
 #include "fio/sock/shared_bytes.h"
 
 namespace fio::sock_internal {
@@ -50,13 +52,19 @@ class StateOrBytes {
   }
 
   bool has_bytes() const { return tag() != kState; }
-  // What is left of the SharedBytes; empty if it holds none.
+  // Of these, how many calls of Socket::Write() have a byte that is left.
+  size_t calls() const {
+    return tag() == kCopied ? copied()->pending_calls() : has_bytes();
+  }
+  // What is left of the bytes; empty if it holds none.
   std::string_view bytes() const {
     switch (tag()) {
       case kWhole:
         return SharedBytes::ViewOf(block());
       case kPart:
         return part()->bytes.view().substr(part()->sent);
+      case kCopied:
+        return copied()->left_over();
       default:
         return {};
     }
@@ -72,7 +80,27 @@ class StateOrBytes {
           reinterpret_cast<uintptr_t>(new Part{std::move(bytes), sent}) | kPart;
     }
   }
-  // Returns them, and how many of them are sent. REQUIRES: has_bytes().
+  // Null if it holds none. Bytes may be added.
+  WriteBlock* copied() const {
+    return tag() == kCopied
+               ? reinterpret_cast<WriteBlock*>(word_ & ~uintptr_t{kMask})
+               : nullptr;
+  }
+  // REQUIRES: empty.
+  void SetCopied(WriteBlock* block) {
+    static_assert(alignof(WriteBlock) > kMask);
+    ABSL_DCHECK(empty());
+    word_ = reinterpret_cast<uintptr_t>(block) | kCopied;
+  }
+  // Gives the block to the caller. REQUIRES: there is one.
+  [[nodiscard]] WriteBlock* TakeCopied() {
+    WriteBlock* const block = copied();
+    word_ = 0;
+    return block;
+  }
+
+  // Returns them, and how many of them are sent. REQUIRES: they are a
+  // SharedBytes.
   std::pair<SharedBytes, size_t> TakeBytes() {
     std::pair<SharedBytes, size_t> taken;
     if (tag() == kWhole) {
@@ -88,6 +116,11 @@ class StateOrBytes {
   // user's, so this is done when all is in order. REQUIRES: they are there.
   void Forget(size_t count) {
     if (count == 0) return;
+    if (WriteBlock* const block = copied()) {
+      block->Forget(count);
+      if (block->size() == 0) delete TakeCopied();
+      return;
+    }
     if (tag() == kPart && count < bytes().size()) {
       part()->sent += count;
       return;
@@ -96,11 +129,21 @@ class StateOrBytes {
     if (sent + count < bytes.size()) SetBytes(std::move(bytes), sent + count);
   }
   void DropBytes() {
-    if (has_bytes()) static_cast<void>(TakeBytes());
+    if (copied() != nullptr) {
+      delete TakeCopied();
+    } else if (has_bytes()) {
+      static_cast<void>(TakeBytes());
+    }
   }
 
  private:
-  enum Tag : uintptr_t { kState = 0, kWhole = 1, kPart = 2, kMask = 3 };
+  enum Tag : uintptr_t {
+    kState = 0,
+    kWhole = 1,
+    kPart = 2,
+    kCopied = 3,
+    kMask = 3
+  };
 
   struct Part {
     static void* operator new(size_t) { return FreeList<sizeof(Part)>::Take(); }

@@ -25,8 +25,7 @@ OverloadGuard::OverloadGuard(Connections& connections)
       overload_(connections.options().memory_limit_bytes,
                 *connections.options().process_memory) {}
 
-bool OverloadGuard::HoldsBack(const Connection& connection) {
-  if (held_back_.empty() && !overload_.Exceeds()) return false;
+bool OverloadGuard::HoldBack(const Connection& connection) {
   if (held_back_.empty()) {
     connections_.counters().overloads.Add(1);
     ABSL_LOG_EVERY_N_SEC(WARNING, 1)

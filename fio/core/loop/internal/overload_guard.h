@@ -33,12 +33,15 @@ class OverloadGuard {
 
   // Whether the connection must not read. If so, its ReadOn() is called when it
   // may.
-  bool HoldsBack(const Connection& connection);
+  bool HoldsBack(const Connection& connection) {
+    return (!held_back_.empty() || overload_.Exceeds()) && HoldBack(connection);
+  }
 
   // At the end of each turn.
   void Check();
 
  private:
+  bool HoldBack(const Connection& connection);
   void LookAgainSoon();
   void Shed(uint64_t bytes);
 

@@ -1,0 +1,98 @@
+// What a Socket has while it is not idle; for its own files.
+
+#ifndef FIO_SOCK_INTERNAL_SOCKET_STATE_H_
+#define FIO_SOCK_INTERNAL_SOCKET_STATE_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/types/span.h"
+#include "fio/base/free_list.h"
+#include "fio/sock/environment.h"
+#include "fio/sock/io_result.h"
+#include "fio/sock/socket.h"
+#include "fio/sock/transport.h"
+#include "fio/sock/watermarks.h"
+#include "fio/sock/write_queue.h"
+
+namespace fio {
+
+// What was given back by Unread().
+struct Socket::UnreadBytes {
+  static size_t Take(std::string& bytes, absl::Span<char> out) {
+    const size_t size = bytes.copy(out.data(), out.size());
+    bytes.erase(0, size);
+    return size;
+  }
+
+  std::string above;  // The transport.
+  std::string below;
+};
+
+struct Socket::State {
+  static constexpr size_t kBytes = 128;
+  void* operator new(size_t) {
+    static_assert(sizeof(State) <= kBytes);
+    return FreeList<kBytes>::Take();
+  }
+  void operator delete(void* state) { FreeList<kBytes>::Give(state); }
+
+  WriteQueue queue;
+  std::unique_ptr<Transport> transport;
+  std::unique_ptr<Environment> environment;
+  std::unique_ptr<Watermarks> watermarks;
+  std::unique_ptr<UnreadBytes> unread;
+  std::unique_ptr<SocketData> data;
+  uint64_t counted_memory = 0;  // See CountMemory().
+  // The queue, of which the transport has pieces in hand, by CloseFailed().
+  bool drops_queue = false;
+  Watermarks::Level level = Watermarks::Level::kLow;
+
+  // What the transport's raw calls met since Shake() began.
+  struct Raw {
+    bool read : 1 = false;
+    bool empty : 1 = false;
+    bool full : 1 = false;
+    bool ended : 1 = false;
+
+    void NoteRead(const IoResult& result) {
+      const bool at_end = result.bytes == 0 && (result.ok() || result.failed());
+      read = read || result.bytes > 0 || at_end;
+      ended = ended || at_end;
+      empty = result.would_block();
+    }
+  } raw;
+
+  // Transports that were replaced inside their own calls; destroyed when these
+  // have returned.
+  std::vector<std::unique_ptr<Transport>> retired;
+};
+
+// Marks that callbacks may be running. What they end or replace is destroyed
+// when they have returned.
+class Socket::Busy {
+ public:
+  explicit Busy(Socket& socket)
+      : socket_(socket), nested_(socket.Has(kBusy)), before_(socket.ending_) {
+    socket.Set(kBusy);
+  }
+  Busy(const Busy&) = delete;
+  Busy& operator=(const Busy&) = delete;
+  ~Busy() {
+    if (nested_) return;
+    socket_.Clear(kBusy);
+    socket_.AfterCallbacks(before_);
+  }
+
+ private:
+  Socket& socket_;
+  const bool nested_;
+  const Ending before_;
+};
+
+}  // namespace fio
+
+#endif  // FIO_SOCK_INTERNAL_SOCKET_STATE_H_

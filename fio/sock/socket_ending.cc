@@ -1,0 +1,219 @@
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <cstddef>
+#include <utility>
+
+#include "absl/types/span.h"
+#include "fio/base/fork_count.h"
+#include "fio/base/syscalls.h"
+#include "fio/base/unique_fd.h"
+#include "fio/sock/environment.h"
+#include "fio/sock/internal/plain_io.h"
+#include "fio/sock/internal/socket_state.h"
+#include "fio/sock/io_result.h"
+#include "fio/sock/socket.h"
+#include "fio/sock/transport.h"
+
+namespace fio {
+
+using sock_internal::PlainRead;
+
+namespace {
+
+// How much unread input is dropped at once when a socket closes.
+constexpr size_t kSinkBytes = size_t{16} << 10;
+constexpr int kSinkReads = 64;
+
+// So that close(2) does not block. A time of 0 does not block: it resets.
+void DoNotLinger(int fd) {
+  linger on_close = {};
+  socklen_t size = sizeof(on_close);
+  if (Sys().getsockopt(fd, SOL_SOCKET, SO_LINGER, &on_close, &size) != 0 ||
+      on_close.l_onoff == 0 || on_close.l_linger == 0) {
+    return;
+  }
+  on_close.l_onoff = 0;
+  Sys().setsockopt(fd, SOL_SOCKET, SO_LINGER, &on_close, sizeof(on_close));
+}
+
+void ResetAtClose(int fd) {
+  const linger reset = {.l_onoff = 1, .l_linger = 0};
+  Sys().setsockopt(fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+}
+
+// Resets a connection, for other processes that have a copy of `fd`, too:
+// ResetAtClose() does so only when the last copy is closed.
+void Reset(int fd) {
+  sockaddr nobody = {};
+  nobody.sa_family = AF_UNSPEC;
+  if (Sys().connect(fd, &nobody, sizeof(nobody)) == 0) return;
+  if (errno == EINVAL) {  // A Unix socket, which knows no reset.
+    Sys().shutdown(fd, SHUT_RDWR);
+  } else {
+    ResetAtClose(fd);
+  }
+}
+
+}  // namespace
+
+IoResult Socket::ShutdownWrite() {
+  if (!IsValid()) return {.error = EBADF};
+  ending_.write_shut = true;
+  return Flush();
+}
+
+IoResult Socket::ShutdownRead() {
+  if (!IsValid()) return {.error = EBADF};
+  reading_.half_open = true;
+  return {.error = Sys().shutdown(fd(), SHUT_RD) == 0 ? 0 : errno};
+}
+
+void Socket::Close() {
+  if (!IsValid() || ending_.closing) return;
+  ending_.closing = true;
+  if (error_ != 0) {
+    EndLater();
+  } else if (!Has(kBusy | kHeld)) {
+    static_cast<void>(Flush());
+  }
+}
+
+void Socket::Abort() {
+  if (!IsValid()) return;
+  ending_.aborted = true;
+  EndLater();
+}
+
+// Ends now, unless a callback is running or the owner does it.
+void Socket::EndLater() {
+  ending_.over = true;
+  if (!Has(kBusy | kHeld)) End();
+}
+
+void Socket::End() {
+  auto rest = std::move(rest_);
+  UniqueFd fd = std::move(fd_);
+  const bool aborted = ending_.aborted;
+  // Otherwise it is only dropped, and a copy in another process may go on.
+  const bool ends_copies = ending_.over && !Has(kForsaken);
+  const bool must_tell_end =
+      !(ending_.fin_sent || ending_.lingering) && ForksMade() > 0;
+  const bool may_linger =
+      !Has(kForsaken) && (Has(kMayLinger) || ForksMade() > 0);
+  reading_ = {};
+  ending_ = {};
+  flags_ = 0;
+  error_ = 0;
+  rest.DropBytes();
+  State* const state = rest.state();
+  if (state != nullptr) {
+    state->queue.Clear();
+    state->transport = nullptr;
+    state->retired.clear();
+  }
+  if (fd && aborted) {
+    ends_copies ? Reset(fd.get()) : ResetAtClose(fd.get());
+  } else if (fd) {
+    if (may_linger) DoNotLinger(fd.get());
+    if (ends_copies && must_tell_end) Sys().shutdown(fd.get(), SHUT_RDWR);
+  }
+  fd.Reset();
+  if (state != nullptr && state->environment != nullptr) {
+    state->environment->Close();
+  }
+}
+
+void Socket::Discard() {
+  ending_.over = true;
+  auto rest = std::move(rest_);
+  rest.DropBytes();
+  State* const state = rest.state();
+  if (state == nullptr) return;
+  state->queue.Clear();
+  state->transport = nullptr;
+  if (state->environment != nullptr) state->environment->Close();
+}
+
+void Socket::Forget() { static_cast<void>(fd_.Release()); }
+
+void Socket::Forsake() {
+  Set(kForsaken);
+  ending_.over = true;
+  ending_.aborted = false;
+}
+
+UniqueFd Socket::Release() {
+  UniqueFd fd = std::move(fd_);
+  End();
+  return fd;
+}
+
+// Runs when all was sent: the closing message, then the end.
+IoResult Socket::EndWriting() {
+  if (!(ending_.closing || ending_.write_shut)) return {};
+  // Written by a callback, after Flush() had found the queue empty.
+  if (pending_calls() > 0) return {.error = EAGAIN};
+  if (!ending_.farewell_said) {
+    ending_.farewell_said = true;
+    if (has_transport() && transport()->BeforeClose(*this)) {
+      const IoResult left = FlushTransport();
+      if (!left.ok()) return left;
+    }
+  }
+  if (ending_.closing) {
+    const IoResult read = ReadToClose();
+    if (!read.ok()) return read;
+    EndLater();
+  } else if (!ending_.fin_sent) {
+    ending_.fin_sent = true;
+    if (Sys().shutdown(fd(), SHUT_WR) != 0) return {.error = errno};
+  }
+  return {};
+}
+
+// No error when no byte of the peer is unread: with unread bytes, close(2)
+// would reset (RFC 2525, section 2.17). After the first such byte the peer has
+// to close.
+IoResult Socket::ReadToClose() {
+  if (reading_.ended) return {};
+  if (ending_.lingers) AwaitPeersClose();
+  // Without HoldDescriptor(), kDrained may be wrong: urgent data.
+  if (reading_.drained && Has(kHeld) && !ending_.lingering) return {};
+  char sink[kSinkBytes];
+  for (int i = 0; i < kSinkReads; ++i) {
+    const IoResult read = PlainRead(fd(), absl::MakeSpan(sink));
+    if (read.out_of_memory()) return read;
+    if (read.would_block()) {
+      reading_.drained = true;
+      return {.error = ending_.lingering ? EAGAIN : 0};
+    }
+    if (read.bytes == 0) return {};
+    AwaitPeersClose();
+  }
+  reading_.drained = false;
+  return {.error = EAGAIN};
+}
+
+void Socket::AwaitPeersClose() {
+  if (ending_.lingering) return;
+  ending_.lingering = true;
+  Sys().shutdown(fd(), SHUT_WR);
+}
+
+// Bytes are missing from the stream, so it must end with a reset, not a normal
+// end.
+void Socket::WriteFailed(int error) {
+  error_ = static_cast<uint32_t>(error);
+  ending_.aborted = true;
+  Clear(kHeldBack);
+  DropQueue();
+  if ((ending_.closing || reading_.ended) || !MayHaveBytes()) EndLater();
+}
+
+bool Socket::MayHaveBytes() {
+  const IoResult peek = Peek();
+  return peek.bytes > 0 || peek.out_of_memory();
+}
+
+}  // namespace fio
