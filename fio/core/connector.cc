@@ -424,7 +424,7 @@ void Connector::Impl::OnFailure(std::vector<Trial>::iterator trial,
 void Connector::Impl::OnEstablished(int fd) {
   const bool shakes = options_.transport != nullptr;
   Trial& trial = *Find(fd);
-  loop_.Unwatch(std::exchange(trial.watch, WatchId::kNone));
+  const WatchId watch = std::exchange(trial.watch, WatchId::kNone);
   Socket socket = std::move(trial.socket);
   if (!shakes) {
     Take(Find(fd));
@@ -432,7 +432,7 @@ void Connector::Impl::OnEstablished(int fd) {
   }
   const absl::Status adopted =
       loop_
-          .Adopt(std::move(socket),
+          .Adopt(watch, std::move(socket),
                  [this, fd, shakes](Connection& connection) {
                    options_.limits.ApplyTo(connection);
                    if (shakes) {

@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -22,10 +23,12 @@
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
+#include "fio/core/connector.h"
 #include "fio/core/listener.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/resolver.h"
 #include "fio/sock/socket_address.h"
 #include "fio/sock/url.h"
 #include "fio/testing/allocation_counter.h"
@@ -135,6 +138,27 @@ TEST_F(CostTest, ALifeIsAcceptAddAndClose) {
   const uint64_t waits = plan.calls(Call::kEpollWait);
   EXPECT_EQ(plan.calls(), accepts + 5 * kLives + waits)
       << "and no call of any other kind";
+}
+
+// While it connects and afterwards it has one registration, which is changed
+// once.
+TEST_F(CostTest, AConnectorRegistersOnce) {
+  Serve("tcp://127.0.0.1:0");
+  Resolver resolver;
+  const std::string url =
+      absl::StrCat("tcp://", listener_->local_address().ToString());
+  bool opened = false;
+  const FaultPlan plan;
+  const absl::StatusOr<std::unique_ptr<Connector>> connector =
+      Connector::Create(*loop_, resolver, url,
+                        {.on_open = [&](Connection& connection) {
+                          opened = true;
+                          connection.Close();
+                        }});
+  ASSERT_TRUE(connector.ok()) << connector.status();
+  while (!opened || loop_->connection_count() > 0) Turn();
+  // The client's, its change, and the server's.
+  EXPECT_EQ(plan.calls(Call::kEpollCtl), 3u);
 }
 
 // 64 connections that are ready in the same turn share its wait.

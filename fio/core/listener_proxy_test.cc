@@ -140,7 +140,7 @@ class ListenerProxy : public ::testing::Test {
   }
   void ExpectRefused(Socket& client) {
     Turn();
-    EXPECT_EQ(opened_, 0);
+    ASSERT_EQ(opened_, 0);
     EXPECT_EQ(ReadToEnd(client), "");
   }
 

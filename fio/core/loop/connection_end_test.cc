@@ -126,7 +126,9 @@ TEST_F(ConnectionEndTest, CostsNoAllocation) {
     Turn(2);
     const testing::AllocationCounter counter;
     for (End& end : ends) connection.AddEnd(end);
-    if (!first) EXPECT_EQ(counter.allocations(), 0);
+    if (!first) {
+      EXPECT_EQ(counter.allocations(), 0);
+    }
     connection.Abort();
     Turn();
   }

@@ -291,93 +291,12 @@ Connections::Buried Connections::TakeOut(Connection& connection) {
 }
 
 // After OnClose().
-void Connections::TellGone(ConnectionExtra* extra,
-                           const CloseReason& reason) {
+void Connections::TellGone(ConnectionExtra* extra, const CloseReason& reason) {
   if (extra == nullptr) return;
   for (ConnectionTask& task : std::exchange(extra->waiting_tasks, {})) {
     task(nullptr);
   }
   for (Connection::OnGone& gone : std::exchange(extra->gone, {})) gone(reason);
-}
-
-// --- Opening ---
-
-absl::StatusOr<ConnectionId> Connections::Adopt(
-    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
-  ABSL_DCHECK(thread_.IsThis())
-      << "Loop::Adopt: from another thread; see LoopHandle::Adopt()";
-  mailbox_.connection_count.fetch_add(1, std::memory_order_relaxed);
-  return AdoptCounted(std::move(socket), on_open);
-}
-
-// Of a socket that is in the mailbox's count already.
-absl::StatusOr<ConnectionId> Connections::AdoptCounted(
-    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
-  return OpenCounted(std::move(socket), [on_open](Connection& connection) {
-    on_open(connection);
-    connection.RequireAttach();
-  });
-}
-
-absl::StatusOr<ConnectionId> Connections::OpenCounted(
-    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
-  absl::StatusOr<ConnectionId> id = Open(std::move(socket), on_open);
-  if (!id.ok()) {
-    mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
-  }
-  return id;
-}
-
-absl::StatusOr<ConnectionId> Connections::Open(
-    Socket socket, absl::FunctionRef<void(Connection&)> on_open) {
-  if (stopping_) {
-    return absl::FailedPreconditionError(
-        "adopt a socket: the loop is stopping");
-  }
-  const int fd = socket.fd();
-  if (fd < 0) {
-    return absl::InvalidArgumentError("adopt a socket: there is none");
-  }
-  DropStale(fd);
-  const std::optional<ConnectionTable::Entry> entry = table_.Allocate(fd);
-  if (!entry.has_value()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("adopt fd ", fd, ": no memory for a connection"));
-  }
-  const ConnectionId id(fd, entry->serial);
-  absl::Status added = poller_.Add(
-      fd, ConnectionTable::TokenOf(id),
-      Interest::kReadable | Interest::kWritable | Interest::kPriority,
-      Trigger::kEdge);
-  if (!added.ok()) {
-    table_.Free(fd);
-    return added;
-  }
-  counters_.opened.Add(1);
-  Connection& connection = entry->connection;
-  connection.Open(*this, std::move(socket), id.serial());
-  on_open(connection);
-  return id;
-}
-
-absl::StatusOr<ConnectionId> Connections::Adopt(
-    absl::StatusOr<Socket> socket, std::unique_ptr<Protocol> protocol) {
-  absl::StatusOr<ConnectionId> id;
-  if (!socket.ok()) {
-    id = socket.status();
-  } else {
-    mailbox_.connection_count.fetch_add(1, std::memory_order_relaxed);
-    id = OpenCounted(*std::move(socket), [&protocol](Connection& connection) {
-      if (protocol != nullptr) {
-        connection.Attach(std::exchange(protocol, nullptr));
-      }
-    });
-  }
-  if (protocol != nullptr) {
-    EndProtocol(std::move(protocol), ConnectionId(),
-                {.origin = CloseReason::Origin::kError, .error = EBADF});
-  }
-  return id;
 }
 
 // The descriptor of a connection was closed behind its back, since its number
@@ -398,6 +317,8 @@ void Connections::DropStale(int fd) {
        CloseReason{.origin = CloseReason::Origin::kError, .error = EBADF},
        std::move(buried.extra)});
 }
+
+// --- Finding ---
 
 Connection* Connections::Find(ConnectionId id) {
   Connection* const connection = table_.Find(id);

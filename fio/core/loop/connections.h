@@ -83,10 +83,13 @@ class Connections final : private IdleWheel::Owner {
 
   // See Loop::Adopt(). AdoptCounted() takes a socket that is in the mailbox's
   // count already.
+  enum class Registered : bool { kNo, kYes };  // The poller knows it already.
   absl::StatusOr<ConnectionId> Adopt(
-      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open,
+      Registered registered = Registered::kNo);
   absl::StatusOr<ConnectionId> AdoptCounted(
-      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open,
+      Registered registered = Registered::kNo);
   // The same with a protocol, which is told OnClose() after an error, or
   // detached. Errors: that of `socket`, too.
   absl::StatusOr<ConnectionId> Adopt(absl::StatusOr<Socket> socket,
@@ -174,9 +177,12 @@ class Connections final : private IdleWheel::Owner {
   MonotonicTime Check(uint32_t fd) override;
 
   absl::StatusOr<ConnectionId> OpenCounted(
-      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open,
+      Registered registered);
   absl::StatusOr<ConnectionId> Open(
-      Socket socket, absl::FunctionRef<void(Connection&)> on_open);
+      Socket socket, absl::FunctionRef<void(Connection&)> on_open,
+      Registered registered);
+  absl::Status Register(ConnectionId id, Registered registered);
   void DropStale(int fd);
   void EndProtocols();
   void BuryOne(Connection& connection);

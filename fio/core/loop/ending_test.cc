@@ -205,7 +205,9 @@ TEST_F(Close, NowEndsThisTurn) {
     EXPECT_EQ(record.Count("close"), 1);
     EXPECT_EQ(record.reason.code, 7);
     EXPECT_EQ(loop_->connection_count(), 0u);
-    if (!unread) EXPECT_EQ(ReadToEnd(pair.far), "bye");
+    if (!unread) {
+      EXPECT_EQ(ReadToEnd(pair.far), "bye");
+    }
   }
 }
 

@@ -410,6 +410,20 @@ absl::StatusOr<ConnectionId> Loop::Adopt(
   return connections_.Adopt(std::move(socket), on_open);
 }
 
+absl::StatusOr<ConnectionId> Loop::Adopt(
+    WatchId watch, Socket socket,
+    absl::FunctionRef<void(Connection&)> on_open) {
+  const auto watched = watches_.find(static_cast<Token>(watch));
+  if (stopping() || watched == watches_.end() ||
+      watched->second->fd != socket.fd()) {
+    Unwatch(watch);
+    return Adopt(std::move(socket), on_open);
+  }
+  EndWatch(watched);
+  return connections_.Adopt(std::move(socket), on_open,
+                            Connections::Registered::kYes);
+}
+
 absl::StatusOr<ConnectionId> Loop::Adopt(UniqueFd fd,
                                          std::unique_ptr<Protocol> protocol) {
   const absl::Status status =
@@ -449,11 +463,24 @@ absl::StatusOr<WatchId> Loop::Watch(
 void Loop::Unwatch(WatchId id) {
   const auto watch = watches_.find(static_cast<Token>(id));
   if (watch == watches_.end()) return;
-  if (watch->second->unref) --unref_watches_;
   // It fails only for a descriptor that was closed, and that ends it as well.
   poller_->Remove(watch->second->fd, watch->first).IgnoreError();
+  EndWatch(watch);
+}
+
+// The poller is told by the caller.
+void Loop::EndWatch(Watches::iterator watch) {
+  if (watch->second->unref) --unref_watches_;
   ended_watches_.push_back(std::move(watch->second));
   watches_.erase(watch);
+}
+
+absl::Status Loop::Rewatch(WatchId id, Interest interest, Trigger trigger) {
+  const auto watch = watches_.find(static_cast<Token>(id));
+  if (watch == watches_.end()) {
+    return absl::NotFoundError("watch: there is no watch with this id");
+  }
+  return poller_->Modify(watch->second->fd, watch->first, interest, trigger);
 }
 
 void Loop::Unref(WatchId id) {

@@ -193,6 +193,12 @@ class Loop {
   absl::StatusOr<ConnectionId> Adopt(
       Socket socket, absl::FunctionRef<void(Connection&)> on_open);
 
+  // The same for a socket that is watched: this ends the watch, and its
+  // registration with the kernel becomes the connection's.
+  absl::StatusOr<ConnectionId> Adopt(
+      WatchId watch, Socket socket,
+      absl::FunctionRef<void(Connection&)> on_open);
+
   // Makes a connection of a stream socket that comes from elsewhere: owns it,
   // and makes it non-blocking. Without a protocol it is detached
   // (Connection::Detach()). Errors: kInvalidArgument if `fd` is negative; that
@@ -217,6 +223,10 @@ class Loop {
   // Poller::Add(); kFailedPrecondition while the loop is destroyed.
   absl::StatusOr<WatchId> Watch(int fd, Interest interest, Trigger trigger,
                                 absl::AnyInvocable<void(Readiness)> callback);
+  // Has the watch ask for something else from now on; if `fd` is ready for it,
+  // that is told again. Errors: as Poller::Modify(); kNotFound for an unknown
+  // id.
+  absl::Status Rewatch(WatchId id, Interest interest, Trigger trigger);
   // Ends the watch; call it before `fd` is closed. `callback` does not run
   // again, and is destroyed by the end of the turn. An unknown id does nothing.
   void Unwatch(WatchId id);
@@ -287,6 +297,9 @@ class Loop {
   void Dispatch(Event event);
   void RunTasks();
   void AfterCallback();
+  using Watches = std::unordered_map<Token, std::unique_ptr<WatchedFd>>;
+
+  void EndWatch(Watches::iterator watch);
   void EndWatches();
   void CountTurn(uint64_t system_calls_before);
 
@@ -303,7 +316,7 @@ class Loop {
   Connections connections_;
 
   // Watches have tokens from 2^63 on, connections their ids below.
-  std::unordered_map<Token, std::unique_ptr<WatchedFd>> watches_;
+  Watches watches_;
   std::vector<std::unique_ptr<WatchedFd>> ended_watches_;
   Token next_watch_;
 

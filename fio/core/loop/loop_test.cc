@@ -220,6 +220,27 @@ TEST(Defer, IoTaskClosedUuid) {
   EXPECT_THAT(found, ElementsAre(true, false, false, false));
 }
 
+// A pipe that has room and bytes, asked for one and then for the other.
+TEST(Loop, AWatchMayAskForSomethingElse) {
+  const auto loop = CreateLoop();
+  LoopbackPair pair = LoopbackPair::Unix();
+  ASSERT_TRUE(pair.far.TryWrite("x").ok());
+  std::vector<bool> readable;
+  const absl::StatusOr<WatchId> watch = loop->Watch(
+      pair.near.fd(), Interest::kWritable, Trigger::kEdge,
+      [&](Readiness readiness) { readable.push_back(readiness.readable()); });
+  ASSERT_TRUE(watch.ok()) << watch.status();
+  Turn(*loop);
+  Turn(*loop);
+  EXPECT_THAT(readable, ElementsAre(false));
+  EXPECT_TRUE(loop->Rewatch(*watch, Interest::kReadable, Trigger::kEdge).ok());
+  Turn(*loop);
+  EXPECT_THAT(readable, ElementsAre(false, true));
+  loop->Unwatch(*watch);
+  EXPECT_TRUE(absl::IsNotFound(
+      loop->Rewatch(*watch, Interest::kReadable, Trigger::kEdge)));
+}
+
 TEST(Loop, ATaskForAConnectionAllocatesNothing) {
   const auto loop = CreateLoop();
   int64_t sum = 0;
