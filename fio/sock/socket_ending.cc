@@ -211,7 +211,9 @@ void Socket::WriteFailed(int error) {
   if ((ending_.closing || reading_.ended) || !MayHaveBytes()) EndLater();
 }
 
+// What a transport holds, only reading tells.
 bool Socket::MayHaveBytes() {
+  if (has_transport()) return true;
   const IoResult peek = Peek();
   return peek.bytes > 0 || peek.out_of_memory();
 }

@@ -104,7 +104,9 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
     reading_.drained = false;
   }
   if (read.error == ENOTCONN) return {.error = EAGAIN};
-  if (read.failed()) {
+  // All that had come before a write failed has been read.
+  const bool over = !plain && read.would_block() && error_ != 0;
+  if (read.failed() || over) {
     EndLater();
   } else if (at_end) {
     reading_.ended = true;

@@ -302,6 +302,8 @@ IoResult Socket::FlushTransport() {
   if (!has_transport()) return {};
   IoResult left = transport()->Flush(*this);
   if (ending_.over) return {.error = ECONNABORTED};
+  // Who has ended does not wait for a farewell.
+  if (left.failed() && ending_.farewell_said && reading_.ended) return {};
   if (left.ok() && left.bytes > 0) left.error = EAGAIN;
   if (left.would_block() || left.out_of_memory()) Set(kHeldBack);
   return left;

@@ -147,7 +147,7 @@ struct SimulatedNetworkOptions {
 class SimulatedNetwork final
     : private testing_internal::SimulatedConnection::Host {
  public:
-  static constexpr int kFirstFd = 1 << 20;
+  static constexpr int kFirstFd = 1 << 16;
   static constexpr int kMaxInterrupts = 3;
 
   struct Connection {

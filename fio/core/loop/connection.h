@@ -429,6 +429,7 @@ class alignas(64) Connection {
   void TellData();
   void ClearReadable();
   void PeekHungUp();
+  IoResult ReadAhead();
   void TellEnd();
   size_t Account(const IoResult& read);
   void AfterTransport();

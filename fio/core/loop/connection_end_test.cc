@@ -8,7 +8,9 @@
 
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
+#include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/allocation_counter.h"
 #include "fio/testing/loopback_pair.h"
@@ -19,6 +21,7 @@ namespace {
 
 using loop_internal::LoopFixture;
 using loop_internal::Record;
+using loop_internal::UnixPair;
 using testing::LoopbackPair;
 
 class End final : public ConnectionEnd {
@@ -42,9 +45,10 @@ class End final : public ConnectionEnd {
 
 class ConnectionEndTest : public LoopFixture {
  protected:
-  ConnectionEndTest() : LoopFixture({}) {}
+  ConnectionEndTest()
+      : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
 
-  LoopbackPair pair_ = LoopbackPair::Unix();
+  LoopbackPair pair_ = UnixPair();
   Record& record_ = NewRecord();
   std::vector<std::string>& told_ = record_.told;
 };
@@ -102,7 +106,7 @@ TEST_F(ConnectionEndTest, MayDoAnythingToOthers) {
 }
 
 TEST_F(ConnectionEndTest, MayMoveToAnotherConnection) {
-  LoopbackPair other = LoopbackPair::Unix();
+  LoopbackPair other = UnixPair();
   End end("end", told_);
   Connection& first = Adopt(pair_.near, record_);
   Connection& second = Adopt(other.near, NewRecord());
@@ -121,7 +125,7 @@ TEST_F(ConnectionEndTest, MayMoveToAnotherConnection) {
 TEST_F(ConnectionEndTest, CostsNoAllocation) {
   End ends[] = {{"a", told_}, {"b", told_}, {"c", told_}};
   for (const bool first : {true, false}) {
-    LoopbackPair pair = LoopbackPair::Unix();
+    LoopbackPair pair = UnixPair();
     Connection& connection = Adopt(pair.near, NewRecord());
     Turn(2);
     const testing::AllocationCounter counter;

@@ -73,11 +73,13 @@ void Connection::Deliver() {
       PeekHungUp();
       if (!Has(kReadable) || Has(kEndRead)) return;
     }
-    if (MustPause() || connections_->memory().HoldsBack(*this)) {
-      Set(kReadPaused);
+    const bool paused =
+        MustPause() || connections_->memory().HoldsBack(*this);
+    if (paused) Set(kReadPaused);
+    if (paused || Has(kSuspended)) {
+      if (Has(kHungUp) && socket_.has_transport()) PeekHungUp();
       return;
     }
-    if (Has(kSuspended)) return;
   }
   TellData();
 }
@@ -138,7 +140,8 @@ void Connection::ClearReadable() {
 }
 
 // Of a connection that has ended or failed: if no bytes are left to read, tells
-// so. What a transport holds, only reading tells.
+// so. What a transport holds, only reading tells: while the protocol does not,
+// it is read into what is unread.
 void Connection::PeekHungUp() {
   if (Has(kEndTold)) {  // A reset may have followed, which no read tells.
     Clear(kReadable);
@@ -146,9 +149,12 @@ void Connection::PeekHungUp() {
     return;
   }
   if (!Has(kEndRead)) {
-    if (socket_.has_transport()) return;
-    const IoResult peek = socket_.Peek();
-    if (peek.bytes > 0) return;
+    const bool reads =
+        Has(kReadPaused | kSuspended) && socket_.unread_bytes() == 0;
+    if (socket_.has_transport() && !reads) return;
+    const IoResult peek =
+        socket_.has_transport() ? ReadAhead() : socket_.Peek();
+    if (Has(kDead) || peek.bytes > 0) return;
     if (peek.would_block() || peek.out_of_memory()) {
       Account(peek);
       return;
@@ -161,6 +167,23 @@ void Connection::PeekHungUp() {
   } else {
     TellEnd();
   }
+}
+
+// What it returns is in front of what the protocol reads next.
+IoResult Connection::ReadAhead() {
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  buffer.Begin(*this);
+  const size_t limit = connections_->options().unread_limit_bytes;
+  const absl::Span<char> room = buffer.room();
+  const IoResult read = socket_.Read(room.first(std::min(room.size(), limit)));
+  if (read.bytes > 0) {
+    Account(read);
+    socket_.Unread({room.data(), read.bytes});
+    CountMemory();
+  }
+  buffer.End();
+  AfterTransport();
+  return read;
 }
 
 // Nothing comes after it, so the poller is not asked to tell of anything.

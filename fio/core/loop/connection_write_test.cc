@@ -27,6 +27,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller.h"
 #include "fio/core/poller/poller_under_test.h"
@@ -45,9 +46,11 @@ namespace {
 
 const PollerKind kPoller = core_internal::PollerUnderTest();
 
+using loop_internal::IsOverHandshake;
 using loop_internal::LoopFixture;
 using loop_internal::Record;
 using loop_internal::Recorder;
+using loop_internal::UnixPair;
 using ::testing::ElementsAre;
 using testing::FaultPlan;
 using testing::LoopbackPair;
@@ -76,7 +79,7 @@ class ConnectionWrite : public LoopFixture {
   }
 
   Record& record_ = NewRecord();
-  LoopbackPair pair_ = LoopbackPair::Unix();
+  LoopbackPair pair_ = UnixPair();
 };
 
 std::string Numbers(size_t bytes) {
@@ -100,7 +103,7 @@ TEST_F(ConnectionWrite, OneSendForEachConnectionAndTurn) {
   std::deque<LoopbackPair> pairs;
   std::vector<Connection*> connections;
   for (int i = 0; i < kConnections; ++i) {
-    pairs.push_back(LoopbackPair::Unix());
+    pairs.push_back(UnixPair());
     connections.push_back(&Adopt(pairs.back(), NewRecord()));
   }
   const FaultPlan plan;
@@ -138,7 +141,7 @@ TEST_F(ConnectionWrite, AnyMixOfWritesKeepsTheOrder) {
   std::deque<LoopbackPair> pairs;
   std::vector<Connection*> connections;
   for (size_t i = 0; i < kConnections; ++i) {
-    pairs.push_back(LoopbackPair::Unix());
+    pairs.push_back(UnixPair());
     Record& record = NewRecord();
     connections.push_back(&Adopt(pairs.back(), record));
   }
@@ -215,7 +218,7 @@ TEST_F(ConnectionWrite, AnyMixOfWritesKeepsTheOrder) {
 }
 
 TEST_F(ConnectionWrite, CallbacksWriteToOneAnother) {
-  LoopbackPair other_pair = LoopbackPair::Unix();
+  LoopbackPair other_pair = UnixPair();
   Record& other_record = NewRecord();
   Connection& one = Adopt(pair_, record_);
   Connection& other = Adopt(other_pair, other_record);
@@ -239,7 +242,7 @@ TEST_F(ConnectionWrite, CallbacksWriteToOneAnother) {
 
 TEST_F(ConnectionWrite, MoreThanABlockHolds) {
   Connection& connection = Adopt(pair_, record_);
-  LoopbackPair other_pair = LoopbackPair::Unix();
+  LoopbackPair other_pair = UnixPair();
   Connection& other = Adopt(other_pair, NewRecord());
   const std::string much = Numbers(kMuch);
   connection.Write("<");
@@ -299,6 +302,7 @@ TEST_F(ConnectionWrite, AfterShutdownWriteEachKindOfWriteIsRefused) {
 }
 
 TEST_F(ConnectionWrite, WhatWasWrittenPassesATransportThatComesLater) {
+  if (IsOverHandshake()) return;  // The far end would not follow.
   Connection& connection = Adopt(pair_, record_);
   ScriptedTransport::Script script;
   connection.Write("one ");
@@ -316,7 +320,7 @@ TEST_F(ConnectionWrite, WhatWasWrittenPassesATransportThatComesLater) {
 
 TEST_F(ConnectionWrite, AbortRightAfterAWriteSendsNothing) {
   Connection& connection = Adopt(pair_, record_);
-  LoopbackPair other = LoopbackPair::Unix();
+  LoopbackPair other = UnixPair();
   Connection& next = Adopt(other, NewRecord());
   connection.Write("dropped");
   next.Write("kept");
@@ -408,6 +412,7 @@ TEST_F(ConnectionWrite, ReleaseInsideOnData) {
 // --- Partial sends ---
 
 TEST_F(ConnectionWrite, PartialSendsKeepTheOrder) {
+  if (IsOverHandshake()) return;  // It holds bytes that left the queue.
   FaultPlan plan({.seed = 3, .short_write = 0.5, .would_block = 0.2});
   Connection& connection = Adopt(pair_, record_);
   plan.Target(connection.id().fd());
@@ -511,6 +516,7 @@ TEST_F(ConnectionWrite, FlushTellsWhetherSomethingIsLeft) {
 // --- Reading ---
 
 TEST_F(ConnectionWrite, WhatIsReceivedMayBeChangedWithItsSurroundings) {
+  if (IsOverHandshake()) return;  // Reads records.
   record_.on_data = [&](Connection& told) {
     const absl::Span<char> bytes = told.MutableReceived();
     for (size_t i = 0; i < bytes.size(); ++i) bytes[i] ^= 0x20;
@@ -532,7 +538,7 @@ TEST_F(ConnectionWrite, WhatIsReceivedMayBeChangedWithItsSurroundings) {
 
 // Others have their turn, whatever one callback would like to read.
 TEST_F(ConnectionWrite, ASenderThatNeverStopsGetsItsBudgetAndNoMore) {
-  LoopbackPair other_pair = LoopbackPair::Unix();
+  LoopbackPair other_pair = UnixPair();
   Record& other = NewRecord();
   size_t read = 0;
   record_.on_data = [&](Connection& told) {
@@ -558,7 +564,8 @@ TEST_F(ConnectionWrite, ASenderThatNeverStopsGetsItsBudgetAndNoMore) {
 }
 
 TEST_F(ConnectionWrite, TheBudgetIsNotSpentByOtherConnections) {
-  LoopbackPair other_pair = LoopbackPair::Unix();
+  if (IsOverHandshake()) return;  // Reads records.
+  LoopbackPair other_pair = UnixPair();
   Record& other_record = NewRecord();
   Connection& other = Adopt(other_pair, other_record);
   other.Suspend();
@@ -597,6 +604,7 @@ TEST_F(ConnectionWrite, HighWaterOnceUntilLowWater) {
       ReadAvailable(pair_.far);
       Turn();
     }
+    ReadAvailable(pair_.far);
     Turn(2);
     EXPECT_THAT(record_.told, ElementsAre("high", "low", "ready"));
     ReadAvailable(pair_.far);
@@ -613,8 +621,8 @@ TEST_F(ConnectionWrite, AWriteThatLeavesAtOnceIsNotHighWater) {
 
 TEST_F(ConnectionWrite, PastTheLimitItIsAborted) {
   for (const bool by_calls : {false, true}) {
-    LoopbackPair pair = LoopbackPair::Unix();
-    LoopbackPair other_pair = LoopbackPair::Unix();
+    LoopbackPair pair = UnixPair();
+    LoopbackPair other_pair = UnixPair();
     Record& record = NewRecord();
     Connection& connection = Adopt(pair, record);
     Connection& other = Adopt(other_pair, NewRecord());
@@ -645,7 +653,7 @@ TEST_F(ConnectionWrite, PastTheLimitItIsAborted) {
 // That the transport could not go on then is no reason.
 TEST_F(ConnectionWrite, AbortInsideATransportKeepsItsReason) {
   for (const bool past_limit : {false, true}) {
-    LoopbackPair pair = LoopbackPair::Unix();
+    LoopbackPair pair = UnixPair();
     Record& record = NewRecord();
     Connection& connection = Adopt(pair, record);
     connection.SetWatermarks({.limit_bytes = 3});

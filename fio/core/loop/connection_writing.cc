@@ -189,6 +189,7 @@ bool Connection::MustPause() const {
 void Connection::ReadOn() {
   if (!Has(kReadPaused) || MustPause()) return;
   Clear(kReadPaused);
+  if (socket_.has_transport()) DeliverUnread();  // By ReadAhead().
   connections_->DeliverLater(*this);
 }
 

@@ -15,6 +15,7 @@
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/loop/protocol_lock.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
@@ -30,6 +31,7 @@ using loop_internal::LoopFixture;
 using loop_internal::Nothing;
 using loop_internal::Record;
 using loop_internal::Recorder;
+using loop_internal::TcpPair;
 using ::testing::ElementsAre;
 using testing::LoopbackPair;
 
@@ -51,7 +53,7 @@ class Timeout : public LoopFixture {
   int told() const { return record_.Count("deadline"); }
 
   Record& record_ = NewRecord();
-  LoopbackPair pair_ = LoopbackPair::Tcp();
+  LoopbackPair pair_ = TcpPair();
 };
 
 // A slow loris: bytes that come now and then keep off the idle timeout, but not

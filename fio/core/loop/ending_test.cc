@@ -14,6 +14,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
@@ -28,6 +29,8 @@ using loop_internal::LoopFixture;
 using loop_internal::Nothing;
 using loop_internal::Record;
 using loop_internal::Recorder;
+using loop_internal::TcpPair;
+using loop_internal::UnixPair;
 using testing::LoopbackPair;
 using testing::ReadAvailable;
 using testing::ReadToEnd;
@@ -85,7 +88,7 @@ size_t ReadSome(Socket& socket, size_t most) {
 
 // 1 MiB a second: 32 s in all, with a close_timeout of 8.
 TEST_F(Close, SlowButSteadyReaderGetsAll) {
-  LoopbackPair pair = LoopbackPair::Tcp();
+  LoopbackPair pair = TcpPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(pair.near, record);
   connection.SetWatermarks({});
@@ -106,7 +109,7 @@ TEST_F(Close, SlowButSteadyReaderGetsAll) {
 }
 
 TEST_F(Close, ReaderThatStopsIsCutOff) {
-  LoopbackPair pair = LoopbackPair::Tcp();
+  LoopbackPair pair = TcpPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(pair.near, record);
   connection.SetWatermarks({});
@@ -122,7 +125,7 @@ TEST_F(Close, ReaderThatStopsIsCutOff) {
 }
 
 TEST_F(CloseLimit, BoundsWhatProgresses) {
-  LoopbackPair pair = LoopbackPair::Tcp();
+  LoopbackPair pair = TcpPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(pair.near, record);
   connection.SetWatermarks({});
@@ -190,7 +193,7 @@ TEST_F(Close, LingersForABoundTime) {
 TEST_F(Close, NowEndsThisTurn) {
   for (const bool unread : {false, true}) {
     SCOPED_TRACE(unread);
-    LoopbackPair pair = LoopbackPair::Tcp();
+    LoopbackPair pair = TcpPair();
     Record& record = NewRecord();
     Connection& connection = Adopt(pair.near, record);
     Turn(2);
@@ -212,7 +215,7 @@ TEST_F(Close, NowEndsThisTurn) {
 }
 
 TEST_F(Close, NowDropsWhatTheKernelDoesNotTake) {
-  LoopbackPair pair = LoopbackPair::Tcp();
+  LoopbackPair pair = TcpPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(pair.near, record);
   connection.SetWatermarks({});
@@ -228,7 +231,7 @@ TEST_F(Close, NowDropsWhatTheKernelDoesNotTake) {
 // An upgrade whose answer meets a reset: the bytes, then the error, are for the
 // new protocol.
 TEST_F(Attach, AfterAFailedWrite) {
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& old = NewRecord();
   Record& fresh = NewRecord();
   bool attached = false;
@@ -254,7 +257,7 @@ TEST_F(Attach, AfterAFailedWrite) {
 // --- Others have their turn ---
 
 TEST_F(Fairness, FlushHasABudget) {
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(pair.near, record);
   Turn(2);
@@ -272,7 +275,7 @@ TEST_F(Fairness, FlushHasABudget) {
 TEST_F(Pause, EndIsToldThrough) {
   for (const bool reset : {false, true}) {
     SCOPED_TRACE(reset);
-    LoopbackPair pair = LoopbackPair::Tcp();
+    LoopbackPair pair = TcpPair();
     Record& record = NewRecord();
     record.on_end = Nothing;
     Connection& connection = Adopt(pair.near, record);
@@ -293,8 +296,8 @@ TEST_F(Pause, EndIsToldThrough) {
 TEST_F(Proxy, ClientGoneIsNoticed) {
   for (const bool reset : {false, true}) {
     SCOPED_TRACE(reset);
-    LoopbackPair client = LoopbackPair::Tcp();
-    LoopbackPair server = LoopbackPair::Tcp();
+    LoopbackPair client = TcpPair();
+    LoopbackPair server = TcpPair();
     Record& record = NewRecord();
     record.on_end = Nothing;
     Connection& near = Adopt(client.near, record);

@@ -19,6 +19,7 @@
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/memory_budget.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
@@ -30,6 +31,7 @@ namespace {
 
 using loop_internal::LoopFixture;
 using loop_internal::Record;
+using loop_internal::UnixPair;
 using testing::LoopbackPair;
 using testing::ReadAvailable;
 
@@ -45,7 +47,7 @@ class Overload : public LoopFixture {
 
   // Each byte that it sends is answered by half a megabyte.
   struct Client {
-    LoopbackPair pair = LoopbackPair::Unix();
+    LoopbackPair pair = UnixPair();
     Record* record;
     Connection* connection;
     size_t received = 0;
@@ -206,7 +208,7 @@ TEST_F(Overload, ProcessesHaveABound) {
   const auto turn = [&second] {
     ASSERT_TRUE(second->RunOnce(MonotonicTime::InfinitePast()).ok());
   };
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   const absl::StatusOr<ConnectionId> id =
       second->Adopt(std::move(pair.near), [&](Connection& connection) {

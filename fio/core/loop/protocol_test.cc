@@ -30,6 +30,7 @@
 #include "fio/core/loop/loop_handle.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/protocol_lock.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller.h"
 #include "fio/core/poller/poller_under_test.h"
@@ -45,10 +46,14 @@ namespace {
 
 const PollerKind kPoller = core_internal::PollerUnderTest();
 
+using loop_internal::IsOverHandshake;
+using loop_internal::IsOverTransport;
 using loop_internal::LoopFixture;
 using loop_internal::Nothing;
 using loop_internal::Record;
 using loop_internal::Recorder;
+using loop_internal::TcpPair;
+using loop_internal::UnixPair;
 using ::testing::_;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
@@ -66,7 +71,7 @@ class Proto : public LoopFixture {
       : LoopFixture(
             {.poller = kPoller, .watermarks = {.high_bytes = 64 << 10}}) {}
 
-  LoopbackPair pair_ = LoopbackPair::Unix();
+  LoopbackPair pair_ = UnixPair();
 };
 
 // --- Draining ---
@@ -86,7 +91,7 @@ class Drained final : public Protocol {
 };
 
 TEST_F(Proto, OnDrainOnceWhoIsOpenByThen) {
-  LoopbackPair closing = LoopbackPair::Unix(), later = LoopbackPair::Unix();
+  LoopbackPair closing = UnixPair(), later = UnixPair();
   int told = 0, told_closing = 0, told_later = 0;
   const auto adopt = [this](LoopbackPair& pair, int& count) -> Connection& {
     return *loop_->Find(
@@ -114,6 +119,7 @@ TEST_F(Proto, OnDrainOnceWhoIsOpenByThen) {
 // --- Opening and data ---
 
 TEST_F(Proto, DataDuringOnOpen) {
+  if (IsOverTransport()) return;  // What it holds only OnData() finds out.
   Record& record = NewRecord();
   ASSERT_TRUE(pair_.far.TryWrite("before, ").ok());
   record.on_open = [&](Connection& connection) {
@@ -174,8 +180,10 @@ TEST_F(Proto, OnReadyOncePerDrain) {
   connection.Write("y");
   size_t received = 0;
   while (received <= kMuch) {
-    EXPECT_EQ(record.Count("ready"), connection.pending_bytes() == 0 ? 2 : 1)
-        << "not for progress";
+    if (!IsOverHandshake()) {  // It holds bytes that left the queue.
+      EXPECT_EQ(record.Count("ready"), connection.pending_bytes() == 0 ? 2 : 1)
+          << "not for progress";
+    }
     received += ReadAvailable(pair_.far).size();
     Turn();
   }
@@ -233,6 +241,7 @@ TEST_F(Proto, ForceEachEvent) {
     ReadAvailable(pair_.far);
     Turn();
   }
+  ReadAvailable(pair_.far);
   Turn(3);
   EXPECT_EQ(record.Count("ready"), 1);
   // Of a connection that has gone, nothing.
@@ -291,7 +300,7 @@ TEST_F(Proto, SuspendedPeerClose) {
   EXPECT_EQ(ended.Count("end"), 1);
   EXPECT_EQ(ended.Count("close"), 1);
   // A reset.
-  LoopbackPair tcp = LoopbackPair::Tcp();
+  LoopbackPair tcp = TcpPair();
   Record& reset = NewRecord();
   Adopt(tcp.near, reset).Suspend();
   Turn();
@@ -300,7 +309,7 @@ TEST_F(Proto, SuspendedPeerClose) {
   EXPECT_EQ(reset.Count("data"), 0);
   EXPECT_EQ(reset.reason.error, ECONNRESET);
   // Behind bytes, which are not lost.
-  LoopbackPair late = LoopbackPair::Unix();
+  LoopbackPair late = UnixPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(late.near, record);
   connection.Suspend();
@@ -318,7 +327,7 @@ TEST_F(Proto, SuspendedPeerClose) {
 // The write fails while bytes are unread, so it is not open any more, but what
 // came before is still told.
 TEST_F(Proto, ResumeAfterAFailedWrite) {
-  LoopbackPair tcp = LoopbackPair::Tcp();
+  LoopbackPair tcp = TcpPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(tcp.near, record);
   connection.Suspend();
@@ -380,7 +389,7 @@ TEST_F(Proto, OnCloseIsGivenTheCode) {
   EXPECT_EQ(record.reason.error, 0);
   EXPECT_EQ(ReadToEnd(pair_.far), "bye");
   // In answer to the peer's end.
-  LoopbackPair other = LoopbackPair::Unix();
+  LoopbackPair other = UnixPair();
   Record& ended = NewRecord();
   ended.on_end = [](Connection& told) { told.Close(7); };
   Adopt(other.near, ended);
@@ -389,7 +398,7 @@ TEST_F(Proto, OnCloseIsGivenTheCode) {
   EXPECT_EQ(ended.reason.origin, CloseReason::Origin::kPeer);
   EXPECT_EQ(ended.reason.code, 7);
   // A code is no errno, and an errno no code.
-  LoopbackPair stalled = LoopbackPair::Unix();
+  LoopbackPair stalled = UnixPair();
   Record& late = NewRecord();
   Connection& slow = Adopt(stalled.near, late);
   slow.Write(std::string(kMuch, 'x'));
@@ -404,7 +413,7 @@ TEST_F(Proto, OnCloseIsGivenTheCode) {
 // What was read to its end once may have bytes unread again; closing must not
 // have the kernel reset, which could destroy the answer on its way.
 TEST_F(Proto, ACloseWithUnreadBytesDoesNotReset) {
-  LoopbackPair tcp = LoopbackPair::Tcp();
+  LoopbackPair tcp = TcpPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(tcp.near, record);
   ASSERT_TRUE(tcp.far.TryWrite("request").ok());
@@ -512,7 +521,7 @@ TEST_F(Proto, LockMatrix) {
           ASSERT_TRUE(loop->RunOnce(MonotonicTime::InfinitePast()).ok());
         }
       };
-      LoopbackPair pair = LoopbackPair::Unix();
+      LoopbackPair pair = UnixPair();
       const ConnectionId id =
           *loop->Adopt(std::move(pair.near), [&](Connection& connection) {
             connection.Attach(std::make_unique<Recorder>(record));
@@ -624,7 +633,7 @@ TEST(ProtoNoSpin, SleepsWhileALockHoldsUpWhatIsDue) {
   Record record;
   record.on_timeout = Nothing;
   const auto loop = *Loop::Create({.poller = kPoller});
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   const ConnectionId id =
       *loop->Adopt(std::move(pair.near), [&](Connection& connection) {
         connection.Attach(std::make_unique<Recorder>(record));
@@ -683,7 +692,7 @@ TEST_F(Proto, SleepInOnDataNoSpin) {
 TEST_F(Proto, UnlockLetsOnCloseRun) {
   for (const Kind kind : {Kind::kTask, Kind::kWrite}) {
     // Of a connection that closes.
-    LoopbackPair pair = LoopbackPair::Unix();
+    LoopbackPair pair = UnixPair();
     Record& record = NewRecord();
     const ConnectionId id = Adopt(pair.near, record).id();
     Turn();
@@ -701,7 +710,7 @@ TEST_F(Proto, UnlockLetsOnCloseRun) {
     EXPECT_EQ(record.reason.code, 5);
     EXPECT_EQ(ReadToEnd(pair.far), "");
     // Of a protocol that is replaced.
-    LoopbackPair next = LoopbackPair::Unix();
+    LoopbackPair next = UnixPair();
     Record& replaced = NewRecord();
     Record& successor = NewRecord();
     Connection& connection = Adopt(next.near, replaced);
@@ -735,7 +744,7 @@ TEST_F(Proto, ALockThatIsNeverReleasedIsLoggedAndBroken) {
   EXPECT_EQ(record.Count("close"), 1);
   EXPECT_EQ(loop_->connection_count(), 0u);
   // The number is another's by now, whose lock is not this one.
-  LoopbackPair next = LoopbackPair::Unix();
+  LoopbackPair next = UnixPair();
   Record& other = NewRecord();
   const ConnectionId other_id =
       Adopt(next.near.fd() == id.fd() ? next.near : next.far, other).id();
@@ -763,7 +772,7 @@ TEST_F(Proto, ALockThatIsNeverReleasedDoesNotKeepTheLoopFromStopping) {
 TEST_F(Proto, OnlyTheLockThatWasForgottenIsBroken) {
   Record& first = NewRecord();
   Record& second = NewRecord();
-  LoopbackPair other_pair = LoopbackPair::Unix();
+  LoopbackPair other_pair = UnixPair();
   Connection& connection = Adopt(pair_.near, first);
   Connection& other = Adopt(other_pair.near, second);
   Turn();
@@ -807,7 +816,7 @@ TEST_F(Proto, ALockThatOutlivesTheLoopIsHarmless) {
 TEST_F(Proto, ALockTakenWhileTheLoopEndsHoldsNothingUp) {
   Record& first = NewRecord();
   Record& second = NewRecord();
-  LoopbackPair other = LoopbackPair::Unix();
+  LoopbackPair other = UnixPair();
   const ConnectionId ids[] = {Adopt(pair_.near, first).id(),
                               Adopt(other.near, second).id()};
   Turn();
@@ -985,7 +994,7 @@ TEST_F(Attach, SwapHijackInvalid) {
   EXPECT_EQ(third.Count("timeout"), 1);
   EXPECT_EQ(third.Count("close"), 1);
   // To one that is closed.
-  LoopbackPair other = LoopbackPair::Unix();
+  LoopbackPair other = UnixPair();
   Record& record = NewRecord();
   Connection& closing = Adopt(other.near, record);
   closing.Close();

@@ -18,6 +18,7 @@
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
@@ -34,6 +35,8 @@ using loop_internal::LoopFixture;
 using loop_internal::Nothing;
 using loop_internal::Record;
 using loop_internal::Recorder;
+using loop_internal::TcpPair;
+using loop_internal::UnixPair;
 using testing::FaultPlan;
 using testing::LoopbackPair;
 using testing::Peer;
@@ -84,7 +87,7 @@ class Timeout : public LoopFixture {
 TEST_F(Timeout, SlowReaderIsNotIdle) {
   for (const bool tcp : {false, true}) {
     SCOPED_TRACE(tcp ? "TCP" : "Unix");
-    LoopbackPair pair = tcp ? LoopbackPair::Tcp() : LoopbackPair::Unix();
+    LoopbackPair pair = tcp ? TcpPair() : UnixPair();
     Record& record = NewRecord();
     Connection& connection = AdoptWith(pair, record);
     connection.Write(std::string(kMuch, 'x'));
@@ -114,7 +117,7 @@ TEST_F(Timeout, SlowReaderIsNotIdle) {
 }
 
 TEST_F(Timeout, SlowReaderThatStopsIsIdle) {
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   Connection& connection = AdoptWith(pair, record);
   const int fd = connection.id().fd();
@@ -140,7 +143,7 @@ TEST_F(Timeout, SlowReaderThatStopsIsIdle) {
 
 // All is in the kernel, and the queue is empty.
 TEST_F(Timeout, SlowReaderOfWhatTheKernelHoldsIsNotIdle) {
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   Connection& connection = AdoptWith(pair, record);
   for (int i = 0; i < 10; ++i) {
@@ -162,7 +165,7 @@ TEST_F(Timeout, SlowReaderOfWhatTheKernelHoldsIsNotIdle) {
 // for who has sent nothing.
 TEST_F(Timeout, AsksTheKernelTwiceInATimeout) {
   FaultPlan plan;
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   Connection& connection = AdoptWith(pair, record);
   connection.Write(std::string(kMuch, 'x'));
@@ -184,7 +187,7 @@ TEST_F(Timeout, AsksTheKernelTwiceInATimeout) {
 // What cannot be asked is no progress.
 TEST_F(Timeout, AKernelThatKnowsNothing) {
   FaultPlan plan;
-  LoopbackPair pair = LoopbackPair::Unix();
+  LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   Connection& connection = AdoptWith(pair, record);
   connection.Write("unread");

@@ -67,11 +67,14 @@ void OverloadGuard::Shed(uint64_t bytes) {
   std::sort(largest.rbegin(), largest.rend());
   for (const auto& [memory, id] : largest) {
     Connection& connection = *connections_.FindUnburied(id);
-    ABSL_LOG_EVERY_N_SEC(WARNING, 1)
-        << id << ": aborted with " << memory
-        << " bytes queued and unread, since all have too many";
-    connections_.counters().shed.Add(1);
-    connection.AbortFor(ENOBUFS);
+    // One that has written too much is dead already.
+    if (connections_.Find(id) != nullptr) {
+      ABSL_LOG_EVERY_N_SEC(WARNING, 1)
+          << id << ": aborted with " << memory
+          << " bytes queued and unread, since all have too many";
+      connections_.counters().shed.Add(1);
+      connection.AbortFor(ENOBUFS);
+    }
     if (memory >= bytes) return;
     bytes -= memory;
   }
