@@ -66,6 +66,7 @@
 #include "fio/sock/environment.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/internal/state_or_bytes.h"
+#include "fio/sock/internal/write_node.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket_address.h"
@@ -110,7 +111,10 @@ class Socket {
   int fd() const { return fd_.get(); }
   // Whether writes are accepted: the socket is not closing, failed or closed,
   // and ShutdownWrite() was not called.
-  bool is_open() const { return WriteError() == 0; }
+  bool is_open() const {
+    return fd_ && error_ == 0 &&
+           !(ending_.over | ending_.closing | ending_.write_shut);
+  }
   bool is_closing() const { return (ending_.closing || ending_.over); }
 
   // --- Connecting ---
@@ -181,7 +185,15 @@ class Socket {
   // closed; EPIPE after Close() or ShutdownWrite(); the error of a write that
   // failed earlier; ENOBUFS if this exceeds a limit of the watermarks, which
   // aborts.
-  IoResult Write(std::string_view bytes);
+  IoResult Write(std::string_view bytes) {
+    sock_internal::WriteBlock* const block = rest_.copied();
+    if (block == nullptr || bytes.empty() || bytes.size() > block->left() ||
+        !is_open()) {
+      return WriteFirst(bytes);
+    }
+    block->AppendCall(bytes);
+    return {.bytes = bytes.size()};
+  }
   IoResult Write(absl::Cord bytes);
   IoResult Write(FileRange file);
   // Without the first `sent` bytes, such as those that TryWrite() has sent.
@@ -220,13 +232,24 @@ class Socket {
 
   // How many calls of Write() have a byte in the queue, and how many bytes are
   // in it.
+  bool has_pending() const {
+    return !rest_.empty() && (rest_.has_bytes() || PendingInState().calls > 0);
+  }
   size_t pending_calls() const { return pending().calls; }
   uint64_t pending_bytes() const { return pending().bytes; }
   PendingWrites pending() const {
     if (rest_.empty()) return {};
     if (!rest_.has_bytes()) return PendingInState();
-    const size_t bytes = rest_.bytes().size();
+    const size_t bytes = rest_.size();
     return {.calls = rest_.calls(), .bytes = bytes, .memory_bytes = bytes};
+  }
+
+  // Whether what is queued exceeds a limit of `watermarks`.
+  bool Exceeds(const Watermarks& watermarks) const {
+    const sock_internal::WriteBlock* const block = rest_.copied();
+    if (block == nullptr) return watermarks.IsOver(pending());
+    return block->size() > watermarks.limit_bytes ||
+           block->pending_calls() > watermarks.limit_calls;
   }
 
   // From now on a write that exceeds a limit aborts, and level() returns when
@@ -431,8 +454,10 @@ class Socket {
   PendingWrites PendingInState() const;
   bool WantsWrite() const;
   int64_t CountMemoryOfState();
+  IoResult WriteFirst(std::string_view bytes);
   IoResult SendPlain(std::string_view bytes);
   IoResult FlushAlone(uint64_t budget);
+  IoResult FlushOn(IoResult flushed, uint64_t budget);
   template <typename... Bytes>
   IoResult Queue(uint64_t size, Bytes&&... bytes);
   IoResult Account(const IoResult& read, size_t asked, bool plain);

@@ -93,7 +93,8 @@ IoResult Socket::ReadRaw(absl::Span<char> out) {
   return read;
 }
 
-IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
+inline IoResult Socket::Account(const IoResult& read, size_t asked,
+                                bool plain) {
   // What a transport gives says nothing about the kernel, except when it has
   // nothing.
   const bool at_end = read.ok() && read.bytes == 0;
@@ -121,7 +122,7 @@ IoResult Socket::Account(const IoResult& read, size_t asked, bool plain) {
 
 // Whether a short read has left nothing in the kernel. If that is not certain,
 // checks it with HoldDescriptor(); without it the answer is not needed.
-bool Socket::ShortReadEmptied() {
+inline bool Socket::ShortReadEmptied() {
   if (ShortReadEmpties()) return true;
   if (!Has(kHeld)) return false;
   char byte;

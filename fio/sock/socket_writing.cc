@@ -77,19 +77,16 @@ IoResult Socket::Queue(uint64_t size, Bytes&&... bytes) {
   return {.bytes = size};
 }
 
-IoResult Socket::Write(std::string_view bytes) {
-  if (bytes.empty() || !is_open()) return Queue(bytes.size(), bytes);
-  if (rest_.empty()) {
-    WriteBlock* const first =
-        WriteBlock::New(bytes.size(), WriteBlock::Place::kFirst);
-    if (first != nullptr) rest_.SetCopied(first);
-  }
-  WriteBlock* const block = rest_.copied();
-  if (block == nullptr || bytes.size() > block->left()) {
+// The first, which begins a block, or one that does not fit behind others.
+IoResult Socket::WriteFirst(std::string_view bytes) {
+  if (!rest_.empty() || bytes.empty() || !is_open()) {
     return Queue(bytes.size(), bytes);
   }
-  block->Append(bytes);
-  block->EndCall();
+  WriteBlock* const block =
+      WriteBlock::New(bytes.size(), WriteBlock::Place::kFirst);
+  if (block == nullptr) return Queue(bytes.size(), bytes);
+  block->AppendCall(bytes);
+  rest_.SetCopied(block);
   return {.bytes = bytes.size()};
 }
 
@@ -185,7 +182,25 @@ bool Socket::WantsWrite() const {
          (ending_.write_shut && !ending_.fin_sent);
 }
 
+inline IoResult Socket::SendPlain(std::string_view bytes) {
+  const IoResult written = PlainWrite(fd(), bytes);
+  if (written.bytes > 0) Clear(kHeldBack);
+  return written;
+}
+
 IoResult Socket::Flush(uint64_t budget) {
+  WriteBlock* const block = rest_.copied();
+  // What most have queued: bytes that leave by one send(2).
+  if (block != nullptr && is_open() && !Has(kBusy | kHeldBack)) {
+    const std::string_view bytes = block->left_over();
+    const IoResult written = PlainWrite(fd(), bytes);
+    if (written.bytes == bytes.size()) {
+      delete rest_.TakeCopied();
+      return written;
+    }
+    rest_.Forget(written.bytes);
+    return FlushOn(written, budget);
+  }
   if (!IsValid()) return {.error = EBADF};
   if (Has(kBusy)) return {.error = EAGAIN};
   if (error_ != 0) return {.error = static_cast<int>(error_)};
@@ -193,11 +208,22 @@ IoResult Socket::Flush(uint64_t budget) {
   if (rest_.has_bytes()) {
     flushed = FlushAlone(budget);
     if (ending_.over) return {.bytes = flushed.bytes, .error = ECONNABORTED};
-    if (rest_.empty() &&
-        !(Has(kHeldBack) || ending_.closing || ending_.write_shut)) {
-      return flushed;
-    }
   }
+  if (rest_.empty() && is_open() && !Has(kHeldBack)) return flushed;
+  return FlushOn(flushed, budget);
+}
+
+// One SharedBytes, or a block.
+IoResult Socket::FlushAlone(uint64_t budget) {
+  const IoResult written = SendPlain(rest_.bytes().substr(0, budget));
+  if (written.bytes == 0) return written;
+  const Busy busy(*this);
+  rest_.Forget(written.bytes);
+  return written;
+}
+
+// What comes after the bytes alone.
+IoResult Socket::FlushOn(IoResult flushed, uint64_t budget) {
   const Busy busy(*this);
   if (flushed.ok()) {
     const uint64_t before = flushed.bytes;
@@ -205,7 +231,7 @@ IoResult Socket::Flush(uint64_t budget) {
     flushed.bytes += before;
   }
   if (flushed.would_block()) Set(kMayLinger);
-  if (flushed.ok() && pending_calls() == 0) {
+  if (flushed.ok() && !has_pending()) {
     flushed.error = FlushTransport().error;
     if (flushed.ok()) flushed.error = EndWriting().error;
   }
@@ -214,35 +240,9 @@ IoResult Socket::Flush(uint64_t budget) {
   return flushed;
 }
 
-IoResult Socket::SendPlain(std::string_view bytes) {
-  const iovec piece = {.iov_base = const_cast<char*>(bytes.data()),
-                       .iov_len = bytes.size()};
-  const IoResult written = PlainWrite(fd(), absl::MakeConstSpan(&piece, 1));
-  if (written.bytes > 0) Clear(kHeldBack);
-  return written;
-}
-
-// What most have queued: bytes that leave by one send(2).
-IoResult Socket::FlushAlone(uint64_t budget) {
-  if (WriteBlock* const block = rest_.copied()) {
-    const IoResult written = SendPlain(block->left_over());
-    if (written.bytes == block->size()) {
-      delete rest_.TakeCopied();
-    } else {
-      rest_.Forget(written.bytes);
-    }
-    return written;
-  }
-  const IoResult written = SendPlain(rest_.bytes().substr(0, budget));
-  if (written.bytes == 0) return written;
-  const Busy busy(*this);
-  rest_.Forget(written.bytes);
-  return written;
-}
-
 IoResult Socket::FlushQueue(uint64_t budget) {
   IoResult total;
-  while (pending_calls() > 0 && total.bytes < budget) {
+  while (has_pending() && total.bytes < budget) {
     const uint64_t before = pending_bytes();
     const IoResult flushed = FlushSome(budget - total.bytes);
     DropQueueIfDue();

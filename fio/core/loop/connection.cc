@@ -10,15 +10,15 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/base/move_only_function.h"
+#include "fio/base/no_throw.h"
+#include "fio/core/loop/connection_end.h"
+#include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/internal/connection_extra.h"
 #include "fio/core/loop/internal/connection_tell.h"
-#include "fio/base/move_only_function.h"
-#include "fio/base/no_throw.h"
-#include "fio/core/loop/connection_end.h"
-#include "fio/core/loop/connection_group.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/protocol.h"
@@ -303,10 +303,9 @@ void Connection::Shutdown() {
 // False if it is told later, or is being told already.
 bool Connection::TellShutdown(absl::Duration& stay) {
   if (!connections_->BeginShutdown(id())) return false;
-  const bool told =
-      Tell(CallbackLock::kTask, [this, &stay](Protocol& protocol) {
-        stay = protocol.OnShutdown(*this);
-      });
+  const bool told = Tell(
+      CallbackLock::kTask,
+      [this, &stay](Protocol& protocol) { stay = protocol.OnShutdown(*this); });
   connections_->EndShutdown();
   if (!told || Has(kDead)) {
     if (!told) connections_->external_lock().HoldUp(*this);

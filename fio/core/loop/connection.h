@@ -81,7 +81,9 @@ class alignas(64) Connection {
 
   // Whether Write() takes bytes: the connection is open, and ShutdownWrite()
   // was not called.
-  bool can_write() const { return is_open() && socket_.is_open(); }
+  bool can_write() const {
+    return !Has(kDead) && error() == 0 && socket_.is_open();
+  }
 
   // --- Protocol ---
 

@@ -1,5 +1,3 @@
-#include "fio/core/loop/connection.h"
-
 #include <cerrno>
 #include <memory>
 #include <utility>
@@ -8,6 +6,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"

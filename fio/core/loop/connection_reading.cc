@@ -1,5 +1,3 @@
-#include "fio/core/loop/connection.h"
-
 #include <algorithm>
 #include <cstddef>
 #include <cstring>
@@ -9,6 +7,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
@@ -68,13 +67,14 @@ void Connection::Deliver() {
   }
   if (protocol() == nullptr) return;
   if (!Has(kDataForced)) {
-    if (IsFull()) return;
+    if (socket_.unread_bytes() > 0 && IsFull()) return;
     if (Has(kHungUp)) {
       PeekHungUp();
       if (!Has(kReadable) || Has(kEndRead)) return;
     }
     const bool paused =
-        MustPause() || connections_->memory().HoldsBack(*this);
+        ((socket_.has_pending() || HasMarks()) && MustPause()) ||
+        connections_->memory().HoldsBack(*this);
     if (paused) Set(kReadPaused);
     if (paused || Has(kSuspended)) {
       if (Has(kHungUp) && socket_.has_transport()) PeekHungUp();
@@ -94,7 +94,7 @@ void Connection::TellData() {
         buffer.Begin(*this);
         protocol.OnData(*this);
         progress = buffer.spent();
-        KeepUnread();
+        if (!buffer.unread().empty()) KeepUnread();
         buffer.End();
         if (&protocol != this->protocol()) DeliverUnread();
       });
@@ -237,7 +237,7 @@ absl::Span<char> Connection::Fill(const char* call) {
     CountMemory();
     buffer.Add(again.bytes);
   }
-  buffer.Add(ReadNew(buffer.room()));
+  buffer.Add(ReadNew(buffer.Limit(buffer.room())));
   return buffer.unread();
 }
 
@@ -256,7 +256,7 @@ size_t Connection::Read(absl::Span<char> out) {
     if (Has(kReadable)) connections_->DeliverLater(*this);
     return bytes;
   }
-  return ReadNew(out);
+  return ReadNew(buffer.IsOf(*this) ? buffer.Limit(out) : out);
 }
 
 // What the protocol has not seen yet.
@@ -264,10 +264,6 @@ size_t Connection::ReadNew(absl::Span<char> out) {
   if (Has(kDead) || !Has(kReadable) || Has(kEndRead) || out.empty() ||
       socket_.is_closing()) {
     return 0;
-  }
-  if (connections_->receive_buffer().IsOf(*this)) {
-    out = connections_->receive_buffer().Limit(out);
-    if (out.empty()) return 0;
   }
   const size_t bytes = Account(socket_.Read(out));
   if (!socket_.is_direct()) AfterTransport();

@@ -15,6 +15,7 @@
 #include <optional>
 #include <vector>
 
+#include "absl/base/prefetch.h"
 #include "absl/functional/function_ref.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
@@ -39,7 +40,8 @@ class ConnectionTable {
   Connection* Find(ConnectionId id);
   // What the poller is given for a connection, and its connection.
   // The low half of the serial number is enough: the poller tells of a
-  // descriptor that was closed in the turn in which that happened at the latest.
+  // descriptor that was closed in the turn in which that happened at the
+  // latest.
   static constexpr Token TokenOf(ConnectionId id) {
     return static_cast<Token>(id.fd()) << 32 |
            static_cast<uint32_t>(id.serial());
@@ -47,6 +49,8 @@ class ConnectionTable {
   Connection* Find(Token token);
   // Null if no connection uses `fd`, which may be negative.
   Connection* FindByFd(int fd);
+  // That one will be needed soon.
+  void Prefetch(int fd) const;
   // REQUIRES: one is in use or retired.
   Connection& at(int fd);
 
@@ -106,6 +110,13 @@ inline Connection& ConnectionTable::at(int fd) {
   return pages_[index / kPageSize].connections[index % kPageSize];
 }
 
+inline void ConnectionTable::Prefetch(int fd) const {
+  const auto index = static_cast<size_t>(fd);
+  if (index / kPageSize >= pages_.size()) return;
+  const Connection* const page = pages_[index / kPageSize].connections.get();
+  if (page != nullptr) absl::PrefetchToLocalCache(page + index % kPageSize);
+}
+
 inline Connection* ConnectionTable::FindByFd(int fd) {
   const size_t page = static_cast<size_t>(fd) / kPageSize;
   if (page >= pages_.size() || !pages_[page].connections) return nullptr;
@@ -120,13 +131,14 @@ inline Connection* ConnectionTable::Find(ConnectionId id) {
   if (page >= pages_.size() || !pages_[page].connections) return nullptr;
   Connection& connection = pages_[page].connections[index % kPageSize];
   return connection.serial() == id.serial() && IsInUse(connection) ? &connection
-                                                                    : nullptr;
+                                                                   : nullptr;
 }
 
 inline Connection* ConnectionTable::Find(Token token) {
   Connection* const connection = FindByFd(static_cast<int>(token >> 32));
-  return connection != nullptr && TokenOf(connection->id()) == token ? connection
-                                                                : nullptr;
+  return connection != nullptr && TokenOf(connection->id()) == token
+             ? connection
+             : nullptr;
 }
 
 inline bool ConnectionTable::IsInUse(const Connection& connection) {

@@ -974,9 +974,8 @@ TEST(ConnectionId, NeverComesBack) {
   EXPECT_FALSE(loop.handle().TryLock(first, ProtocolLock::Kind::kTask).ok());
   ConnectionGroup group(loop);
   group.Add(*loop.Find(second));
-  group.ForEach([second](Connection& connection) {
-    EXPECT_EQ(connection.id(), second);
-  });
+  group.ForEach(
+      [second](Connection& connection) { EXPECT_EQ(connection.id(), second); });
   EXPECT_EQ(absl::StrCat(second),
             absl::StrCat("fd ", second.fd(), " (connection 4294967303)"));
   // The largest that there is.

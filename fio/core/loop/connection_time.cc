@@ -1,5 +1,3 @@
-#include "fio/core/loop/connection.h"
-
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -11,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
@@ -52,7 +51,8 @@ void Connection::SetDeadline(absl::Duration span) {
   if (FindExtra() != nullptr) extra().deadline_due = false;
   if (span == absl::InfiniteDuration()) {
     // The wheel finds out by itself.
-    if (FindExtra() != nullptr) extra().deadline = MonotonicTime::InfiniteFuture();
+    if (FindExtra() != nullptr)
+      extra().deadline = MonotonicTime::InfiniteFuture();
     return;
   }
   extra().deadline = connections_->options().clock->Now() + span;

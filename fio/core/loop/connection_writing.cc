@@ -1,5 +1,3 @@
-#include "fio/core/loop/connection.h"
-
 #include <limits.h>
 #include <sys/uio.h>
 
@@ -15,6 +13,7 @@
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
+#include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/connections.h"
 #include "fio/core/loop/internal/callback_lock.h"
@@ -67,11 +66,11 @@ template <typename... Bytes>
 bool Connection::Queue(bool any, Bytes&&... bytes) {
   if (!can_write()) return false;
   if (!any) return true;
-  if (socket_.pending_calls() == 0) Active();
+  if (!socket_.has_pending()) last_active_ = connections_->turn().active();
   if (!socket_.Write(std::forward<Bytes>(bytes)...).ok()) return false;
   // What leaves at the end of the turn does not count.
   if (!Has(kWritable) || !socket_.is_short()) CountMemory();
-  if (watermarks().IsOver(socket_.pending())) {
+  if (socket_.Exceeds(watermarks())) {
     connections_->counters().over_limit.Add(1);
     AbortFor(ENOBUFS);
     return false;
@@ -178,7 +177,7 @@ Connection* Connection::partner() const {
 
 // Whether too much of what it reads is queued already, here or at its partner.
 bool Connection::MustPause() const {
-  if (!HasMarks() && socket_.pending_calls() == 0) return false;
+  if (!HasMarks() && !socket_.has_pending()) return false;
   const Connection* const partner = this->partner();
   const Connection& full = partner == nullptr ? *this : *partner;
   return full.LevelAfter(Has(kReadPaused) ? Watermarks::Level::kHigh
@@ -222,7 +221,7 @@ void Connection::FlushTurn() {
     CloseWhenDrained();
     return;
   }
-  if (Has(kReadPaused) || HasMarks() || socket_.pending_calls() > 0) {
+  if (Has(kReadPaused) || HasMarks() || socket_.has_pending()) {
     TellWatermarks();
   }
   TellReady();
@@ -246,8 +245,9 @@ bool Connection::FlushSocket() {
   if (!Has(kWritable) || socket_.is_over()) return true;
   const IoResult flushed =
       socket_.Flush(connections_->options().write_budget_bytes);
-  CountMemory();
   CountWritten(flushed.bytes);
+  if (flushed.ok() && socket_.is_direct()) return true;  // It has all left.
+  CountMemory();
   if (flushed.would_block() && socket_.wants_write()) {
     Clear(kWritable);
     connections_->MarkDrained(*this, Interest::kWritable);

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "absl/algorithm/container.h"
+#include "absl/base/prefetch.h"
 #include "absl/functional/function_ref.h"
 #include "absl/log/absl_check.h"
 #include "absl/log/absl_log.h"
@@ -46,6 +47,10 @@ namespace {
 
 // Idle connections that a turn looks at; a cache miss each.
 constexpr size_t kIdlePerTurn = 2048;
+
+// From so many connections on they are no longer in the caches when their turn
+// comes.
+constexpr size_t kManyFlushes = 256;
 
 // The share of handshakes in a turn.
 constexpr int kShakesPerTurn = 4;
@@ -148,14 +153,26 @@ void Connections::ShakeLater(Connection& connection) {
 
 void Connections::Flush() {
   flushing_.swap(to_flush_);
-  for (const ConnectionId id : flushing_) {
-    Connection* const connection = table_.Find(id);
+  const bool many = flushing_.size() > kManyFlushes;
+  for (size_t i = 0; i < flushing_.size(); ++i) {
+    if (many) PrefetchFlush(i);
+    Connection* const connection = table_.Find(flushing_[i]);
     if (connection == nullptr) continue;
     connection->Clear(Connection::kInFlushList);
     connection->FlushTurn();
   }
   flushing_.clear();
   memory_.Check();
+}
+
+// Of many, each has been pushed out of the caches by what the kernel did for
+// those before it.
+void Connections::PrefetchFlush(size_t i) {
+  if (i + 2 < flushing_.size()) table_.Prefetch(flushing_[i + 2].fd());
+  if (i + 1 >= flushing_.size()) return;
+  if (Connection* const next = table_.Find(flushing_[i + 1])) {
+    absl::PrefetchToLocalCache(next->protocol());
+  }
 }
 
 bool Connections::HasMoreToDo() const {

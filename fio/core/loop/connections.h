@@ -183,6 +183,7 @@ class Connections final : private IdleWheel::Owner {
       Socket socket, absl::FunctionRef<void(Connection&)> on_open,
       Registered registered);
   absl::Status Register(ConnectionId id, Registered registered);
+  void PrefetchFlush(size_t i);
   void DropStale(int fd);
   void EndProtocols();
   void BuryOne(Connection& connection);

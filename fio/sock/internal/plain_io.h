@@ -11,7 +11,9 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <string_view>
 
+#include "absl/base/attributes.h"
 #include "absl/types/span.h"
 #include "fio/base/syscalls.h"
 #include "fio/sock/io_result.h"
@@ -19,7 +21,7 @@
 namespace fio::sock_internal {
 
 template <typename Call>
-IoResult Retry(Call call) {
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline IoResult Retry(Call call) {
   for (;;) {
     const ssize_t n = call();
     if (n >= 0) return {.bytes = static_cast<size_t>(n)};
@@ -33,14 +35,19 @@ inline IoResult PlainRead(int fd, absl::Span<char> out, int flags = 0) {
 }
 
 // Never raises SIGPIPE.
+inline IoResult PlainWrite(int fd, std::string_view bytes, int flags = 0) {
+  flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
+  return Retry(
+      [&] { return Sys().send(fd, bytes.data(), bytes.size(), flags); });
+}
 inline IoResult PlainWrite(int fd, absl::Span<const iovec> pieces,
                            int flags = 0) {
-  flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
   if (pieces.size() == 1) {
-    return Retry([&] {
-      return Sys().send(fd, pieces[0].iov_base, pieces[0].iov_len, flags);
-    });
+    return PlainWrite(
+        fd, {static_cast<const char*>(pieces[0].iov_base), pieces[0].iov_len},
+        flags);
   }
+  flags |= MSG_DONTWAIT | MSG_NOSIGNAL;
   msghdr message = {};
   message.msg_iov = const_cast<iovec*>(pieces.data());
   message.msg_iovlen = pieces.size();

@@ -52,6 +52,9 @@ class StateOrBytes {
   }
 
   bool has_bytes() const { return tag() != kState; }
+  size_t size() const {
+    return tag() == kCopied ? copied()->size() : bytes().size();
+  }
   // Of these, how many calls of Socket::Write() have a byte that is left.
   size_t calls() const {
     return tag() == kCopied ? copied()->pending_calls() : has_bytes();

@@ -74,6 +74,12 @@ struct WriteBlock : WriteNode {
     std::memcpy(room + capacity - calls * kSlot, &end, kSlot);
   }
 
+  // All bytes of a call. REQUIRES: as Append().
+  void AppendCall(std::string_view bytes) {
+    Append(bytes);
+    EndCall();
+  }
+
   // Calls with a byte that is left.
   size_t pending_calls() const { return size_t{calls} - ended; }
   std::string_view left_over() const { return {room + begin, size()}; }
