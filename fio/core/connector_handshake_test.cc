@@ -359,7 +359,10 @@ TEST_F(ConnectorHandshake, MayBeCancelledInAnyCallback) {
       on_shake_ = nullptr;
       then_failed_ = nullptr;
       if (place == "factory") {
-        then_made_ = [&](const TransportRequest&) { end(); };
+        then_made_ = [&](const TransportRequest& request) {
+          end();
+          EXPECT_EQ(request.url->host(), "127.0.0.1");
+        };
       } else if (place == "shake") {
         on_shake_ = [&](Socket&) { end(); };
       } else {

@@ -16,6 +16,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -576,7 +577,9 @@ TEST(Connect, FailExactlyOnceDeferred) {
           options.reconnect = true;
           client.loop().Stop();
         });
-  EXPECT_THAT(plan.open_descriptors(), ElementsAre());
+  // A thread that has asked for a name may hold the waker of its loop a little
+  // longer.
+  while (!plan.open_descriptors().empty()) std::this_thread::yield();
 }
 
 TEST(Connect, UrlsThatAskForTlsAreRefused) {

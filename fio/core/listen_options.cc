@@ -1,5 +1,6 @@
 #include "fio/core/listen_options.h"
 
+#include <string_view>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -20,6 +21,9 @@ absl::Status CheckListenOptions(const ListenOptions& options) {
   }
   if (options.handshake_timeout <= absl::ZeroDuration()) {
     return absl::InvalidArgumentError("handshake_timeout is not positive");
+  }
+  if (const std::string_view fault = options.limits.Fault(); !fault.empty()) {
+    return absl::InvalidArgumentError(fault);
   }
   return options.proxy.has_value() ? options.proxy->Check() : absl::OkStatus();
 }

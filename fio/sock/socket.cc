@@ -146,7 +146,7 @@ std::unique_ptr<SocketData> Socket::TakeData() {
 int64_t Socket::CountMemoryOfState() {
   State* const state = is_short() ? &this->state() : rest_.state();
   if (state == nullptr) return 0;  // A block that others share costs nothing.
-  const uint64_t now = pending().memory_bytes + unread_bytes();
+  const uint64_t now = pending().memory_bytes + AllUnread();
   const uint64_t before = std::exchange(state->counted_memory, now);
   if (now == 0 && !Has(kBusy)) ReleaseIdleState();
   return static_cast<int64_t>(now - before);
@@ -187,6 +187,7 @@ IoResult Socket::WriteRaw(absl::Span<const iovec> pieces) {
   const IoResult written = PlainWrite(fd(), pieces);
   State* const state = rest_.state();
   if (written.would_block() && state != nullptr) state->raw.full = true;
+  if (written.out_of_memory() && state != nullptr) state->raw.starved = true;
   return written;
 }
 
@@ -200,6 +201,10 @@ bool Socket::raw_is_empty() const {
 
 bool Socket::raw_is_full() const {
   return rest_.state() != nullptr && rest_.state()->raw.full;
+}
+
+bool Socket::raw_had_no_memory() const {
+  return rest_.state() != nullptr && rest_.state()->raw.starved;
 }
 
 bool Socket::raw_has_ended() const {

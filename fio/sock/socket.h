@@ -337,6 +337,11 @@ class Socket {
   bool raw_is_empty() const;
   bool raw_is_full() const;
   bool raw_has_ended() const;
+  bool raw_had_no_memory() const;
+  IoResult ShutdownWriteLater() {
+    ending_.write_shut = true;
+    return {};
+  }
 
   // --- Environment ---
 
@@ -451,6 +456,7 @@ class Socket {
   State& state();
   SocketData* DataInState() const;
   size_t UnreadInState() const;
+  size_t AllUnread() const;
   PendingWrites PendingInState() const;
   bool WantsWrite() const;
   int64_t CountMemoryOfState();

@@ -211,9 +211,9 @@ void Socket::WriteFailed(int error) {
   if ((ending_.closing || reading_.ended) || !MayHaveBytes()) EndLater();
 }
 
-// What a transport holds, only reading tells.
+// What a transport holds, only reading tells, and an owner goes on reading.
 bool Socket::MayHaveBytes() {
-  if (has_transport()) return true;
+  if (has_transport() && Has(kHeld)) return true;
   const IoResult peek = Peek();
   return peek.bytes > 0 || peek.out_of_memory();
 }

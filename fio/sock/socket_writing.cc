@@ -207,7 +207,7 @@ IoResult Socket::Flush(uint64_t budget) {
   IoResult flushed;
   if (rest_.has_bytes()) {
     flushed = FlushAlone(budget);
-    if (ending_.over) return {.bytes = flushed.bytes, .error = ECONNABORTED};
+    if (!IsValid()) return {.bytes = flushed.bytes, .error = ECONNABORTED};
   }
   if (rest_.empty() && is_open() && !Has(kHeldBack)) return flushed;
   return FlushOn(flushed, budget);
@@ -302,8 +302,6 @@ IoResult Socket::FlushTransport() {
   if (!has_transport()) return {};
   IoResult left = transport()->Flush(*this);
   if (ending_.over) return {.error = ECONNABORTED};
-  // Who has ended does not wait for a farewell.
-  if (left.failed() && ending_.farewell_said && reading_.ended) return {};
   if (left.ok() && left.bytes > 0) left.error = EAGAIN;
   if (left.would_block() || left.out_of_memory()) Set(kHeldBack);
   return left;

@@ -62,6 +62,9 @@ class Transport {
 
   virtual ~Transport() = default;
 
+  // Reads no more than belongs to the handshake, or keeps the rest for its
+  // Read(): what it gives to Socket::Unread() passes by it.
+  //
   // Goes on with the handshake as far as it can without waiting. Called again
   // when bytes have arrived, when there is room, and when it was resumed.
   virtual Handshake Shake(Socket& /*socket*/) { return Handshake::kDone; }
@@ -81,7 +84,9 @@ class Transport {
   // Whether Read() would return something without reading from below. Asked
   // after a Read() that returned bytes and has found the kernel empty, as most
   // do: if there is nothing, no Read() follows before more arrives, which saves
-  // a system call for each request. By default it is taken for possible.
+  // a system call for each request. By default it is taken for possible, and a
+  // peer's end is then not told to a protocol that leaves all that it may
+  // (LoopOptions::unread_limit_bytes) unread.
   virtual bool HasUnread() const { return true; }
 
   // Takes bytes from the front of `pieces`, which have at least one byte: all,

@@ -78,6 +78,8 @@ class Download final : public fio::Protocol {
     connection.Close();
   }
 
+  void OnData(fio::Connection& /*connection*/) override {}
+
  private:
   const int file_;
 };

@@ -101,6 +101,7 @@ extern TimerWheel& timer_wheel;
 extern Transport& transport;
 extern Url& url;
 extern WatchId& watch;
+extern WorkerEvent& worker_event;
 extern absl::Span<char>& buffer;
 
 constexpr std::string_view kSymbols[] = {
@@ -399,6 +400,9 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(LifecycleEvent::kAfterFork, LifecycleEvent::kAfterFork),
     FIO_HAS(LifecycleEvent::kAtExit, LifecycleEvent::kAtExit),
     FIO_HAS(LifecycleEvent::kBeforeFork, LifecycleEvent::kBeforeFork),
+    FIO_HAS(WorkerEvent, sizeof(WorkerEvent)),
+    FIO_HAS(WorkerEvent::GiveToWorker,
+            worker_event.GiveToWorker("pipe", UniqueFd())),
     FIO_HAS(LifecycleEvent::kInChild, LifecycleEvent::kInChild),
     FIO_HAS(LifecycleEvent::kInRoot, LifecycleEvent::kInRoot),
     FIO_HAS(LifecycleEvent::kNever, LifecycleEvent::kNever),
@@ -414,6 +418,8 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(LifecycleEvent::kOnUser, LifecycleEvent::kOnUser),
     FIO_HAS(LifecycleEvent::kOnUserReverse, LifecycleEvent::kOnUserReverse),
     FIO_HAS(LifecycleEvent::kPreStart, LifecycleEvent::kPreStart),
+    FIO_HAS(ListenOptions::handshake_timeout,
+            ListenOptions{.handshake_timeout = absl::Seconds(1)}),
     FIO_HAS(ListenOptions::on_finish, ListenOptions{.on_finish = [] {}}),
     FIO_HAS(ListenOptions::root_only, ListenOptions{.root_only = true}),
     FIO_HAS(ListenOptions::transport,

@@ -19,7 +19,6 @@
 #include <sys/types.h>
 #include <sys/un.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -253,9 +252,10 @@ class Sender {
 
 // The CPU time of this thread, which others on the machine disturb least.
 absl::Duration CpuTime() {
-  timespec now;
-  ABSL_CHECK_EQ(::clock_gettime(CLOCK_THREAD_CPUTIME_ID, &now), 0);
-  return absl::DurationFromTimespec(now);
+  rusage used;
+  ABSL_CHECK_EQ(::getrusage(RUSAGE_THREAD, &used), 0);
+  return absl::DurationFromTimeval(used.ru_utime) +
+         absl::DurationFromTimeval(used.ru_stime);
 }
 
 absl::Duration Time(absl::FunctionRef<void()> run) {

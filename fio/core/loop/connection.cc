@@ -1,9 +1,7 @@
 #include "fio/core/loop/connection.h"
 
 #include <cerrno>
-#include <cstddef>
 #include <cstdint>
-#include <limits>
 #include <memory>
 #include <utility>
 
@@ -184,6 +182,8 @@ bool Connection::WantsToLinger() const {
   const LoopOptions& options = connections_->options();
   return (extra != nullptr && extra->lingers_at_close) ||
          socket_.unread_bytes() > 0 ||
+         (connections_->receive_buffer().IsOf(*this) &&
+          !connections_->receive_buffer().unread().empty()) ||
          (connections_->stopping() &&
           options.stop_linger > absl::ZeroDuration());
 }
@@ -207,7 +207,7 @@ void Connection::CloseWhenDrained() {
   if (socket_.is_lingering() && !extra.lingers &&
       LingerSpan() > absl::ZeroDuration()) {
     extra.lingers = true;
-    extra.unacknowledged = std::numeric_limits<size_t>::max();
+    extra.unacknowledged = socket_.unacknowledged_bytes();
     last_active_ = connections_->now();
     ArmIdle();
   } else if (begins) {
@@ -250,7 +250,8 @@ void Connection::CountMemory() {
 
 void Connection::ShutdownWrite() {
   if (!is_open()) return;
-  const IoResult flushed = socket_.ShutdownWrite();
+  const IoResult flushed =
+      IsHandshaking() ? socket_.ShutdownWriteLater() : socket_.ShutdownWrite();
   CountMemory();
   if (flushed.failed()) WriteFailed(flushed.error);
   connections_->FlushLater(*this);

@@ -131,12 +131,15 @@ class alignas(64) Connection {
   // arrives next, or of what the next protocol reads after Attach(). At
   // LoopOptions::unread_limit_bytes nothing more is read, and the kernel holds
   // the peer, until some of it is consumed. OnData() comes again when more has
-  // arrived, and after Resume(), Force(kData) and Attach(). A parser reads:
+  // arrived, and after Resume(), Force(kData) and Attach(). So whoever waits
+  // for the rest of a message that is longer than the limit waits for ever: a
+  // parser bounds its messages below it.
   //
-  //   for (;;) {
-  //     const size_t used = Parse(connection.Unread());  // 0: an incomplete
-  //     one. if (used == 0) break; connection.Consume(used);
+  //   while (const size_t used = Parse(connection.Unread())) {
+  //     connection.Consume(used);
   //   }
+  //   // What is left is the beginning of a message.
+  //   if (connection.Unread().size() > kLongest) connection.Close();
   //
   // REQUIRES: called from OnData() of this connection; `bytes` is not more than
   // Unread() has shown.
@@ -432,6 +435,7 @@ class alignas(64) Connection {
   void ClearReadable();
   void PeekHungUp();
   IoResult ReadAhead();
+  void ReadWhatWasTold();
   void TellEnd();
   size_t Account(const IoResult& read);
   void AfterTransport();

@@ -8,11 +8,13 @@
 //       connection.AddEnd(*this);
 //     }
 //    private:
-//     void OnConnectionEnd(fio::Connection&, const fio::CloseReason&) override
-//     {
+//     void OnConnectionEnd(fio::Connection& connection,
+//                          const fio::CloseReason& reason) override {
 //       Unsubscribe();
 //     }
 //   };
+//
+// Until it is told it may keep the address of the connection.
 //
 // Thread safety: none; that of the connection's loop.
 

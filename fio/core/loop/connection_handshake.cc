@@ -22,6 +22,7 @@ using loop_internal::ConnectionExtra;
 bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
                                 absl::Duration timeout, HandshakeDone done) {
   if (!is_open() || IsHandshaking()) return false;
+  if (FindExtra() != nullptr && !FindExtra()->detail.ok()) return false;
   ABSL_CHECK(transport != nullptr && done)
       << "Connection::StartHandshake: no transport, or nobody to tell";
   SetTransport(std::move(transport)).IgnoreError();
@@ -80,7 +81,9 @@ bool Connection::Shake() {
 
 // The handshake needs bytes of the peer, or room.
 void Connection::AwaitMore() {
-  if (socket_.raw_has_ended()) {
+  if (socket_.raw_had_no_memory()) {
+    FlushSoon();
+  } else if (socket_.raw_has_ended()) {
     EndHandshake(absl::UnavailableError(
         "the peer has ended its stream during the handshake"));
   } else if (socket_.raw_has_read() && Has(kReadable)) {

@@ -18,6 +18,7 @@
 #include "fio/core/loop/protocol.h"
 #include "fio/core/poller/event.h"
 #include "fio/sock/io_result.h"
+#include "fio/sock/transport.h"
 
 namespace fio {
 
@@ -67,7 +68,10 @@ void Connection::Deliver() {
   }
   if (protocol() == nullptr) return;
   if (!Has(kDataForced)) {
-    if (socket_.unread_bytes() > 0 && IsFull()) return;
+    if (socket_.unread_bytes() > 0 && IsFull()) {
+      if (Has(kHungUp)) PeekHungUp();
+      return;
+    }
     if (Has(kHungUp)) {
       PeekHungUp();
       if (!Has(kReadable) || Has(kEndRead)) return;
@@ -87,21 +91,31 @@ void Connection::Deliver() {
 void Connection::TellData() {
   const uint32_t forced = flags_ & kDataForced;
   Clear(kDataForced);
+  const size_t kept = socket_.unread_bytes();
   bool progress = false;
-  const bool told =
-      Tell(CallbackLock::kTask, [this, &progress](Protocol& protocol) {
-        ReceiveBuffer& buffer = connections_->receive_buffer();
-        buffer.Begin(*this);
-        protocol.OnData(*this);
-        progress = buffer.spent();
-        if (!buffer.unread().empty()) KeepUnread();
-        buffer.End();
-        if (&protocol != this->protocol()) DeliverUnread();
-      });
+  bool replaced = false;
+  const bool told = Tell(CallbackLock::kTask, [&](Protocol& protocol) {
+    ReceiveBuffer& buffer = connections_->receive_buffer();
+    buffer.Begin(*this);
+    protocol.OnData(*this);
+    progress = buffer.spent();
+    if (!buffer.unread().empty()) KeepUnread();
+    buffer.End();
+    replaced = &protocol != this->protocol();
+  });
+  // Consuming what was kept makes room for more.
+  progress = progress || socket_.unread_bytes() < kept;
   if (!told) {
     Set(forced);
-  } else if (Has(kReadable) && !Has(kSuspended) && progress) {
+  } else if (replaced) {
+    DeliverUnread();
+  }
+  if (!told || !Has(kReadable) || Has(kSuspended)) return;
+  if (progress || (forced != 0 && Has(kHungUp))) {
     connections_->DeliverLater(*this);
+  } else if (connections_->marks_drained() && !replaced && IsServed() &&
+             !Has(kInDeliverList)) {
+    ReadWhatWasTold();
   }
 }
 
@@ -148,12 +162,15 @@ void Connection::PeekHungUp() {
     if (const int error = socket_.TakeError()) Fail(error);
     return;
   }
+  // What the protocol has not consumed comes before the end.
+  if (Has(kSuspended | kReadPaused) && socket_.unread_bytes() > 0) return;
   if (!Has(kEndRead)) {
     const bool reads =
         Has(kReadPaused | kSuspended) && socket_.unread_bytes() == 0;
-    if (socket_.has_transport() && !reads) return;
-    const IoResult peek =
-        socket_.has_transport() ? ReadAhead() : socket_.Peek();
+    const bool holds = socket_.has_transport() &&
+                       (!IsFull() || socket_.transport()->HasUnread());
+    if (holds && !reads) return;
+    const IoResult peek = holds ? ReadAhead() : socket_.Peek();
     if (Has(kDead) || peek.bytes > 0) return;
     if (peek.would_block() || peek.out_of_memory()) {
       Account(peek);
@@ -173,17 +190,35 @@ void Connection::PeekHungUp() {
 IoResult Connection::ReadAhead() {
   ReceiveBuffer& buffer = connections_->receive_buffer();
   buffer.Begin(*this);
-  const size_t limit = connections_->options().unread_limit_bytes;
+  const size_t limit =
+      std::max(connections_->options().unread_limit_bytes, size_t{1});
+  // What was kept stays in front.
+  const size_t kept = socket_.unread_bytes();
+  if (kept > 0)
+    buffer.Add(
+        socket_.Read(buffer.room().first(std::min(kept, buffer.room().size())))
+            .bytes);
   const absl::Span<char> room = buffer.room();
   const IoResult read = socket_.Read(room.first(std::min(room.size(), limit)));
   if (read.bytes > 0) {
     Account(read);
-    socket_.Unread({room.data(), read.bytes});
+    buffer.Add(read.bytes);
+  }
+  if (!buffer.unread().empty()) {
+    socket_.Unread({buffer.unread().data(), buffer.unread().size()});
     CountMemory();
   }
   buffer.End();
-  AfterTransport();
+  if (!read.failed()) AfterTransport();
   return read;
+}
+
+// A poller without edges tells of more bytes only when the kernel was seen
+// without any. OnData() that has read none leaves them here.
+void Connection::ReadWhatWasTold() {
+  if (IsFull()) return;
+  const IoResult read = ReadAhead();
+  if (read.bytes == 0 && !Has(kDead)) Account(read);
 }
 
 // Nothing comes after it, so the poller is not asked to tell of anything.
@@ -242,7 +277,9 @@ absl::Span<char> Connection::Fill(const char* call) {
 }
 
 size_t Connection::Read(absl::Span<char> out) {
-  if (Has(kDead) || out.empty() || socket_.is_closing()) return 0;
+  if (Has(kDead) || out.empty() || socket_.is_closing() || IsHandshaking()) {
+    return 0;
+  }
   ReceiveBuffer& buffer = connections_->receive_buffer();
   if (buffer.IsOf(*this) && !buffer.unread().empty()) {
     const size_t bytes = std::min(out.size(), buffer.unread().size());

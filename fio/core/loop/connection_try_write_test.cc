@@ -110,6 +110,7 @@ TEST_F(ConnectionTryWrite, TellsHowManyBytesOfThePiecesWereTaken) {
 // That some were not offered does not mean that the kernel has no room, of
 // which it would tell.
 TEST_F(ConnectionTryWrite, OffersAtMostIovMaxPieces) {
+  if (IsOverHandshake()) return;  // It takes what it may hold.
   LoopbackPair pair = UnixPair();
   Record& record = NewRecord();
   Connection& connection = Adopt(pair, record);
@@ -219,8 +220,10 @@ TEST_F(ConnectionTryWrite, SharesOneBlockWithManyConnections) {
   }
   const FaultPlan plan;
   Turn();
-  EXPECT_EQ(plan.calls(Call::kSend) + plan.calls(Call::kSendmsg),
-            uint64_t{kConnections});
+  if (!IsOverHandshake()) {  // Makes records of them.
+    EXPECT_EQ(plan.calls(Call::kSend) + plan.calls(Call::kSendmsg),
+              uint64_t{kConnections});
+  }
   EXPECT_EQ(released, 1);
   EXPECT_TRUE(ReadAvailable(pairs[0].far) == bytes + "behind it" + "s");
   for (int i = 1; i < kConnections; ++i) {

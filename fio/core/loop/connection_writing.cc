@@ -264,7 +264,7 @@ bool Connection::FlushSocket() {
 // the end of the turn.
 bool Connection::Flush() {
   if (Has(kDead)) return true;
-  if (socket_.wants_write()) {
+  if (socket_.wants_write() && !IsHandshaking()) {
     const IoResult flushed =
         socket_.Flush(connections_->options().write_budget_bytes);
     CountMemory();

@@ -245,6 +245,7 @@ void Connections::Bury() {
   to_bury_.clear();
   CloseLastStayers();
   table_.FreePages();
+  memory_.Tell();
 }
 
 // Protocols whose connection lives on, or that never had one. What their

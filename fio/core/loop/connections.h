@@ -167,6 +167,8 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard& memory() { return memory_; }
   ExternalLock& external_lock() { return external_lock_; }
   bool membarrier() const { return membarrier_; }
+  // Whether the poller has to be told; see MarkDrained().
+  bool marks_drained() const { return marks_drained_; }
 
  private:
   using EndedProtocol = loop_internal::EndedProtocol;

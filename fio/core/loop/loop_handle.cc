@@ -17,6 +17,7 @@
 #include "fio/core/loop/internal/mailbox.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/defer/task.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 
 namespace fio {
@@ -37,7 +38,9 @@ class LoopHandle::RunWithConnection {
     const auto& dropping = mailbox_.dropping;
     if (dropping.runs() && dropping.IsThis()) task_(nullptr);
   }
-  void operator()() { mailbox_.connections->external_lock().RunTask(id_, std::move(task_)); }
+  void operator()() {
+    mailbox_.connections->external_lock().RunTask(id_, std::move(task_));
+  }
 
  private:
   Mailbox& mailbox_;
@@ -126,6 +129,12 @@ void LoopHandle::Write(ConnectionId id, std::string_view bytes) const {
 }
 
 void LoopHandle::Write(ConnectionId id, absl::Cord bytes) const {
+  Post(id, [bytes = std::move(bytes)](Connection* connection) mutable {
+    if (connection != nullptr) connection->Write(std::move(bytes));
+  });
+}
+
+void LoopHandle::Write(ConnectionId id, SharedBytes bytes) const {
   Post(id, [bytes = std::move(bytes)](Connection* connection) mutable {
     if (connection != nullptr) connection->Write(std::move(bytes));
   });

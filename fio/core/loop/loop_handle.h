@@ -30,6 +30,7 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/protocol_lock.h"
 #include "fio/defer/task.h"
+#include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 
 namespace fio {
@@ -85,6 +86,7 @@ class LoopHandle {
   // As those of Connection.
   void Write(ConnectionId id, std::string_view bytes) const;
   void Write(ConnectionId id, absl::Cord bytes) const;
+  void Write(ConnectionId id, SharedBytes bytes) const;
   void Close(ConnectionId id, uint16_t code = 0) const;
   void Abort(ConnectionId id) const;
   void Touch(ConnectionId id) const;

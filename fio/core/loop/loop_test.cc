@@ -467,7 +467,7 @@ TEST(Loop, RunEndsTimersAndTasks) {
   EXPECT_EQ(finished, 1);
 }
 
-// The loop is still whole then.
+// The loop is still whole then, but takes nothing new.
 TEST(Loop, TheDestructorFinishesRepeatedTimers) {
   int finished = 0;
   auto loop = CreateLoop();
@@ -480,7 +480,8 @@ TEST(Loop, TheDestructorFinishesRepeatedTimers) {
                         const absl::StatusOr<WatchId> watch =
                             loop->Watch(pair.far.fd(), Interest::kReadable,
                                         Trigger::kLevel, [](Readiness) {});
-                        EXPECT_TRUE(watch.ok()) << watch.status();
+                        EXPECT_TRUE(absl::IsFailedPrecondition(watch.status()))
+                            << watch.status();
                       }});
   loop = nullptr;
   EXPECT_EQ(finished, 1);
@@ -737,6 +738,7 @@ TEST(Loop, EmbeddedTimersAllocateNothing) {
   ManualClock clock;
   const auto loop = CreateLoop({.clock = &clock});
   Alarm alarm;
+  Turn(*loop);  // The first makes the poller's buffers.
   const testing::AllocationCounter counter;
   loop->Arm(alarm, absl::Milliseconds(5));
   EXPECT_TRUE(alarm.armed());

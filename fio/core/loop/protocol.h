@@ -81,7 +81,8 @@ class Protocol {
   virtual void OnLowWater(Connection& /*connection*/) {}
 
   // The peer has ended its stream and all its bytes have been read; once. What
-  // is written from here on still reaches it. By default: Close().
+  // OnData() has left unread, Connection::Read() gives. What is written from
+  // here on still reaches the peer. By default: Close().
   virtual void OnEnd(Connection& connection);
 
   // Nothing was read or written for the connection's timeout: then again, once

@@ -72,7 +72,8 @@ void ProtocolLock::Unlock() {
 
 // The loop found the protocol locked.
 void ProtocolLock::Tell(Mailbox& mailbox, ConnectionId id) {
-  mailbox.tasks.Post([&mailbox, id] { mailbox.connections->external_lock().OnUnlocked(id); });
+  mailbox.tasks.Post(
+      [&mailbox, id] { mailbox.connections->external_lock().OnUnlocked(id); });
 }
 
 }  // namespace fio

@@ -43,7 +43,6 @@ using C = Connection;
 using P = Play;
 using testing::MemoryFile;
 
-constexpr size_t kBig = 4 * Stage::kHighBytes;
 constexpr absl::Duration kMs = absl::Milliseconds(1);
 
 void Release(P& play, C& connection) {
@@ -157,8 +156,8 @@ constexpr Operation kConnectionOperations[] = {
     {"Close(7)", [](P&, C& c) { c.Close(7); }},
     {"CloseNow", [](P&, C& c) { c.CloseNow(); }},
     {"Write, CloseNow(7)",
-     [](P&, C& c) {
-       c.Write(std::string(kBig, 'n'));
+     [](P& p, C& c) {
+       c.Write(std::string(p.stage().much_bytes(), 'n'));
        c.CloseNow(7);
      }},
     {"Abort", [](P&, C& c) { c.Abort(); }},
@@ -202,8 +201,8 @@ constexpr Operation kConnectionOperations[] = {
      }},
     // Writing.
     {"Write", [](P&, C& c) { c.Write("small"); }},
-    {"Write much", [](P&, C& c) { c.Write(std::string(kBig, 'l')); }},
-    {"Write a cord", [](P& p, C& c) { c.Write(p.NewCord(kBig)); }},
+    {"Write much", [](P& p, C& c) { c.Write(std::string(p.stage().much_bytes(), 'l')); }},
+    {"Write a cord", [](P& p, C& c) { c.Write(p.NewCord(p.stage().much_bytes())); }},
     {"Write SharedBytes",
      [](P& p, C& c) {
        c.Write(SharedBytes::FromCord(p.NewCord(SharedBytes::kMinSharedCord)),
@@ -215,12 +214,12 @@ constexpr Operation kConnectionOperations[] = {
      }},
     {"Write a cord, Close",
      [](P& p, C& c) {
-       c.Write(p.NewCord(kBig));
+       c.Write(p.NewCord(p.stage().much_bytes()));
        c.Close();
      }},
     {"Write a cord, Abort",
      [](P& p, C& c) {
-       c.Write(p.NewCord(kBig));
+       c.Write(p.NewCord(p.stage().much_bytes()));
        c.Abort();
      }},
     {"TryWrite", [](P&, C& c) { static_cast<void>(c.TryWrite("now")); }},

@@ -41,7 +41,6 @@ namespace fio::loop_internal {
 
 namespace {
 
-constexpr size_t kBigBytes = 4 * Stage::kHighBytes;
 constexpr absl::Duration kShakeTimeout = absl::Seconds(1);
 
 bool IsOfTransport(Place place) { return place >= Place::kShake; }
@@ -314,10 +313,10 @@ void Play::Fill() {
   SendAll("more");
   OnEach([this](Connection& connection) {
     if (connection.id() != subject_id_) {
-      connection.Write(NewCord(kBigBytes));
+      connection.Write(NewCord(stage_.much_bytes()));
       return;
     }
-    connection.Write(NewCord(kBigBytes, Place::kCordReleased));
+    connection.Write(NewCord(stage_.much_bytes(), Place::kCordReleased));
     connection.Write(SharedBytes::FromCord(
         NewCord(SharedBytes::kMinSharedCord, Place::kSharedBytesReleased)));
   });

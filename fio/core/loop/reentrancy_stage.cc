@@ -89,6 +89,7 @@ class OnKernel final : public Stage {
   }
   void MoveClock(absl::Duration span) override { clock_.Advance(span); }
   void EndLoop() override { owned_ = nullptr; }
+  size_t much_bytes() const override { return size_t{512} << 10; }
 
  private:
   class Far final : public FarEnd {

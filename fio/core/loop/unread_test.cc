@@ -1,5 +1,6 @@
 // What OnData() does not consume.
 
+#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -182,6 +183,7 @@ TEST_F(Unread, IsForTheNextProtocol) {
 }
 
 TEST_F(Unread, AtTheLimitTheKernelHoldsThePeer) {
+  if (IsOverTransport()) return;  // What it holds only OnData() finds out.
   record_.on_data = [this](Connection& connection) {
     seen_ = connection.Unread();
   };
@@ -204,6 +206,26 @@ TEST_F(Unread, AtTheLimitTheKernelHoldsThePeer) {
   connection.Force(Connection::Callback::kData);
   Turn();
   EXPECT_EQ(record_.data, "znot read");
+}
+
+// The kernel has nothing before it.
+TEST_F(Unread, AtTheLimitTheEndIsTold) {
+  if (IsOverTransport()) return;  // It may have more.
+  for (const bool reset : {false, true}) {
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    record.on_data = [](Connection& connection) {
+      static_cast<void>(connection.Unread());
+    };
+    Adopt(pair.near, record);
+    ASSERT_TRUE(pair.far.TryWrite(std::string(kLimit, 'x')).ok());
+    Turn(3);
+    ASSERT_EQ(record.Count("data"), 1);
+    reset ? pair.far.Abort() : pair.far.Close();
+    Turn(4);
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.error, reset ? ECONNRESET : 0);
+  }
 }
 
 TEST_F(Unread, WaitsForResume) {
@@ -286,6 +308,7 @@ class Upper final : public fio::Transport {
 };
 
 TEST_F(Unread, IsForTheNextTransport) {
+  if (IsOverHandshake()) return;  // The far end would not follow.
   record_.on_data = [&](Connection& connection) {
     if (record_.Count("data") > 1) {
       record_.data += connection.Received();

@@ -57,10 +57,12 @@ struct Socket::State {
     bool empty : 1 = false;
     bool full : 1 = false;
     bool ended : 1 = false;
+    bool starved : 1 = false;
 
     void NoteRead(const IoResult& result) {
       const bool at_end = result.bytes == 0 && (result.ok() || result.failed());
       read = read || result.bytes > 0 || at_end;
+      starved = starved || result.out_of_memory();
       ended = ended || at_end;
       empty = result.would_block();
     }

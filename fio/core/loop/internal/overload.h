@@ -54,6 +54,12 @@ class Overload {
                     static_cast<uint64_t>(static_cast<double>(excess) * share));
   }
 
+  // How much must go until reading goes on, if nothing goes by itself.
+  uint64_t ToRelieve() const {
+    const uint64_t relieved = limit_ - limit_ / 4;
+    return used_ > relieved ? used_ - relieved : used_ / 4;
+  }
+
   // So far above it that not even the end of the turn can be awaited.
   bool IsExhausted() const { return used_ > limit_ + limit_ / 2; }
 

@@ -17,6 +17,7 @@ namespace fio::loop_internal {
 namespace {
 
 constexpr absl::Duration kPause = absl::Milliseconds(10);
+constexpr int kLooksInVain = 100;
 
 }  // namespace
 
@@ -37,9 +38,13 @@ bool OverloadGuard::HoldBack(const Connection& connection) {
   return true;
 }
 
-void OverloadGuard::Check() {
+void OverloadGuard::Tell() {
   overload_.Tell();
   connections_.counters().memory_bytes.Set(overload_.used());
+}
+
+void OverloadGuard::Check() {
+  Tell();
   if (const uint64_t bytes = overload_.ToShed()) Shed(bytes);
   if (held_back_.empty() || !overload_.IsRelieved()) return;
   for (const ConnectionId id : std::exchange(held_back_, {})) {
@@ -51,10 +56,26 @@ void OverloadGuard::Check() {
 
 // What other loops give back wakes nobody here.
 void OverloadGuard::LookAgainSoon() {
+  if (std::exchange(looks_again_, true)) return;
   connections_.RunAfter(kPause, [this] {
+    looks_again_ = false;
     Check();
+    ShedIfStuck();
     if (!held_back_.empty()) LookAgainSoon();
   });
+}
+
+// What is unread, nobody but its protocol takes away: if that waits for more,
+// which nobody reads, nothing goes any more.
+void OverloadGuard::ShedIfStuck() {
+  const bool falls = overload_.used() < least_used_;
+  if (held_back_.empty() || falls || least_used_ == 0) {
+    least_used_ = held_back_.empty() ? 0 : overload_.used();
+    looks_in_vain_ = 0;
+  } else if (++looks_in_vain_ == kLooksInVain) {
+    looks_in_vain_ = 0;
+    Shed(overload_.ToRelieve());
+  }
 }
 
 // Aborts those that have the most, until so much has gone.

@@ -37,17 +37,23 @@ class OverloadGuard {
     return (!held_back_.empty() || overload_.Exceeds()) && HoldBack(connection);
   }
 
-  // At the end of each turn.
+  // At the end of each turn; the second when connections have been buried.
   void Check();
+  void Tell();
 
  private:
   bool HoldBack(const Connection& connection);
   void LookAgainSoon();
+  void ShedIfStuck();
   void Shed(uint64_t bytes);
 
   Connections& connections_;
   Overload overload_;
   std::vector<ConnectionId> held_back_;
+  bool looks_again_ = false;
+  // While reading stands: the least that was in use, and for how many looks.
+  uint64_t least_used_ = 0;
+  int looks_in_vain_ = 0;
 };
 
 }  // namespace loop_internal
