@@ -49,24 +49,31 @@ HandshakeSide::HandshakeSide(Role role, const HandshakeScript& script)
 
 // --- Records ---
 
+void HandshakeSide::Key::Apply(std::string& bytes, size_t from) {
+  uint8_t key = next_;
+  char* const end = bytes.data() + bytes.size();
+  for (char* byte = bytes.data() + from; byte != end; ++byte) {
+    key = static_cast<uint8_t>(key * 5 + 131);
+    *byte = static_cast<char>(*byte ^ key);
+  }
+  next_ = key;
+}
+
 void HandshakeSide::Append(Type type, std::string_view payload) {
   std::string record(1, static_cast<char>(type));
   for (int shift = 24; shift >= 0; shift -= 8) {
     record += static_cast<char>(payload.size() >> shift);
   }
   record += payload;
-  for (char& byte : record) {
-    byte = static_cast<char>(static_cast<uint8_t>(byte) ^ send_key_.Next());
-  }
+  send_key_.Apply(record, 0);
   output_ += record;
 }
 
 void HandshakeSide::Receive(std::string_view wire) {
   if (state_ == State::kFailed) return;
-  for (const char byte : wire) {
-    wire_ +=
-        static_cast<char>(static_cast<uint8_t>(byte) ^ receive_key_.Next());
-  }
+  const size_t had = wire_.size();
+  wire_ += wire;
+  receive_key_.Apply(wire_, had);
   ReceiveRecords();
 }
 

@@ -116,7 +116,8 @@ class HandshakeSide {
   class Key {
    public:
     explicit Key(uint8_t start) : next_(start) {}
-    uint8_t Next() { return next_ = static_cast<uint8_t>(next_ * 5 + 131); }
+    // From the byte at `from` on.
+    void Apply(std::string& bytes, size_t from);
 
    private:
     uint8_t next_;

@@ -157,7 +157,7 @@ constexpr Operation kConnectionOperations[] = {
     {"CloseNow", [](P&, C& c) { c.CloseNow(); }},
     {"Write, CloseNow(7)",
      [](P& p, C& c) {
-       c.Write(std::string(p.stage().much_bytes(), 'n'));
+       c.Write(std::string(Stage::kMuchBytes, 'n'));
        c.CloseNow(7);
      }},
     {"Abort", [](P&, C& c) { c.Abort(); }},
@@ -201,8 +201,8 @@ constexpr Operation kConnectionOperations[] = {
      }},
     // Writing.
     {"Write", [](P&, C& c) { c.Write("small"); }},
-    {"Write much", [](P& p, C& c) { c.Write(std::string(p.stage().much_bytes(), 'l')); }},
-    {"Write a cord", [](P& p, C& c) { c.Write(p.NewCord(p.stage().much_bytes())); }},
+    {"Write much", [](P& p, C& c) { c.Write(std::string(Stage::kMuchBytes, 'l')); }},
+    {"Write a cord", [](P& p, C& c) { c.Write(p.NewCord(Stage::kMuchBytes)); }},
     {"Write SharedBytes",
      [](P& p, C& c) {
        c.Write(SharedBytes::FromCord(p.NewCord(SharedBytes::kMinSharedCord)),
@@ -214,12 +214,12 @@ constexpr Operation kConnectionOperations[] = {
      }},
     {"Write a cord, Close",
      [](P& p, C& c) {
-       c.Write(p.NewCord(p.stage().much_bytes()));
+       c.Write(p.NewCord(Stage::kMuchBytes));
        c.Close();
      }},
     {"Write a cord, Abort",
      [](P& p, C& c) {
-       c.Write(p.NewCord(p.stage().much_bytes()));
+       c.Write(p.NewCord(Stage::kMuchBytes));
        c.Abort();
      }},
     {"TryWrite", [](P&, C& c) { static_cast<void>(c.TryWrite("now")); }},

@@ -313,10 +313,10 @@ void Play::Fill() {
   SendAll("more");
   OnEach([this](Connection& connection) {
     if (connection.id() != subject_id_) {
-      connection.Write(NewCord(stage_.much_bytes()));
+      connection.Write(NewCord(Stage::kMuchBytes));
       return;
     }
-    connection.Write(NewCord(stage_.much_bytes(), Place::kCordReleased));
+    connection.Write(NewCord(Stage::kMuchBytes, Place::kCordReleased));
     connection.Write(SharedBytes::FromCord(
         NewCord(SharedBytes::kMinSharedCord, Place::kSharedBytesReleased)));
   });

@@ -68,7 +68,7 @@ class Stage {
   virtual void EndLoop() = 0;
   virtual size_t open_descriptors() const { return 0; }
   // More than the kernel takes at once, by more than the high watermark.
-  virtual size_t much_bytes() const { return 4 * kHighBytes; }
+  static constexpr size_t kMuchBytes = 4 * kHighBytes;
   uint64_t memory_bytes() const { return memory_.used_bytes(); }
 
   std::vector<std::unique_ptr<FarEnd>>& far_ends() { return far_ends_; }

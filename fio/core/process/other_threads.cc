@@ -32,7 +32,7 @@ namespace fio {
 namespace {
 
 #if defined(FIO_THREAD_SANITIZER)
-constexpr size_t kThreadsOfTools = 1;  // TSan's background thread.
+constexpr size_t kThreadsOfTools = 1;  // TSan's own, older than ours.
 #else
 constexpr size_t kThreadsOfTools = 0;
 #endif
@@ -94,7 +94,7 @@ std::vector<std::string> FindOtherThreads() {
   }
   std::vector<std::string> names = FindOnce();
   if (names.size() <= kThreadsOfTools) return {};
-  names.resize(names.size() - kThreadsOfTools);
+  names.erase(names.begin(), names.begin() + kThreadsOfTools);
   return names;
 }
 

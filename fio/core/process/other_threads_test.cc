@@ -13,7 +13,7 @@
 namespace fio {
 namespace {
 
-using ::testing::Contains;
+using ::testing::Each;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -32,7 +32,7 @@ TEST(OtherThreads, AreNamedUntilTheyHaveEnded) {
   const std::vector<std::string> names = FindOtherThreads();
   end.count_down();
   EXPECT_THAT(names, SizeIs(3));
-  EXPECT_THAT(names, Contains("mine"));
+  EXPECT_THAT(names, Each("mine"));
   for (std::thread& thread : threads) thread.join();
   EXPECT_THAT(FindOtherThreads(), IsEmpty());
 }

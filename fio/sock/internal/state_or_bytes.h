@@ -28,10 +28,10 @@ class StateOrBytes {
  public:
   StateOrBytes() = default;
   StateOrBytes(StateOrBytes&& other) noexcept
-      : word_(std::exchange(other.word_, 0)) {}
+      : place_(std::exchange(other.place_, nullptr)) {}
   StateOrBytes& operator=(StateOrBytes&& other) noexcept {
     StateOrBytes moved(std::move(other));
-    std::swap(word_, moved.word_);
+    std::swap(place_, moved.place_);
     return *this;
   }
   ~StateOrBytes() {
@@ -39,16 +39,16 @@ class StateOrBytes {
     DropBytes();
   }
 
-  bool empty() const { return word_ == 0; }
+  bool empty() const { return place_ == nullptr; }
 
   // Null if it holds none.
   State* state() const {
-    return tag() == kState ? reinterpret_cast<State*>(word_) : nullptr;
+    return tag() == kState ? reinterpret_cast<State*>(place_) : nullptr;
   }
   // REQUIRES: empty.
   void SetState(State* state) {
     ABSL_DCHECK(empty());
-    word_ = reinterpret_cast<uintptr_t>(state);
+    place_ = Tagged(state, kState);
   }
 
   bool has_bytes() const { return tag() != kState; }
@@ -77,28 +77,25 @@ class StateOrBytes {
   void SetBytes(SharedBytes bytes, size_t sent) {
     ABSL_DCHECK(empty() && sent < bytes.size());
     if (sent == 0) {
-      word_ = reinterpret_cast<uintptr_t>(bytes.Release()) | kWhole;
+      place_ = Tagged(bytes.Release(), kWhole);
     } else {
-      word_ =
-          reinterpret_cast<uintptr_t>(new Part{std::move(bytes), sent}) | kPart;
+      place_ = Tagged(new Part{std::move(bytes), sent}, kPart);
     }
   }
   // Null if it holds none. Bytes may be added.
   WriteBlock* copied() const {
-    return tag() == kCopied
-               ? reinterpret_cast<WriteBlock*>(word_ & ~uintptr_t{kMask})
-               : nullptr;
+    return tag() == kCopied ? At<WriteBlock>(kCopied) : nullptr;
   }
   // REQUIRES: empty.
   void SetCopied(WriteBlock* block) {
     static_assert(alignof(WriteBlock) > kMask);
     ABSL_DCHECK(empty());
-    word_ = reinterpret_cast<uintptr_t>(block) | kCopied;
+    place_ = Tagged(block, kCopied);
   }
   // Gives the block to the caller. REQUIRES: there is one.
   [[nodiscard]] WriteBlock* TakeCopied() {
     WriteBlock* const block = copied();
-    word_ = 0;
+    place_ = nullptr;
     return block;
   }
 
@@ -112,7 +109,7 @@ class StateOrBytes {
       taken = {std::move(part()->bytes), part()->sent};
       delete part();
     }
-    word_ = 0;
+    place_ = nullptr;
     return taken;
   }
   // Forgets `count` from the front. Releasing the last ones may run code of the
@@ -158,15 +155,19 @@ class StateOrBytes {
     size_t sent;
   };
 
-  uintptr_t tag() const { return word_ & kMask; }
-  SharedBytes::Block* block() const {
-    return reinterpret_cast<SharedBytes::Block*>(word_ & ~uintptr_t{kMask});
+  template <typename T>
+  static char* Tagged(T* object, Tag tag) {
+    return reinterpret_cast<char*>(object) + tag;
   }
-  Part* part() const {
-    return reinterpret_cast<Part*>(word_ & ~uintptr_t{kMask});
+  uintptr_t tag() const { return reinterpret_cast<uintptr_t>(place_) & kMask; }
+  template <typename T>
+  T* At(Tag tag) const {
+    return reinterpret_cast<T*>(place_ - tag);
   }
+  SharedBytes::Block* block() const { return At<SharedBytes::Block>(kWhole); }
+  Part* part() const { return At<Part>(kPart); }
 
-  uintptr_t word_ = 0;
+  char* place_ = nullptr;  // Of what it holds, plus the Tag.
 };
 
 }  // namespace fio::sock_internal
