@@ -204,7 +204,7 @@ class Client final : public fio::Protocol {
 
   void OnClose(fio::Connection& connection,
                const fio::CloseReason& /*reason*/) override {
-    ABSL_CHECK(connection.loop().stopped()) << "an echo client was dropped";
+    ABSL_CHECK(connection.loop().stopping()) << "an echo client was dropped";
   }
 
  private:

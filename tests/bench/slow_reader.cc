@@ -54,6 +54,7 @@ using fio::Clock;
 using fio::MonotonicTime;
 
 constexpr int kMib = 1 << 20;
+constexpr int kWorkers = 2;  // The least that can be replaced.
 
 // Of the kernel, so that most has to wait in the server.
 constexpr int kBufferBytes = 64 << 10;
@@ -82,12 +83,17 @@ class Download final : public fio::Protocol {
   const int file_;
 };
 
+// Tells `told` the port, and then a byte for each worker that starts.
 int Serve(int told) {
   const fio::UniqueFd file(memfd_create("download", MFD_CLOEXEC));
   if (!file || ftruncate(file.get(), static_cast<off_t>(BytesToRead())) != 0) {
     return fio::ExitWith(absl::ErrnoToStatus(errno, "a file in memory"));
   }
-  fio::Reactor reactor({.threads = 1, .workers = 1});
+  fio::Reactor reactor({.threads = 1, .workers = kWorkers});
+  reactor.lifecycle().Add(fio::LifecycleEvent::kOnStart, [told] {
+    const char started = 's';
+    ABSL_CHECK_EQ(write(told, &started, 1), 1);
+  });
   const absl::StatusOr<fio::ListenerId> listener = reactor.Listen(
       "tcp://127.0.0.1:0", {.on_open = [&file](auto& connection) {
         connection.Attach(std::make_unique<Download>(file.get()));
@@ -115,13 +121,13 @@ class Reader {
   absl::Status Start() {
     std::array<int, 2> ends;
     if (pipe(ends.data()) != 0) return absl::ErrnoToStatus(errno, "pipe");
-    const fio::UniqueFd told(ends[0]);
+    told_.Reset(ends[0]);
     fio::UniqueFd tells(ends[1]);
     root_ = fork();
     if (root_ == 0) std::exit(Serve(tells.get()));
     tells.Reset();
     uint16_t port = 0;
-    if (read(told.get(), &port, sizeof(port)) != ssize_t{sizeof(port)}) {
+    if (read(told_.get(), &port, sizeof(port)) != ssize_t{sizeof(port)}) {
       return absl::UnavailableError("slow_reader: the server did not start");
     }
     return Connect(port);
@@ -149,21 +155,33 @@ class Reader {
     }
     if (restarts_ && bytes_ >= BytesToRead() / 8) {
       restarts_ = false;
+      asked_ = true;
       kill(root_, SIGUSR1);
     }
     return true;
   }
 
-  // True if all has arrived.
-  bool Print() const {
+  // True if all has arrived, and all workers were replaced if that was asked
+  // for.
+  bool Print() {
     absl::PrintF("%s: %.1f of %.1f MiB in %.1f s, then %s\n", name_,
                  static_cast<double>(bytes_) / kMib,
                  static_cast<double>(BytesToRead()) / kMib,
                  absl::ToDoubleSeconds(took_), end_);
-    return bytes_ == BytesToRead() && !restarts_;
+    return bytes_ == BytesToRead() && Starts() == (asked_ ? 2 : 1) * kWorkers;
   }
 
  private:
+  // Of workers, so far. The last one says so before it ends.
+  int Starts() {
+    kill(root_, SIGTERM);
+    waitpid(root_, nullptr, 0);
+    root_ = -1;
+    std::array<char, 64> starts;
+    const ssize_t got = read(told_.get(), starts.data(), starts.size());
+    return static_cast<int>(std::max(got, ssize_t{0}));
+  }
+
   absl::Status Connect(uint16_t port) {
     fd_.Reset(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     setsockopt(fd_.get(), SOL_SOCKET, SO_RCVBUF, &kBufferBytes,
@@ -183,6 +201,8 @@ class Reader {
 
   const std::string_view name_;
   bool restarts_;
+  bool asked_ = false;
+  fio::UniqueFd told_;
   pid_t root_ = -1;
   fio::UniqueFd fd_;
   MonotonicTime start_;
