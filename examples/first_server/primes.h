@@ -7,7 +7,6 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
-#include <string>
 #include <string_view>
 #include <utility>
 
@@ -42,8 +41,19 @@ class Primes final : public fio::Protocol {
   }
 
   void OnData(fio::Connection& connection) override {
-    input_ += connection.Received();
-    HearLines(connection);
+    while (!is_busy_ && connection.is_open()) {
+      const std::string_view bytes = connection.Unread();
+      const size_t end = bytes.find('\n');
+      if (end == std::string_view::npos) {
+        if (bytes.size() > kMaxLineBytes) RefuseLine(connection);
+        break;
+      }
+      connection.Consume(end + 1);
+      HearLine(connection, bytes.substr(0, end));
+    }
+    if (is_busy_) return;
+    if (is_leaving_) return SayBye(connection);
+    if (has_ended_) connection.Close();
   }
 
   // The client sends no more, and may still wait for an answer.
@@ -70,18 +80,9 @@ class Primes final : public fio::Protocol {
   }
 
  private:
-  void HearLines(fio::Connection& connection) {
-    while (!is_busy_ && connection.is_open()) {
-      const size_t end = input_.find('\n');
-      if (end == std::string::npos) break;
-      const std::string line = input_.substr(0, end);
-      input_.erase(0, end + 1);
-      HearLine(connection, line);
-    }
-    if (!is_busy_ && input_.size() > kMaxLineBytes) {
-      connection.Write("error: the line is too long\n");
-      connection.Close();
-    }
+  void RefuseLine(fio::Connection& connection) {
+    connection.Write("error: the line is too long\n");
+    connection.Close();
   }
 
   void HearLine(fio::Connection& connection, std::string_view line) {
@@ -129,11 +130,8 @@ class Primes final : public fio::Protocol {
     } else {
       connection.Write(absl::StrCat("error: ", prime.status().message(), "\n"));
     }
-    if (!is_stopping_) HearLines(connection);
-    if (is_busy_) return;
-    if (is_leaving_) return SayBye(connection);
-    if (has_ended_ || is_stopping_) return connection.Close();
-    connection.Resume();
+    if (is_stopping_) return connection.Close();
+    connection.Force(fio::Connection::Callback::kData);  // And resumes.
   }
 
   // A dot for each second that the client has to wait.
@@ -146,7 +144,6 @@ class Primes final : public fio::Protocol {
 
   fio::ThreadPool& pool_;
   const std::atomic<bool>& is_over_;
-  std::string input_;     // What has arrived and was not looked at.
   bool is_busy_ = false;  // An answer is pending.
   bool has_ended_ = false;
   bool is_leaving_ = false;  // OnDrain()

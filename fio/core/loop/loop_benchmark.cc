@@ -208,7 +208,7 @@ BENCHMARK(BM_WritesOfATurn)
     ->Args({64, 2, 128})
     ->Args({64, 4, 128})
     ->Args({64, 2, 1024})
-    ->Iterations(5'000)
+    ->Iterations(2'000)
     ->UseManualTime();
 
 // Tasks from another thread to a loop that sleeps when it has none.
