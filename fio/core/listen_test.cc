@@ -43,7 +43,9 @@ namespace fio {
 namespace {
 
 using core_internal::ExpectChildPasses;
+using core_internal::ListenOn;
 using core_internal::NoSignals;
+using core_internal::Threads;
 using testing::FaultPlan;
 using testing::ForEachCall;
 using ::testing::HasSubstr;
@@ -457,6 +459,39 @@ TEST(Listen, AFullProcessShedsNobodyWithoutNeed) {
   Turn(*loop, 5);
   EXPECT_EQ(loop->connection_count(), 3u);
   EXPECT_EQ(listener->stats().shed, 0u);
+}
+
+TEST(Listen, AReactorAddsUpWhatItsLoopsHaveDone) {
+  constexpr uint64_t kClients = 6;
+  Reactor reactor(Threads(2));
+  ListenerId id;
+  const SocketAddress address = ListenOn(reactor, {.on_open = Greet}, &id);
+  EXPECT_TRUE(absl::IsInvalidArgument(reactor.GetListenerStats(id, nullptr)));
+  EXPECT_TRUE(absl::IsNotFound(
+      reactor.GetListenerStats(ListenerId{0}, [](const ListenerStats&) {})));
+  std::optional<ListenerStats> stats;
+  std::thread clients([&] {
+    std::vector<UniqueFd> all;
+    for (uint64_t i = 0; i < kClients; ++i) {
+      all.push_back(NewClient(address));
+      EXPECT_TRUE(Connect(all.back(), address));
+      EXPECT_EQ(Receive(all.back(), kPatienceMs), "!");
+    }
+    reactor.Post([&] {
+      EXPECT_TRUE(reactor
+                      .GetListenerStats(id,
+                                        [&](const ListenerStats& told) {
+                                          stats = told;
+                                          reactor.Stop();
+                                        })
+                      .ok());
+    });
+  });
+  EXPECT_TRUE(reactor.Run().ok());
+  clients.join();
+  ASSERT_TRUE(stats.has_value());
+  EXPECT_EQ(stats->accepted, kClients);
+  EXPECT_EQ(stats->rejected, 0u);
 }
 
 // --- TLS ---

@@ -185,6 +185,16 @@ void Listener::Resume() {
   WatchOrBackOff();
 }
 
+ListenerStats& ListenerStats::operator+=(const ListenerStats& other) {
+  accepted += other.accepted;
+  rejected += other.rejected;
+  handed_over += other.handed_over;
+  shed += other.shed;
+  handshakes_failed += other.handshakes_failed;
+  handshakes_under_way += other.handshakes_under_way;
+  return *this;
+}
+
 ListenerStats Listener::stats() const {
   return {.accepted = counters_.accepted.Get(),
           .rejected = counters_.rejected.Get(),

@@ -62,6 +62,8 @@ struct ListenerStats {
   uint64_t handshakes_failed = 0;
   // and how many are before the end of their handshake, or PROXY header, now.
   uint64_t handshakes_under_way = 0;
+
+  ListenerStats& operator+=(const ListenerStats& other);
 };
 
 // How many of the listeners that share one socket a new connection wakes.

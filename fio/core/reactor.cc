@@ -371,6 +371,17 @@ absl::StatusOr<SocketAddress> Reactor::ListenAddress(ListenerId id) const {
   return *address;
 }
 
+absl::Status Reactor::GetListenerStats(
+    ListenerId id, std::function<void(const ListenerStats&)> done) {
+  if (done == nullptr) {
+    return absl::InvalidArgumentError(
+        "reactor: GetListenerStats: done is null");
+  }
+  return impl_->status().ok() && impl_->server().GetStats(id, std::move(done))
+             ? absl::OkStatus()
+             : NoListener("GetListenerStats", id);
+}
+
 absl::Status Reactor::PauseListener(ListenerId id) {
   return impl_->status().ok() && impl_->server().SetPaused(id, true)
              ? absl::OkStatus()

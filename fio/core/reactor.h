@@ -137,6 +137,12 @@ class Reactor {
   absl::Status PauseListener(ListenerId id);
   absl::Status ResumeListener(ListenerId id);
 
+  // Adds up what that listener has done in this process, on all loops, and
+  // calls `done` with it on the main loop, once, when Run() is running. Errors:
+  // kNotFound; kInvalidArgument if `done` is null.
+  absl::Status GetListenerStats(ListenerId id,
+                                std::function<void(const ListenerStats&)> done);
+
   // Stops accepting on that listener in this process; its connections stay
   // open. If no worker shares it, the kernel refuses new clients from then on,
   // even if a forked child has a copy of the socket. Errors: kNotFound.

@@ -106,6 +106,23 @@ void Acceptors::UpdatePaused(ListenerId id) {
       });
 }
 
+void Acceptors::GetStats(ListenerId id,
+                         std::function<void(const ListenerStats&)> done) {
+  const auto each = std::make_shared<std::vector<ListenerStats>>(group_.size());
+  group_.ForEach(
+      [this, id, each](size_t index, Loop&) {
+        for (const Key& key : KeysOf(id, index)) {
+          const Listener* const listener = accepting(index)[key].listener.get();
+          if (listener != nullptr) (*each)[index] += listener->stats();
+        }
+      },
+      [each, done = std::move(done)] {
+        ListenerStats sum;
+        for (const ListenerStats& one : *each) sum += one;
+        done(sum);
+      });
+}
+
 // --- Sockets of others ---
 
 void Acceptors::AcceptLent(size_t lent, absl::Duration time) {

@@ -60,6 +60,10 @@ class Acceptors {
   // Pauses or resumes the Listeners, as the set says.
   void UpdatePaused(ListenerId id);
 
+  // Adds up what the Listeners of `id` have done, and calls `done` with it on
+  // the main loop.
+  void GetStats(ListenerId id, std::function<void(const ListenerStats&)> done);
+
   // Whether there has been no Accept() since Clear().
   bool are_none() const { return accepting_.empty(); }
 

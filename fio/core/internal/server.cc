@@ -121,6 +121,13 @@ bool Server::SetPaused(ListenerId id, bool paused) {
   return true;
 }
 
+bool Server::GetStats(ListenerId id,
+                      std::function<void(const ListenerStats&)> done) {
+  if (setup_.listeners.Find(id) == nullptr) return false;
+  acceptors_->GetStats(id, std::move(done));
+  return true;
+}
+
 bool Server::CloseListener(ListenerId id) {
   const std::shared_ptr<const ListenEntry> entry = setup_.listeners.Take(id);
   if (entry == nullptr) return false;

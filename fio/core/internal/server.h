@@ -95,6 +95,8 @@ class Server {
 
   // False if no listener has this id.
   bool SetPaused(ListenerId id, bool paused);
+  // See Reactor::GetListenerStats(). False if no listener has this id.
+  bool GetStats(ListenerId id, std::function<void(const ListenerStats&)> done);
   // See Reactor::CloseListener().
   bool CloseListener(ListenerId id);
 
