@@ -248,7 +248,20 @@ IoResult WriteQueue::Flush(Writer write, uint64_t limit) {
   return written;
 }
 
-// As many pieces as there are before the first file.
+void WriteQueue::Splice(WriteQueue other) {
+  if (other.empty()) return;
+  if (empty()) {
+    Swap(other);
+    return;
+  }
+  tail_->next = std::exchange(other.head_, nullptr);
+  tail_ = other.tail_;
+  open_ = other.open_;
+  calls_ += other.calls_;
+  bytes_ += other.bytes_;
+  file_bytes_ += other.file_bytes_;
+}
+
 size_t WriteQueue::Gather(absl::Span<iovec> pieces) const {
   size_t count = 0;
   for (const WriteNode* node = head_; node != nullptr && count < pieces.size();

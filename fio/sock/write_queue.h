@@ -95,6 +95,21 @@ class WriteQueue {
   // Drops everything.
   void Clear();
 
+  // --- For who sends what is queued by other means, and learns later what has
+  // left ---
+
+  // Moves all of `other` behind what is queued.
+  void Splice(WriteQueue other);
+
+  // Writes to `pieces` where the first bytes lie, and returns how many pieces
+  // that are: as many as fit before the first part of a file, so none if a file
+  // is the head. The bytes stay there, whatever is added, until Forget() or
+  // Clear() releases them, also if the queue is moved.
+  size_t Gather(absl::Span<iovec> pieces) const;
+
+  // Removes bytes that have left from the head. REQUIRES: they are there.
+  void Forget(uint64_t bytes);
+
  private:
   using Node = sock_internal::WriteNode;
   using Block = sock_internal::WriteBlock;
@@ -106,11 +121,9 @@ class WriteQueue {
   void Open(size_t bytes);
   void Link(Node* node);
   Node* Unlink();
-  size_t Gather(absl::Span<iovec> pieces) const;
   IoResult FlushFile(FileNode& node, int fd, uint64_t limit);
   IoResult FlushFile(FileNode& node, Writer write);
   IoResult FileEnded(FileNode& node);
-  void Forget(uint64_t bytes);
 
   Node* head_ = nullptr;
   Node* tail_ = nullptr;

@@ -265,6 +265,46 @@ TEST_F(WriteQueueTest, MovesWithItsContents) {
   EXPECT_EQ(released_, 1);
 }
 
+TEST_F(WriteQueueTest, SplicesAnotherBehindItself) {
+  const UniqueFd file = MemoryFile("file");
+  WriteQueue other;
+  queue_.Splice(WriteQueue());
+  EXPECT_TRUE(queue_.empty());
+  other.Append("a");
+  queue_.Splice(std::move(other));
+  other = WriteQueue();
+  other.Append(Owned("b"));
+  other.Append(*FileRange::Borrow(file.get()));
+  queue_.Splice(std::move(other));
+  queue_.Append("c");
+  EXPECT_EQ(queue_.pending_calls(), 4u);
+  EXPECT_EQ(queue_.pending_bytes(), 7u);
+  EXPECT_EQ(queue_.pending().memory_bytes, 3u);
+  EXPECT_EQ(FlushAll(), "abfilec");
+  EXPECT_EQ(released_, 1);
+}
+
+TEST_F(WriteQueueTest, WhatIsGatheredStaysUntilItIsForgotten) {
+  const UniqueFd file = MemoryFile("file");
+  queue_.Append("copied");
+  queue_.Append(Owned("owned"));
+  queue_.Append(*FileRange::Borrow(file.get()));
+  iovec pieces[4];
+  ASSERT_EQ(queue_.Gather(absl::MakeSpan(pieces)), 2u);
+  WriteQueue moved = std::move(queue_);
+  moved.Append("more");
+  const std::string_view copied(static_cast<const char*>(pieces[0].iov_base),
+                                pieces[0].iov_len);
+  EXPECT_EQ(copied, "copied");
+  moved.Forget(7);
+  ASSERT_EQ(moved.Gather(absl::MakeSpan(pieces)), 1u);
+  EXPECT_EQ(pieces[0].iov_len, 4u);
+  moved.Forget(4);
+  EXPECT_EQ(released_, 1);
+  EXPECT_EQ(moved.Gather(absl::MakeSpan(pieces)), 0u) << "a file is the head";
+  EXPECT_EQ(moved.pending_calls(), 2u);
+}
+
 TEST_F(WriteQueueTest, ReleasingMayAppendAndClear) {
   const auto owned = [](auto release) {
     return absl::MakeCordFromExternal(
