@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
@@ -14,16 +15,15 @@
 #include "fio/base/syscalls.h"
 #include "fio/sock/environment.h"
 #include "fio/sock/internal/fd_address.h"
-#include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/socket_state.h"
 #include "fio/sock/internal/tcp_past.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket_address.h"
+#include "fio/sock/socket_driver.h"
 #include "fio/sock/transport.h"
 
 namespace fio {
 
-using sock_internal::PlainWrite;
 using sock_internal::TcpPast;
 
 void Socket::DeleteState::operator()(State* state) const { delete state; }
@@ -79,17 +79,17 @@ Transport* Socket::transport() const {
 void Socket::ReleaseIdleState() {
   const State* const state = rest_.state();
   if (state != nullptr && state->queue.empty() && !state->transport &&
-      !state->environment && !state->watermarks && state->retired.empty() &&
-      state->unread == nullptr && state->data == nullptr &&
-      state->counted_memory == 0) {
+      !state->environment && !state->watermarks && state->retired == nullptr &&
+      state->driver == nullptr && state->unread == nullptr &&
+      state->data == nullptr && state->counted_memory == 0) {
     rest_ = {};
   }
 }
 
 void Socket::AfterCallbacks(Ending before) {
   State* const state = rest_.state();
-  if (state != nullptr && !state->retired.empty()) {
-    std::exchange(state->retired, {}).clear();
+  if (state != nullptr && state->retired != nullptr) {
+    std::exchange(state->retired, nullptr).reset();
   }
   DropQueueIfDue();
   if (ending_.over) {
@@ -123,6 +123,9 @@ IoResult Socket::FinishConnect() {
 
 int Socket::TakeError() {
   if (!IsValid()) return EBADF;
+  if (const SocketDriver* const driver = this->driver()) {
+    return driver->following().error;
+  }
   int error = 0;
   socklen_t size = sizeof(error);
   return Sys().getsockopt(fd(), SOL_SOCKET, SO_ERROR, &error, &size) == 0
@@ -164,7 +167,11 @@ absl::Status Socket::SetTransport(std::unique_ptr<Transport> transport) {
   if (!IsValid()) return ClosedError("SetTransport");
   std::unique_ptr<Transport> replaced = ReplaceTransport(std::move(transport));
   if (replaced != nullptr && Has(kBusy)) {
-    state().retired.push_back(std::move(replaced));
+    auto& retired = state().retired;
+    if (retired == nullptr) {
+      retired = std::make_unique<std::vector<std::unique_ptr<Transport>>>();
+    }
+    retired->push_back(std::move(replaced));
   }
   return absl::OkStatus();
 }
@@ -184,7 +191,7 @@ bool Socket::has_transport() const { return transport() != nullptr; }
 
 IoResult Socket::WriteRaw(absl::Span<const iovec> pieces) {
   if (!IsValid()) return {.error = EBADF};
-  const IoResult written = PlainWrite(fd(), pieces);
+  const IoResult written = WriteBelow(pieces, 0);
   State* const state = rest_.state();
   if (written.would_block() && state != nullptr) state->raw.full = true;
   if (written.out_of_memory() && state != nullptr) state->raw.starved = true;

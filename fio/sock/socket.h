@@ -75,6 +75,8 @@
 
 namespace fio {
 
+class SocketDriver;
+
 // What the owner of a socket keeps with it.
 class SocketData {
  public:
@@ -233,7 +235,7 @@ class Socket {
   // How many calls of Write() have a byte in the queue, and how many bytes are
   // in it.
   bool has_pending() const {
-    return !rest_.empty() && (rest_.has_bytes() || PendingInState().calls > 0);
+    return !rest_.empty() && (rest_.has_bytes() || HasPendingInState());
   }
   size_t pending_calls() const { return pending().calls; }
   uint64_t pending_bytes() const { return pending().bytes; }
@@ -394,6 +396,14 @@ class Socket {
   int64_t UncountMemory();
   // Releases what is queued, destroys the transport and ends the environment.
   void Discard();
+  // From now on `driver` moves the bytes, see fio/sock/socket_driver.h: no call
+  // of this socket reads, writes or ends the descriptor. What is written counts
+  // as pending until it has left, so Flush() returns EAGAIN until then; the
+  // driver has the memory of it also after the socket has closed. TryWrite()
+  // copies, up to 64 KiB that have not left; that, and what a transport has
+  // written, is pending, too. REQUIRES: open; nothing was read or written
+  // before. FlushUntil() and Release() are not possible.
+  void SetDriver(SocketDriver& driver);
   // Forgets the descriptor without closing it, because it belongs to another
   // owner now.
   void Forget();
@@ -458,6 +468,9 @@ class Socket {
   size_t UnreadInState() const;
   size_t AllUnread() const;
   PendingWrites PendingInState() const;
+  bool HasPendingInState() const;
+  PendingWrites PendingWithDriver() const;
+  bool HasQueued() const;
   bool WantsWrite() const;
   int64_t CountMemoryOfState();
   IoResult WriteFirst(std::string_view bytes);
@@ -473,6 +486,15 @@ class Socket {
   IoResult FlushSome(uint64_t limit);
   void DropQueue();
   void DropQueueIfDue();
+  SocketDriver* driver() const;
+  IoResult ReadBelow(absl::Span<char> out);
+  IoResult PeekBelow(absl::Span<char> out);
+  IoResult WriteBelow(absl::Span<const iovec> pieces, int flags);
+  int ShutdownBelow(int how);
+  IoResult ReadDriven(SocketDriver& driver, absl::Span<char> out);
+  IoResult WriteDriven(SocketDriver& driver, absl::Span<const iovec> pieces);
+  IoResult FlushDriven(uint64_t budget);
+  IoResult TakeLeft(SocketDriver& driver);
   IoResult FlushTransport();
   void PushHeldBack();
   IoResult EndWriting();

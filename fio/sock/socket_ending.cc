@@ -4,20 +4,19 @@
 #include <cstddef>
 #include <utility>
 
+#include "absl/log/absl_check.h"
 #include "absl/types/span.h"
 #include "fio/base/fork_count.h"
 #include "fio/base/syscalls.h"
 #include "fio/base/unique_fd.h"
 #include "fio/sock/environment.h"
-#include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/socket_state.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/socket_driver.h"
 #include "fio/sock/transport.h"
 
 namespace fio {
-
-using sock_internal::PlainRead;
 
 namespace {
 
@@ -66,7 +65,7 @@ IoResult Socket::ShutdownWrite() {
 IoResult Socket::ShutdownRead() {
   if (!IsValid()) return {.error = EBADF};
   reading_.half_open = true;
-  return {.error = Sys().shutdown(fd(), SHUT_RD) == 0 ? 0 : errno};
+  return {.error = ShutdownBelow(SHUT_RD)};
 }
 
 void Socket::Close() {
@@ -110,7 +109,12 @@ void Socket::End() {
   if (state != nullptr) {
     state->queue.Clear();
     state->transport = nullptr;
-    state->retired.clear();
+    state->retired = nullptr;
+    if (SocketDriver* const driver = state->driver) {
+      using Ending = SocketDriver::Ending;
+      const Ending ending = ends_copies ? Ending::kClose : Ending::kDrop;
+      driver->End(std::move(fd), aborted ? Ending::kReset : ending);
+    }
   }
   if (fd && aborted) {
     ends_copies ? Reset(fd.get()) : ResetAtClose(fd.get());
@@ -132,7 +136,10 @@ void Socket::Discard() {
   if (state == nullptr) return;
   state->queue.Clear();
   state->transport = nullptr;
+  SocketDriver* const driver = state->driver;
   if (state->environment != nullptr) state->environment->Close();
+  // It ends with the descriptor.
+  if (driver != nullptr) this->state().driver = driver;
 }
 
 void Socket::Forget() { static_cast<void>(fd_.Release()); }
@@ -144,6 +151,7 @@ void Socket::Forsake() {
 }
 
 UniqueFd Socket::Release() {
+  ABSL_CHECK(driver() == nullptr) << "Socket::Release: a driver has it";
   UniqueFd fd = std::move(fd_);
   End();
   return fd;
@@ -153,12 +161,13 @@ UniqueFd Socket::Release() {
 IoResult Socket::EndWriting() {
   if (!(ending_.closing || ending_.write_shut)) return {};
   // Written by a callback, after Flush() had found the queue empty.
-  if (pending_calls() > 0) return {.error = EAGAIN};
+  if (has_pending()) return {.error = EAGAIN};
   if (!ending_.farewell_said) {
     ending_.farewell_said = true;
     if (has_transport() && transport()->BeforeClose(*this)) {
       const IoResult left = FlushTransport();
       if (!left.ok()) return left;
+      if (has_pending()) return {.error = EAGAIN};  // Of a driver.
     }
   }
   if (ending_.closing) {
@@ -167,7 +176,7 @@ IoResult Socket::EndWriting() {
     EndLater();
   } else if (!ending_.fin_sent) {
     ending_.fin_sent = true;
-    if (Sys().shutdown(fd(), SHUT_WR) != 0) return {.error = errno};
+    return {.error = ShutdownBelow(SHUT_WR)};
   }
   return {};
 }
@@ -182,7 +191,7 @@ IoResult Socket::ReadToClose() {
   if (reading_.drained && Has(kHeld) && !ending_.lingering) return {};
   char sink[kSinkBytes];
   for (int i = 0; i < kSinkReads; ++i) {
-    const IoResult read = PlainRead(fd(), absl::MakeSpan(sink));
+    const IoResult read = ReadBelow(absl::MakeSpan(sink));
     if (read.out_of_memory()) return read;
     if (read.would_block()) {
       reading_.drained = true;
@@ -198,7 +207,15 @@ IoResult Socket::ReadToClose() {
 void Socket::AwaitPeersClose() {
   if (ending_.lingering) return;
   ending_.lingering = true;
-  Sys().shutdown(fd(), SHUT_WR);
+  static_cast<void>(ShutdownBelow(SHUT_WR));
+}
+
+// Ends one direction. Returns 0 or an errno.
+int Socket::ShutdownBelow(int how) {
+  if (SocketDriver* const driver = this->driver()) {
+    return how == SHUT_RD ? driver->ShutdownRead() : driver->ShutdownWrite();
+  }
+  return Sys().shutdown(fd(), how) == 0 ? 0 : errno;
 }
 
 // Bytes are missing from the stream, so it must end with a reset, not a normal
@@ -214,6 +231,9 @@ void Socket::WriteFailed(int error) {
 // What a transport holds, only reading tells, and an owner goes on reading.
 bool Socket::MayHaveBytes() {
   if (has_transport() && Has(kHeld)) return true;
+  if (SocketDriver* const driver = this->driver()) {
+    return !driver->Came().empty() || !driver->following().ended;
+  }
   const IoResult peek = Peek();
   return peek.bytes > 0 || peek.out_of_memory();
 }

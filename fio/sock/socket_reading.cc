@@ -8,14 +8,17 @@
 
 #include "absl/types/span.h"
 #include "fio/base/syscalls.h"
+#include "fio/sock/internal/driven_io.h"
 #include "fio/sock/internal/plain_io.h"
 #include "fio/sock/internal/socket_state.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/socket_driver.h"
 #include "fio/sock/transport.h"
 
 namespace fio {
 
+using sock_internal::DrivenRead;
 using sock_internal::PlainRead;
 
 IoResult Socket::Read(absl::Span<char> out) {
@@ -23,7 +26,11 @@ IoResult Socket::Read(absl::Span<char> out) {
   if (out.empty()) return {.error = EAGAIN};
   if (rest_.empty()) return Account(PlainRead(fd(), out), out.size(), true);
   if (const size_t bytes = TakeUnread(out)) return {.bytes = bytes};
-  if (!has_transport()) return Account(PlainRead(fd(), out), out.size(), true);
+  if (!has_transport()) {
+    SocketDriver* const driver = this->driver();
+    return driver == nullptr ? Account(PlainRead(fd(), out), out.size(), true)
+                             : ReadDriven(*driver, out);
+  }
   const Busy busy(*this);
   rest_.state()->raw.empty = false;
   const IoResult read = transport()->Read(*this, out);
@@ -32,6 +39,13 @@ IoResult Socket::Read(absl::Span<char> out) {
   const IoResult result = Account(read, out.size(), false);
   if (read.bytes > 0) reading_.drained = TransportHasReadAll();
   return result;
+}
+
+IoResult Socket::ReadDriven(SocketDriver& driver, absl::Span<char> out) {
+  const IoResult read = DrivenRead(driver, out);
+  if (read.bytes == 0) return Account(read, out.size(), true);
+  reading_.drained = driver.Came().empty();
+  return read;
 }
 
 // Whether neither the kernel nor the transport has any more.
@@ -90,7 +104,7 @@ IoResult Socket::ReadRaw(absl::Span<char> out) {
     read.bytes = UnreadBytes::Take(state->unread->below, out);
   }
   if (read.bytes == 0) {
-    read = PlainRead(fd(), out);
+    read = ReadBelow(out);
     if (state != nullptr) state->raw.NoteRead(read);
     if (state != nullptr && read.bytes > 0 && read.bytes < out.size()) {
       state->raw.empty = ShortReadEmpties();
@@ -159,7 +173,7 @@ IoResult Socket::Peek() {
 IoResult Socket::Peek(absl::Span<char> out) {
   if (!IsValid()) return {.error = EBADF};
   if (out.empty()) return {.error = EAGAIN};
-  const IoResult peek = PlainRead(fd(), out, MSG_PEEK);
+  const IoResult peek = PeekBelow(out);
   if (peek.ok() && peek.bytes == 0) reading_.ended = true;
   if (peek.bytes > 0) reading_.drained = false;
   return peek;

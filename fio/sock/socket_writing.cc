@@ -14,6 +14,7 @@
 #include <string_view>
 #include <utility>
 
+#include "absl/log/absl_check.h"
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
 #include "absl/time/time.h"
@@ -29,6 +30,7 @@
 #include "fio/sock/io_result.h"
 #include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/socket_driver.h"
 #include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
 #include "fio/sock/write_queue.h"
@@ -118,13 +120,14 @@ IoResult Socket::TryWrite(std::string_view bytes, More more) {
 
 IoResult Socket::TryWrite(absl::Span<const iovec> pieces, More more) {
   if (const int error = WriteError()) return {.error = error};
-  if (Has(kBusy) || pending_calls() > 0) return {.error = EAGAIN};
+  if (Has(kBusy) || has_pending()) return {.error = EAGAIN};
   pieces = pieces.first(std::min<size_t>(pieces.size(), IOV_MAX));
   const size_t size = TotalBytes(pieces);
   if (size == 0) return {};
-  if (!has_transport()) {
+  const State* const state = rest_.state();
+  if (state == nullptr || state->transport == nullptr) {
     const IoResult written =
-        PlainWrite(fd(), pieces, more == More::kYes ? MSG_MORE : 0);
+        WriteBelow(pieces, more == More::kYes ? MSG_MORE : 0);
     if (written.bytes > 0) {
       more == More::kYes ? Set(kHeldBack) : Clear(kHeldBack);
     }
@@ -141,7 +144,15 @@ IoResult Socket::TryWrite(absl::Span<const iovec> pieces, More more) {
 }
 
 PendingWrites Socket::PendingInState() const {
-  return rest_.state()->queue.pending();
+  const State& state = *rest_.state();
+  if (state.driver != nullptr) return PendingWithDriver();
+  return state.queue.pending();
+}
+
+bool Socket::HasPendingInState() const {
+  const State& state = *rest_.state();
+  return state.queue.pending_calls() > 0 ||
+         (state.driver != nullptr && PendingWithDriver().calls > 0);
 }
 
 absl::Status Socket::SetNoDelay(bool no_delay) {
@@ -177,7 +188,8 @@ bool Socket::wants_read() const {
 
 bool Socket::WantsWrite() const {
   if (!IsValid() || error_ != 0) return false;
-  return pending_calls() > 0 || Has(kHeldBack) ||
+  return HasQueued() || Has(kHeldBack) ||
+         (driver() != nullptr && PendingWithDriver().calls > 0) ||
          (ending_.closing && !ending_.lingering) ||
          (ending_.write_shut && !ending_.fin_sent);
 }
@@ -227,11 +239,12 @@ IoResult Socket::FlushOn(IoResult flushed, uint64_t budget) {
   const Busy busy(*this);
   if (flushed.ok()) {
     const uint64_t before = flushed.bytes;
-    flushed = FlushQueue(budget - std::min(before, budget));
+    const uint64_t left = budget - std::min(before, budget);
+    flushed = driver() == nullptr ? FlushQueue(left) : FlushDriven(left);
     flushed.bytes += before;
   }
   if (flushed.would_block()) Set(kMayLinger);
-  if (flushed.ok() && !has_pending()) {
+  if (flushed.ok() && !HasQueued()) {
     flushed.error = FlushTransport().error;
     if (flushed.ok()) flushed.error = EndWriting().error;
   }
@@ -242,7 +255,7 @@ IoResult Socket::FlushOn(IoResult flushed, uint64_t budget) {
 
 IoResult Socket::FlushQueue(uint64_t budget) {
   IoResult total;
-  while (has_pending() && total.bytes < budget) {
+  while (HasQueued() && total.bytes < budget) {
     const uint64_t before = pending_bytes();
     const IoResult flushed = FlushSome(budget - total.bytes);
     DropQueueIfDue();
@@ -290,7 +303,7 @@ void Socket::DropQueueIfDue() {
 
 // What was sent with MSG_MORE.
 void Socket::PushHeldBack() {
-  if (!Has(kHeldBack) || has_transport()) return;
+  if (!Has(kHeldBack) || has_transport() || driver() != nullptr) return;
   Clear(kHeldBack);
   const int off = 0;
   Sys().setsockopt(fd(), IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
@@ -308,6 +321,7 @@ IoResult Socket::FlushTransport() {
 }
 
 IoResult Socket::FlushUntil(const Clock& clock, MonotonicTime deadline) {
+  ABSL_CHECK(driver() == nullptr) << "Socket::FlushUntil: a driver has it";
   for (;;) {
     const IoResult flushed = Flush();
     if (flushed.ok() || flushed.failed()) return flushed;

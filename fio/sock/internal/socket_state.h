@@ -3,6 +3,9 @@
 #ifndef FIO_SOCK_INTERNAL_SOCKET_STATE_H_
 #define FIO_SOCK_INTERNAL_SOCKET_STATE_H_
 
+#include <sys/socket.h>
+#include <sys/uio.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -12,8 +15,11 @@
 #include "absl/types/span.h"
 #include "fio/base/free_list.h"
 #include "fio/sock/environment.h"
+#include "fio/sock/internal/driven_io.h"
+#include "fio/sock/internal/plain_io.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/socket_driver.h"
 #include "fio/sock/transport.h"
 #include "fio/sock/watermarks.h"
 #include "fio/sock/write_queue.h"
@@ -70,8 +76,43 @@ struct Socket::State {
 
   // Transports that were replaced inside their own calls; destroyed when these
   // have returned.
-  std::vector<std::unique_ptr<Transport>> retired;
+  std::unique_ptr<std::vector<std::unique_ptr<Transport>>> retired;
+
+  SocketDriver* driver = nullptr;  // Null: the socket makes system calls.
+  // Bytes at the head of what the driver has that were reported as sent.
+  uint64_t reported = 0;
 };
+
+inline SocketDriver* Socket::driver() const {
+  const State* const state = rest_.state();
+  return state == nullptr ? nullptr : state->driver;
+}
+
+// Where the socket meets what moves its bytes: the system calls, or a driver.
+
+inline IoResult Socket::ReadBelow(absl::Span<char> out) {
+  SocketDriver* const driver = this->driver();
+  return driver == nullptr ? sock_internal::PlainRead(fd(), out)
+                           : sock_internal::DrivenRead(*driver, out);
+}
+
+inline IoResult Socket::PeekBelow(absl::Span<char> out) {
+  SocketDriver* const driver = this->driver();
+  return driver == nullptr ? sock_internal::PlainRead(fd(), out, MSG_PEEK)
+                           : sock_internal::DrivenPeek(*driver, out);
+}
+
+inline IoResult Socket::WriteBelow(absl::Span<const iovec> pieces, int flags) {
+  SocketDriver* const driver = this->driver();
+  return driver == nullptr ? sock_internal::PlainWrite(fd(), pieces, flags)
+                           : WriteDriven(*driver, pieces);
+}
+
+// In the queue, not with a driver.
+inline bool Socket::HasQueued() const {
+  return !rest_.empty() &&
+         (rest_.has_bytes() || rest_.state()->queue.pending_calls() > 0);
+}
 
 // Marks that callbacks may be running. What they end or replace is destroyed
 // when they have returned.

@@ -1,0 +1,108 @@
+// A Socket that a SocketDriver drives.
+
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+#include <utility>
+
+#include "absl/log/absl_check.h"
+#include "absl/types/span.h"
+#include "fio/sock/internal/socket_state.h"
+#include "fio/sock/io_result.h"
+#include "fio/sock/socket.h"
+#include "fio/sock/socket_driver.h"
+#include "fio/sock/watermarks.h"
+#include "fio/sock/write_queue.h"
+
+namespace fio {
+
+namespace {
+
+// What a driver is given of bytes that are not queued, as a kernel takes them
+// into its buffer.
+constexpr uint64_t kDriverRoom = uint64_t{64} << 10;
+
+}  // namespace
+
+void Socket::SetDriver(SocketDriver& driver) {
+  ABSL_CHECK(is_open() && !has_pending() && this->driver() == nullptr)
+      << "Socket::SetDriver: the socket is closed or in use";
+  SetShortRead(ShortRead::kEmpties);
+  Clear(kMayLinger);
+  state().driver = &driver;
+}
+
+// Of bytes that are not queued: copies them, since they are the caller's.
+IoResult Socket::WriteDriven(SocketDriver& driver,
+                             absl::Span<const iovec> pieces) {
+  const uint64_t pending = driver.pending().memory_bytes;
+  size_t room = kDriverRoom - std::min(pending, kDriverRoom);
+  if (room == 0) return {.error = EAGAIN};
+  WriteQueue batch;
+  for (const iovec& piece : pieces) {
+    const size_t size = std::min(piece.iov_len, room);
+    batch.Append(
+        std::string_view(static_cast<const char*>(piece.iov_base), size));
+    room -= size;
+  }
+  const size_t size = batch.pending_bytes();
+  if (size == 0) return {};
+  state().reported += size;
+  driver.Send(std::move(batch));
+  return {.bytes = size};
+}
+
+PendingWrites Socket::PendingWithDriver() const {
+  const State& state = *rest_.state();
+  const PendingWrites queued = state.queue.pending();
+  const PendingWrites driven = state.driver->pending();
+  return {.calls = queued.calls + driven.calls,
+          .bytes = queued.bytes + driven.bytes,
+          .memory_bytes = queued.memory_bytes + driven.memory_bytes};
+}
+
+// How many bytes have left since the last call, without those that were
+// reported as sent when the driver got them.
+IoResult Socket::TakeLeft(SocketDriver& driver) {
+  IoResult left = driver.Left();
+  uint64_t& reported = rest_.state()->reported;
+  const uint64_t known = std::min<uint64_t>(left.bytes, reported);
+  reported -= known;
+  left.bytes -= known;
+  return left;
+}
+
+// Hands down what is queued, through the transport if there is one, until
+// nothing leaves at once any more.
+IoResult Socket::FlushDriven(uint64_t budget) {
+  SocketDriver& driver = *this->driver();
+  IoResult total;
+  for (;;) {
+    const uint64_t before = driver.pending().bytes;
+    const IoResult left = TakeLeft(driver);
+    total.bytes += left.bytes;
+    if (ending_.over) return {.bytes = total.bytes, .error = ECONNABORTED};
+    if (!left.ok()) return {.bytes = total.bytes, .error = left.error};
+    const bool has_left = driver.pending().bytes < before;
+    if (!has_transport()) {
+      if (HasQueued()) {
+        driver.Send(std::exchange(rest_.state()->queue, WriteQueue()));
+      } else if (!has_left) {
+        break;
+      }
+      continue;
+    }
+    const IoResult flushed = FlushQueue(budget - std::min(total.bytes, budget));
+    total.bytes += flushed.bytes;
+    total.error = flushed.error;
+    if (total.failed() || !has_left || total.bytes >= budget) break;
+  }
+  if (total.ok() && driver.pending().calls > 0) total.error = EAGAIN;
+  return total;
+}
+
+}  // namespace fio
