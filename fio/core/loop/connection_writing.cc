@@ -100,8 +100,7 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
   if (size == 0) return {};
   if (IsHandshaking()) return {.error = EAGAIN};
   // Answered without asking the kernel, which so tells no edge.
-  if (!socket_.is_open() || socket_.pending_calls() > 0 ||
-      socket_.in_callback()) {
+  if (!socket_.is_open() || socket_.has_pending() || socket_.in_callback()) {
     return socket_.TryWrite(pieces, more);
   }
   const IoResult written = socket_.TryWrite(pieces, more);
@@ -116,7 +115,8 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
     Set(kReadyDue);
     connections_->MarkDrained(*this, Interest::kWritable);
   } else if (socket_.wants_write()) {
-    // In case that no more comes.
+    // In case that no more comes. A driver has taken it, and it will leave.
+    if (socket_.has_pending()) Set(kReadyDue);
     connections_->FlushLater(*this);
   }
   return written;
