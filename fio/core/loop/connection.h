@@ -194,6 +194,7 @@ class alignas(64) Connection {
   // Instead of LoopOptions::unread_limit_bytes. 0: nothing more is read while
   // anything is unread.
   void SetUnreadLimit(size_t bytes);
+  size_t unread_limit_bytes() const;
 
   // Makes a pair, as a proxy has: from now on when one has more queued than its
   // high mark, it is the other that stops reading. Ends when one of them

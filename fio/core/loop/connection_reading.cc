@@ -132,13 +132,14 @@ void Connection::KeepUnread() {
 bool Connection::IsFull() const {
   const size_t unread = socket_.unread_bytes();
   if (unread == 0) return false;
-  const LoopOptions& options = connections_->options();
+  return unread >= std::min(unread_limit_bytes(),
+                            connections_->options().receive_buffer_bytes);
+}
+
+size_t Connection::unread_limit_bytes() const {
+  const size_t limit = connections_->options().unread_limit_bytes;
   const ConnectionExtra* const extra = FindExtra();
-  const size_t limit =
-      extra == nullptr
-          ? options.unread_limit_bytes
-          : extra->unread_limit_bytes.value_or(options.unread_limit_bytes);
-  return unread >= std::min(limit, options.receive_buffer_bytes);
+  return extra == nullptr ? limit : extra->unread_limit_bytes.value_or(limit);
 }
 
 void Connection::SetUnreadLimit(size_t bytes) {
@@ -190,14 +191,13 @@ void Connection::PeekHungUp() {
 IoResult Connection::ReadAhead() {
   ReceiveBuffer& buffer = connections_->receive_buffer();
   buffer.Begin(*this);
-  const size_t limit =
-      std::max(connections_->options().unread_limit_bytes, size_t{1});
+  const size_t limit = std::max(unread_limit_bytes(), size_t{1});
   // What was kept stays in front.
   const size_t kept = socket_.unread_bytes();
-  if (kept > 0)
-    buffer.Add(
-        socket_.Read(buffer.room().first(std::min(kept, buffer.room().size())))
-            .bytes);
+  if (kept > 0) {
+    const absl::Span<char> front = buffer.room();
+    buffer.Add(socket_.Read(front.first(std::min(kept, front.size()))).bytes);
+  }
   const absl::Span<char> room = buffer.room();
   const IoResult read = socket_.Read(room.first(std::min(room.size(), limit)));
   if (read.bytes > 0) {

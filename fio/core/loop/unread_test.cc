@@ -34,6 +34,7 @@ using loop_internal::LoopFixture;
 using loop_internal::Nothing;
 using loop_internal::Record;
 using loop_internal::Recorder;
+using loop_internal::TcpPair;
 using loop_internal::UnixPair;
 using testing::LoopbackPair;
 
@@ -263,6 +264,34 @@ TEST_F(Unread, IsThereAtTheEnd) {
   EXPECT_EQ(record_.Count("close"), 1);
 }
 
+// It has asked for a pause between messages, not for their end.
+TEST_F(Unread, ComesBeforeTheEndForWhoIsSuspended) {
+  for (const bool reset : {false, true}) {
+    SCOPED_TRACE(reset);
+    LoopbackPair pair = TcpPair();
+    Record& record = NewRecord();
+    record.on_data = [&record](Connection& connection) {
+      const size_t line = connection.Unread().find('\n') + 1;
+      record.data.append(connection.Unread(), 0, line);
+      connection.Consume(line);
+      if (line > 0) connection.Suspend();
+    };
+    Connection& connection = Adopt(pair.near, record);
+    ASSERT_TRUE(pair.far.TryWrite("one\ntwo\n").ok());
+    Turn(3);
+    reset ? pair.far.Abort() : static_cast<void>(pair.far.ShutdownWrite());
+    Turn(3);
+    EXPECT_EQ(record.data, "one\n");
+    EXPECT_EQ(record.Count("end") + record.Count("close"), 0);
+    connection.Resume();
+    Turn(3);
+    EXPECT_EQ(record.data, "one\ntwo\n");
+    // Nothing is before it any more.
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.error, reset ? ECONNRESET : 0);
+  }
+}
+
 // A protocol that does nothing in OnData() is not called again and again.
 TEST_F(Unread, NobodyIsToldTwiceOfTheSameBytes) {
   record_.on_data = Nothing;
@@ -325,6 +354,64 @@ TEST_F(Unread, IsForTheNextTransport) {
   Send("again");
   Turn(2);
   EXPECT_EQ(record_.data, "HELLOAGAIN");
+}
+
+// Reads one byte at a time.
+class OneByOne final : public fio::Transport {
+ public:
+  IoResult Read(Socket& socket, absl::Span<char> out) override {
+    return fio::Transport::Read(socket, out.first(1));
+  }
+};
+
+// What lies below a transport is not what the protocol has left unread.
+TEST_F(Unread, BelowATransportNoLimitHoldsIt) {
+  if (IsOverHandshake()) return;  // The far end would not follow.
+  record_.on_data = [&](Connection& connection) {
+    EXPECT_EQ(connection.Unread().size(), kLimit);
+    ASSERT_TRUE(connection.SetTransport(std::make_unique<OneByOne>()).ok());
+    connection.SetUnreadLimit(0);
+    record_.on_data = nullptr;
+  };
+  Adopt(pair_.near, record_);
+  Send(std::string(kLimit, 'x'));
+  Turn();
+  EXPECT_EQ(loop_->stats().memory_bytes, kLimit);
+  Turn(2 * kLimit);
+  EXPECT_EQ(record_.data, std::string(kLimit, 'x'));
+  EXPECT_EQ(loop_->stats().memory_bytes, 0u);
+}
+
+// Is given what it cannot understand.
+class Refuses final : public fio::Transport {
+ public:
+  IoResult Read(Socket& socket, absl::Span<char> out) override {
+    const IoResult read = fio::Transport::Read(socket, out);
+    refuses_ = refuses_ || read.bytes > 0;
+    return refuses_ ? IoResult{.error = EPROTO} : read;
+  }
+
+ private:
+  bool refuses_ = false;
+};
+
+TEST_F(Unread, ATransportThatRefusesItEndsTheConnection) {
+  if (IsOverHandshake()) return;  // The far end would not follow.
+  for (const bool unread : {true, false}) {
+    SCOPED_TRACE(unread);
+    LoopbackPair pair = UnixPair();
+    Record& record = NewRecord();
+    record.on_data = [&](Connection& connection) {
+      if (unread) EXPECT_EQ(connection.Unread(), "garbage");
+      ASSERT_TRUE(connection.SetTransport(std::make_unique<Refuses>()).ok());
+      record.on_data = nullptr;
+    };
+    Adopt(pair.near, record);
+    ASSERT_TRUE(pair.far.TryWrite("garbage").ok());
+    Turn(4);
+    EXPECT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.error, EPROTO);
+  }
 }
 
 }  // namespace
