@@ -90,8 +90,10 @@ bool Connection::Attach(std::unique_ptr<Protocol> protocol) {
   connections_->FlushLater(*this);
   DeliverUnread();
   if (Has(kReadable)) connections_->DeliverLater(*this);
+  const MonotonicTime began = connections_->BeforeNestedCallback();
   NoThrow([&attached] { return attached.Name(); },
           [&] { attached.OnOpen(*this); });
+  connections_->AfterNestedCallback(&attached, began);
   return true;
 }
 

@@ -222,6 +222,11 @@ void Connections::AfterCallback(const Protocol* protocol) {
   if (turn_.CallbackEnded(protocol)) counters_.stalls.Add(1);
 }
 
+void Connections::AfterNestedCallback(const Protocol* protocol,
+                                      MonotonicTime began) {
+  if (turn_.NestedEnded(protocol, began)) counters_.stalls.Add(1);
+}
+
 void Connections::RunAfter(absl::Duration delay, Task task) {
   static_cast<void>(
       timers_.Arm(options_.clock->Now() + delay, std::move(task)));

@@ -149,6 +149,9 @@ class Connections final : private IdleWheel::Owner {
 
   // For the report of callbacks that take too long.
   void AfterCallback(const Protocol* protocol);
+  // Around one that is called inside of another, as OnOpen() is.
+  MonotonicTime BeforeNestedCallback() const { return turn_.BeforeNested(); }
+  void AfterNestedCallback(const Protocol* protocol, MonotonicTime began);
   void CheckThread() const {
     ABSL_DCHECK(thread_.IsThis())
         << "Connection: used from another thread than its loop's; see "

@@ -64,6 +64,17 @@ class TurnClock {
     return true;
   }
 
+  // The same for one inside of another callback, which is not to be blamed for
+  // it: NestedEnded() gets what BeforeNested() has returned.
+  MonotonicTime BeforeNested() const { return clock_.CoarseNow(); }
+  bool NestedEnded(const Protocol* protocol, MonotonicTime began) {
+    const absl::Duration took = clock_.CoarseNow() - began;
+    last_ = last_ + took;
+    if (absl::ToInt64Nanoseconds(took) <= stall_ns_) return false;
+    Report(protocol, took);
+    return true;
+  }
+
  private:
   int64_t Since(MonotonicTime time) const {
     return last_.nanoseconds() - time.nanoseconds();
