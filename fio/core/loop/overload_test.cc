@@ -23,12 +23,14 @@
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
+#include "fio/testing/allocation_counter.h"
 #include "fio/testing/loopback_pair.h"
 #include "gtest/gtest.h"
 
 namespace fio {
 namespace {
 
+using loop_internal::IsOverHandshake;
 using loop_internal::LoopFixture;
 using loop_internal::Record;
 using loop_internal::UnixPair;
@@ -179,6 +181,44 @@ TEST_F(Overload, WhoeverWritesFarTooMuchInATurnIsAborted) {
   EXPECT_EQ(used(), 0u);
 }
 
+// Each time that it sends something it asks anew.
+TEST_F(Overload, WhoIsHeldBackIsNotedOnce) {
+  if (IsOverHandshake()) return;  // It allocates.
+  Client& hog = AddClient();
+  Client& other = AddClient();
+  for (uint64_t i = 0; i <= kLimit / kAnswer + 1; ++i) Ask(hog);
+  Turn(3);
+  ASSERT_GT(used(), kLimit);
+  Ask(other);
+  Turn(2);
+  const testing::AllocationCounter counter;
+  for (int i = 0; i < 100; ++i) {
+    Ask(other);
+    Turn();
+  }
+  EXPECT_EQ(counter.allocations(), 0);
+  EXPECT_EQ(other.record->Count("data"), 0);
+  while (used() > kLimit - kLimit / 4) {
+    ReadAvailable(hog.pair.far);
+    Turn();
+  }
+  Turn();
+  EXPECT_GE(other.record->Count("data"), 1);
+}
+
+// At the end of the turn in which it has ended.
+TEST_F(Overload, WhatHasEndedCountsNoMore) {
+  Client& client = AddClient();
+  Turn(2);
+  client.connection->Write(std::string(kAnswer, 'x'));
+  Turn(2);
+  EXPECT_GT(used(), 0u);
+  client.connection->Abort();
+  Turn();
+  EXPECT_EQ(used(), 0u);
+  EXPECT_EQ(process_.used_bytes(), 0u);
+}
+
 // What a protocol does not consume counts, too.
 TEST_F(Overload, UnreadBytesCount) {
   Client& client = AddClient();
@@ -232,6 +272,94 @@ TEST_F(Overload, ProcessesHaveABound) {
   turn();
   turn();
   EXPECT_EQ(record.data, "hello");
+}
+
+// --- Most of it is unread ---
+
+constexpr uint64_t kUnreadLimit = 100'000;
+
+class UnreadOverload : public LoopFixture {
+ protected:
+  UnreadOverload()
+      : LoopFixture({.poller = core_internal::PollerUnderTest(),
+                     .unread_limit_bytes = 50'000,
+                     .memory_limit_bytes = kUnreadLimit}) {}
+
+  struct Client {
+    LoopbackPair pair = UnixPair();
+    Record* record;
+    Connection* connection;
+  };
+  // Waits for a message that does not come, until `consumes_`.
+  Client& AddWaiting() {
+    Client& client = clients_.emplace_back();
+    client.record = &NewRecord();
+    client.record->on_data = [this](Connection& connection) {
+      const size_t unread = connection.Unread().size();
+      if (consumes_) connection.Consume(unread);
+    };
+    client.connection = &Adopt(client.pair.near, *client.record);
+    return client;
+  }
+  void Send(Client& client, size_t bytes) {
+    while (bytes > 0) {
+      bytes -= client.pair.far.TryWrite(std::string(bytes, 'x')).bytes;
+      static_cast<void>(client.pair.far.Flush());
+      Turn();
+    }
+    Turn(30);  // A transport may give little at a time.
+  }
+  uint64_t used() const { return loop_->stats().memory_bytes; }
+
+  bool consumes_ = false;
+  std::deque<Client> clients_;
+};
+
+// Nobody reads, so nobody gets what it waits for: after a second of that those
+// with the most go.
+TEST_F(UnreadOverload, EndsThoughNobodyConsumes) {
+  for (int i = 0; i < 6; ++i) AddWaiting();
+  Record& record = NewRecord();
+  LoopbackPair pair = UnixPair();
+  Adopt(pair.near, record);
+  Turn(2);
+  for (Client& client : clients_) Send(client, 18'000);
+  ASSERT_GT(used(), kUnreadLimit);
+  ASSERT_TRUE(pair.far.TryWrite("ping").ok());
+  Turn(2);
+  for (int i = 0; i < 50; ++i) Advance(absl::Milliseconds(10));
+  EXPECT_EQ(record.data, "");
+  EXPECT_EQ(loop_->stats().shed, 0u);
+  for (int i = 0; i < 100; ++i) Advance(absl::Milliseconds(10));
+  EXPECT_EQ(record.data, "ping");
+  EXPECT_EQ(loop_->stats().shed, 2u);
+}
+
+// However often it begins, that second is one.
+TEST_F(UnreadOverload, IsLookedAfterByOneTimer) {
+  Client& one = AddWaiting();
+  Client& other = AddWaiting();
+  Record& record = NewRecord();
+  LoopbackPair pair = UnixPair();
+  Adopt(pair.near, record);
+  Turn(2);
+  for (uint64_t times = 1; times <= 30; ++times) {
+    consumes_ = false;
+    Send(one, 50'000);
+    Send(other, 50'001);
+    ASSERT_GT(used(), kUnreadLimit);
+    ASSERT_TRUE(pair.far.TryWrite("ping").ok());
+    Turn(2);
+    EXPECT_EQ(loop_->stats().overloads, times);
+    if (times == 30) break;
+    consumes_ = true;
+    one.connection->Force(Connection::Callback::kData);
+    other.connection->Force(Connection::Callback::kData);
+    Turn(3);
+    ASSERT_EQ(used(), 0u);
+  }
+  for (int i = 0; i < 50; ++i) Advance(absl::Milliseconds(10));
+  EXPECT_EQ(loop_->stats().shed, 0u);
 }
 
 }  // namespace

@@ -34,7 +34,9 @@ bool OverloadGuard::HoldBack(const Connection& connection) {
         << " bytes queued and unread: reading stops";
     LookAgainSoon();
   }
-  held_back_.push_back(connection.id());
+  if (is_held_back_.insert(connection.id()).second) {
+    held_back_.push_back(connection.id());
+  }
   return true;
 }
 
@@ -47,6 +49,7 @@ void OverloadGuard::Check() {
   Tell();
   if (const uint64_t bytes = overload_.ToShed()) Shed(bytes);
   if (held_back_.empty() || !overload_.IsRelieved()) return;
+  is_held_back_.clear();
   for (const ConnectionId id : std::exchange(held_back_, {})) {
     if (Connection* const connection = connections_.Find(id)) {
       connection->ReadOn();

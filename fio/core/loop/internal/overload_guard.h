@@ -9,6 +9,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "absl/container/flat_hash_set.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/internal/overload.h"
 
@@ -49,7 +50,9 @@ class OverloadGuard {
 
   Connections& connections_;
   Overload overload_;
+  // In the order in which they came, each once.
   std::vector<ConnectionId> held_back_;
+  absl::flat_hash_set<ConnectionId> is_held_back_;
   bool looks_again_ = false;
   // While reading stands: the least that was in use, and for how many looks.
   uint64_t least_used_ = 0;
