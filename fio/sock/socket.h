@@ -307,6 +307,9 @@ class Socket {
   bool is_lingering() const { return ending_.lingering; }
 
   // Drops what is queued, destroys the transport and ends the environment, but
+  // Whether all that was written has been sent, and only the transport's
+  // closing message and the end follow.
+  bool has_said_farewell() const { return ending_.farewell_said; }
   // does not close the descriptor: the caller now owns it. REQUIRES: not inside
   // a callback.
   [[nodiscard]] UniqueFd Release();

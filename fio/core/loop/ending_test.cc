@@ -1,5 +1,7 @@
 // How connections end: slowly, at once, after an error, and by a transport.
 
+#include <sys/uio.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -19,6 +21,7 @@
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/transport.h"
 #include "fio/testing/loopback_pair.h"
 #include "gtest/gtest.h"
 
@@ -189,6 +192,56 @@ TEST_F(Close, LingersForABoundTime) {
   EXPECT_EQ(record.reason.ToString(), "closed here");
 }
 
+// One that sends on and on does not change that.
+TEST_F(Close, LingersForABoundTimeThoughThePeerSends) {
+  LoopbackPair pair = LoopbackPair::Tcp();
+  Record& record = NewRecord();
+  Connection& connection = Adopt(pair.near, record);
+  connection.LingerAtClose();
+  connection.Write("bye");
+  connection.Close();
+  Turn(2);
+  for (int i = 0; i < 19; ++i) {
+    static_cast<void>(pair.far.TryWrite(std::string(10'000, 'x')));
+    Advance(kSecond / 10);
+  }
+  EXPECT_EQ(record.Count("close"), 0);
+  static_cast<void>(pair.far.TryWrite(std::string(10'000, 'x')));
+  Advance(kSecond / 10 + absl::Milliseconds(2));
+  EXPECT_EQ(record.Count("close"), 1);
+}
+
+// A message of which more is to come, and that is refused.
+TEST_F(Close, LingersIfSomethingIsUnread) {
+  for (const bool inside : {false, true}) {
+    SCOPED_TRACE(inside);
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    const auto refuse = [](Connection& connection) {
+      connection.Write("too large\n");
+      connection.Close();
+    };
+    record.on_data = [&](Connection& connection) {
+      EXPECT_EQ(connection.Unread(), "the first part");
+      if (inside) refuse(connection);
+    };
+    Connection& connection = Adopt(pair.near, record);
+    ASSERT_TRUE(pair.far.TryWrite("the first part").ok());
+    Turn(2);
+    if (!inside) refuse(connection);
+    Turn(2);
+    EXPECT_EQ(record.Count("close"), 0);
+    for (int i = 0; i < 2; ++i) {
+      EXPECT_TRUE(pair.far.TryWrite("another part").ok());
+      Turn(2);
+    }
+    EXPECT_EQ(ReadToEnd(pair.far), "too large\n");
+    pair.far.Close();
+    Turn(3);
+    EXPECT_EQ(record.Count("close"), 1);
+  }
+}
+
 // The bytes that wait would keep Close() waiting for the peer.
 TEST_F(Close, NowEndsThisTurn) {
   for (const bool unread : {false, true}) {
@@ -252,6 +305,50 @@ TEST_F(Attach, AfterAFailedWrite) {
   EXPECT_EQ(fresh.Count("close"), 1);
   EXPECT_EQ(fresh.reason.error, EPIPE);
   EXPECT_EQ(loop_->connection_count(), 0u);
+}
+
+// Fails to send bytes, or only its farewell.
+class Failing final : public Transport {
+ public:
+  explicit Failing(bool sends) : sends_(sends) {}
+
+  IoResult Write(Socket& socket, absl::Span<const iovec> pieces) override {
+    return sends_ ? Transport::Write(socket, pieces) : IoResult{.error = EPIPE};
+  }
+  IoResult Flush(Socket& /*socket*/) override {
+    return {.error = says_farewell_ ? EPIPE : 0};
+  }
+  bool BeforeClose(Socket& /*socket*/) override {
+    return says_farewell_ = true;
+  }
+
+ private:
+  const bool sends_;
+  bool says_farewell_ = false;
+};
+
+// A peer that has closed takes no farewell, and misses nothing. Only what the
+// protocol has written is lost.
+TEST_F(Close, AFarewellThatFailsLeavesThePeersEnd) {
+  for (const bool sends : {true, false}) {
+    SCOPED_TRACE(sends);
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Record& record = NewRecord();
+    record.on_end = [](Connection& connection) {
+      connection.Write("answer");
+      connection.Close(5);
+    };
+    Connection& connection = Adopt(pair.near, record);
+    ASSERT_TRUE(connection.SetTransport(std::make_unique<Failing>(sends)).ok());
+    Turn(2);
+    static_cast<void>(pair.far.ShutdownWrite());
+    Turn(3);
+    ASSERT_EQ(record.Count("close"), 1);
+    EXPECT_EQ(record.reason.origin,
+              sends ? CloseReason::Origin::kPeer : CloseReason::Origin::kError);
+    EXPECT_EQ(record.reason.code, sends ? 5 : 0);
+    EXPECT_EQ(record.reason.error, sends ? 0 : EPIPE);
+  }
 }
 
 // --- Others have their turn ---
