@@ -47,6 +47,9 @@ class ProxyTransport final : public Transport {
   // its stream before; otherwise the errno of the read.
   Handshake Shake(Socket& socket) override;
   absl::Status status() const override { return status_; }
+  std::string_view handshake_name() const override {
+    return "the PROXY header";
+  }
 
   // What was read. The default value until Shake() has returned kDone.
   const ProxyHeader& header() const { return header_; }

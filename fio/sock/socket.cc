@@ -81,7 +81,8 @@ void Socket::ReleaseIdleState() {
   if (state != nullptr && state->queue.empty() && !state->transport &&
       !state->environment && !state->watermarks && state->retired == nullptr &&
       state->driver == nullptr && state->unread == nullptr &&
-      state->data == nullptr && state->counted_memory == 0) {
+      state->data == nullptr && !state->shaking &&
+      state->counted_memory == 0) {
     rest_ = {};
   }
 }
@@ -193,8 +194,7 @@ IoResult Socket::WriteRaw(absl::Span<const iovec> pieces) {
   if (!IsValid()) return {.error = EBADF};
   const IoResult written = WriteBelow(pieces, 0);
   State* const state = rest_.state();
-  if (written.would_block() && state != nullptr) state->raw.full = true;
-  if (written.out_of_memory() && state != nullptr) state->raw.starved = true;
+  if (state != nullptr) state->raw.NoteWrite(written);
   return written;
 }
 
@@ -218,6 +218,14 @@ bool Socket::raw_has_ended() const {
   return rest_.state() != nullptr && rest_.state()->raw.ended;
 }
 
+int Socket::raw_error() const {
+  return rest_.state() == nullptr ? 0 : rest_.state()->raw.error;
+}
+
+void Socket::SetShaking(bool shaking) {
+  if (shaking != IsShaking()) state().shaking = shaking;
+}
+
 void Socket::CloseFailed() {
   if (!IsValid()) return;
   if (Has(kBusy)) {
@@ -233,7 +241,7 @@ void Socket::CloseFailed() {
 
 Transport::Handshake Socket::Shake(absl::Status* failure) {
   State::Raw& raw = state().raw;
-  raw = {.ended = raw.ended};
+  raw = {.ended = raw.ended, .error = raw.error};
   const Busy busy(*this);
   Transport* const shaken = transport();
   const Transport::Handshake result = shaken->Shake(*this);

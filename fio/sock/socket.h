@@ -159,6 +159,8 @@ class Socket {
   // Whether the kernel has a byte (`bytes` is 1), the end of the stream (0, no
   // error) or an error to read, without taking it. Bypasses the transport.
   IoResult Peek();
+  // The same for what ReadRaw() would return.
+  IoResult PeekRaw();
 
   // Copies up to `out.size()` waiting bytes, without taking them (MSG_PEEK of
   // recv(2)). Bypasses the transport. Errors are those of recv(2), or EBADF;
@@ -305,11 +307,11 @@ class Socket {
   void LingerAtClose() { ending_.lingers = true; }
   // Whether the socket waits for the peer to close.
   bool is_lingering() const { return ending_.lingering; }
-
-  // Drops what is queued, destroys the transport and ends the environment, but
   // Whether all that was written has been sent, and only the transport's
   // closing message and the end follow.
   bool has_said_farewell() const { return ending_.farewell_said; }
+
+  // Drops what is queued, destroys the transport and ends the environment, but
   // does not close the descriptor: the caller now owns it. REQUIRES: not inside
   // a callback.
   [[nodiscard]] UniqueFd Release();
@@ -336,17 +338,18 @@ class Socket {
   // For a handshake that has failed: drops what is queued, and closes once the
   // transport has nothing left to flush and the peer has closed, too.
   void CloseFailed();
+  // While a handshake is under way, Flush() passes nothing to the transport:
+  // EAGAIN. One that is running when it begins stops, without an error.
+  void SetShaking(bool shaking);
   // Of the raw calls since Shake() began: whether bytes or the end were read,
-  // the kernel had nothing more, or no more room, and the stream has ended.
+  // the kernel had nothing more, no more room, or no memory, and the stream has
+  // ended or failed. If it has failed, raw_error() is the errno.
   bool raw_has_read() const;
   bool raw_is_empty() const;
   bool raw_is_full() const;
-  bool raw_has_ended() const;
   bool raw_had_no_memory() const;
-  IoResult ShutdownWriteLater() {
-    ending_.write_shut = true;
-    return {};
-  }
+  bool raw_has_ended() const;
+  int raw_error() const;
 
   // --- Environment ---
 
@@ -504,6 +507,7 @@ class Socket {
   size_t TakeUnread(absl::Span<char> out);
   void ReleaseUnread();
   bool TransportHasReadAll() const;
+  bool IsShaking() const;
   IoResult ReadToClose();
   void AwaitPeersClose();
   bool MayHaveBytes();

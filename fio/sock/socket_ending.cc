@@ -164,7 +164,12 @@ IoResult Socket::EndWriting() {
   if (has_pending()) return {.error = EAGAIN};
   if (!ending_.farewell_said) {
     ending_.farewell_said = true;
-    if (has_transport() && transport()->BeforeClose(*this)) {
+    const bool says = has_transport() && transport()->BeforeClose(*this);
+    if (IsShaking()) {  // The farewell will be that of another transport.
+      ending_.farewell_said = false;
+      return {};
+    }
+    if (says) {
       const IoResult left = FlushTransport();
       if (!left.ok()) return left;
       if (has_pending()) return {.error = EAGAIN};  // Of a driver.

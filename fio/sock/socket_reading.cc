@@ -170,6 +170,13 @@ IoResult Socket::Peek() {
   return Peek(absl::MakeSpan(&byte, 1));
 }
 
+IoResult Socket::PeekRaw() {
+  const State* const state = rest_.state();
+  const bool below = state != nullptr && state->unread != nullptr &&
+                     !state->unread->below.empty();
+  return below ? IoResult{.bytes = 1} : Peek();
+}
+
 IoResult Socket::Peek(absl::Span<char> out) {
   if (!IsValid()) return {.error = EBADF};
   if (out.empty()) return {.error = EAGAIN};

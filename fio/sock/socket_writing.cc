@@ -214,7 +214,7 @@ IoResult Socket::Flush(uint64_t budget) {
     return FlushOn(written, budget);
   }
   if (!IsValid()) return {.error = EBADF};
-  if (Has(kBusy)) return {.error = EAGAIN};
+  if (Has(kBusy) || IsShaking()) return {.error = EAGAIN};
   if (error_ != 0) return {.error = static_cast<int>(error_)};
   IoResult flushed;
   if (rest_.has_bytes()) {
@@ -244,9 +244,9 @@ IoResult Socket::FlushOn(IoResult flushed, uint64_t budget) {
     flushed.bytes += before;
   }
   if (flushed.would_block()) Set(kMayLinger);
-  if (flushed.ok() && !HasQueued()) {
+  if (flushed.ok() && !HasQueued() && !IsShaking()) {
     flushed.error = FlushTransport().error;
-    if (flushed.ok()) flushed.error = EndWriting().error;
+    if (flushed.ok() && !IsShaking()) flushed.error = EndWriting().error;
   }
   if (flushed.failed()) WriteFailed(flushed.error);
   if (!ending_.over) ReleaseIdleState();
@@ -262,7 +262,8 @@ IoResult Socket::FlushQueue(uint64_t budget) {
     total.bytes += flushed.bytes;
     total.error = flushed.error;
     if (ending_.over) total.error = ECONNABORTED;
-    if (!total.ok()) break;
+    if (IsShaking() && !total.failed()) total.error = 0;
+    if (!total.ok() || IsShaking()) break;
     // A transport that takes nothing has no room, whatever it says.
     if (flushed.bytes == 0 && pending_bytes() == before) total.error = EAGAIN;
     if (!total.ok()) break;
@@ -309,12 +310,18 @@ void Socket::PushHeldBack() {
   Sys().setsockopt(fd(), IPPROTO_TCP, TCP_CORK, &off, sizeof(off));
 }
 
+bool Socket::IsShaking() const {
+  const State* const state = rest_.state();
+  return state != nullptr && state->shaking;
+}
+
 IoResult Socket::FlushTransport() {
   PushHeldBack();
   Clear(kHeldBack);
   if (!has_transport()) return {};
   IoResult left = transport()->Flush(*this);
   if (ending_.over) return {.error = ECONNABORTED};
+  if (IsShaking() && !left.failed()) return {};  // That is another transport.
   if (left.ok() && left.bytes > 0) left.error = EAGAIN;
   if (left.would_block() || left.out_of_memory()) Set(kHeldBack);
   return left;

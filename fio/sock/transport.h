@@ -17,6 +17,7 @@
 #include <sys/uio.h>
 
 #include <cstdint>
+#include <string_view>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -72,6 +73,9 @@ class Transport {
   // Why the handshake, or another call, has failed. OK if it has nothing to say
   // beyond the error.
   virtual absl::Status status() const { return absl::OkStatus(); }
+
+  // What errors call its handshake, as in "the handshake has timed out".
+  virtual std::string_view handshake_name() const { return "the handshake"; }
 
   // What this transport tells users who know it: the object for `key`, null if
   // there is none. Valid as long as the transport.

@@ -249,6 +249,40 @@ TEST_F(Hooks, ATransportThatTakesNothingDoesNotSpin) {
   EXPECT_LT(socket_.fd(), 0);
 }
 
+TEST_F(Hooks, DuringAHandshakeFlushPassesNothing) {
+  socket_.AllowHalfOpen();
+  Use(script_);
+  socket_.SetShaking(true);
+  EXPECT_TRUE(socket_.Write("x").ok());
+  EXPECT_TRUE(socket_.Flush().would_block());
+  EXPECT_TRUE(socket_.ShutdownWrite().would_block());
+  EXPECT_EQ(script_.calls, Calls{});
+  EXPECT_TRUE(socket_.wants_write());
+  socket_.SetShaking(false);
+  EXPECT_TRUE(socket_.Flush().ok());
+  EXPECT_EQ(script_.calls, (Calls{"write", "flush", "before_close"}));
+  EXPECT_EQ(script_.written, "x");
+  EXPECT_EQ(ReadToEnd(pair_.far), "");
+}
+
+// It looks below the transport, as ReadRaw() reads.
+TEST_F(Hooks, PeekRawSeesWhatWasGivenBack) {
+  EXPECT_TRUE(socket_.PeekRaw().would_block());
+  socket_.Unread("x");
+  Use(script_);
+  EXPECT_EQ(socket_.PeekRaw().bytes, 1u);
+  char byte;
+  EXPECT_EQ(socket_.ReadRaw(absl::MakeSpan(&byte, 1)).bytes, 1u);
+  EXPECT_TRUE(socket_.PeekRaw().would_block());
+  ASSERT_TRUE(pair_.far.TryWrite("y").ok());
+  EXPECT_EQ(socket_.PeekRaw().bytes, 1u);
+  EXPECT_EQ(socket_.ReadRaw(absl::MakeSpan(&byte, 1)).bytes, 1u);
+  EXPECT_EQ(byte, 'y');
+  static_cast<void>(pair_.far.ShutdownWrite());
+  EXPECT_TRUE(socket_.PeekRaw().ok());
+  EXPECT_EQ(socket_.PeekRaw().bytes, 0u);
+}
+
 // At the first attempt as at any later one.
 TEST_F(Hooks, AFarewellThatFailsIsTold) {
   for (const bool at_once : {true, false}) {

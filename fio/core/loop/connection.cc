@@ -159,7 +159,10 @@ void Connection::Force(Callback callback) {
 
 void Connection::Close(uint16_t code) {
   if (IsHandshaking()) {
-    EndHandshake(absl::CancelledError("the connection was closed"));
+    if (code != 0) extra().code = code;
+    FailHandshake(absl::CancelledError(connections_->stopping()
+                                           ? "the loop is stopping"
+                                           : "the connection was closed"));
     return;
   }
   if (Has(kDead) || socket_.is_closing()) return;
@@ -252,8 +255,7 @@ void Connection::CountMemory() {
 
 void Connection::ShutdownWrite() {
   if (!is_open()) return;
-  const IoResult flushed =
-      IsHandshaking() ? socket_.ShutdownWriteLater() : socket_.ShutdownWrite();
+  const IoResult flushed = socket_.ShutdownWrite();
   CountMemory();
   if (flushed.failed()) WriteFailed(flushed.error);
   connections_->FlushLater(*this);
@@ -346,7 +348,9 @@ std::unique_ptr<ConnectionExtra> Connection::Bury(const CloseReason& why) {
   if (extra == nullptr || !extra->released) socket_.Discard();
   if (extra != nullptr && extra->handshake_done) {
     std::exchange(extra->handshake_done, nullptr)(
-        *this, absl::CancelledError("the connection has ended"));
+        *this, absl::CancelledError(connections_->stopping()
+                                        ? "the loop is stopping"
+                                        : "the connection has ended"));
   }
   // One whose descriptor was lost is told later, with its protocol.
   if (extra == nullptr || !extra->lost) TellEnds(extra.get(), why);

@@ -326,10 +326,16 @@ class alignas(64) Connection {
   //
   // `done` is called once, on the loop's thread, never inside of this call:
   // with OK; with Transport::status(); with kDeadlineExceeded after `timeout`;
-  // with kUnavailable if the peer ends its stream; with kCancelled if the
-  // connection is closed meanwhile. After an error the connection is closed:
-  // what the transport has to say (an alert) is sent first, and reaches the
-  // peer. A connection that is not open ignores the call: false.
+  // with kUnavailable if the peer ends its stream or the connection fails, also
+  // while the handshake is suspended, unless bytes of the peer come before
+  // that; with kCancelled if the connection is closed meanwhile. With an error
+  // the connection is closing already: what the transport has to say (an alert)
+  // is sent first, and reaches the peer; what was written is dropped. A
+  // connection that is not open ignores the call: false.
+  //
+  // The CloseReason has that error as its detail. Its origin is kPeer if the
+  // peer has ended its stream, kLocal if the connection was closed here, else
+  // kError: EPROTO, or the errno with which the connection has failed.
   //
   // If the transport is replaced meanwhile, the new one goes on; if it is taken
   // off, this fails (kFailedPrecondition), unless it takes itself off in a
@@ -442,7 +448,10 @@ class alignas(64) Connection {
   void AfterTransport();
   bool Shake();
   void AwaitMore();
-  void EndHandshake(const absl::Status& status);
+  void PeekSuspended();
+  void PeerHasGone(int error);
+  void EndHandshake();
+  void FailHandshake(const absl::Status& status, int error = 0);
   void AbortFor(int error);
   uint64_t memory_bytes() const;
   void CountMemory();

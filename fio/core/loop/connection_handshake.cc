@@ -5,6 +5,7 @@
 #include "absl/log/absl_check.h"
 #include "absl/status/status.h"
 #include "absl/time/time.h"
+#include "fio/base/errno_status.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
@@ -22,7 +23,6 @@ using loop_internal::ConnectionExtra;
 bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
                                 absl::Duration timeout, HandshakeDone done) {
   if (!is_open() || IsHandshaking()) return false;
-  if (FindExtra() != nullptr && !FindExtra()->detail.ok()) return false;
   ABSL_CHECK(transport != nullptr && done)
       << "Connection::StartHandshake: no transport, or nobody to tell";
   SetTransport(std::move(transport)).IgnoreError();
@@ -30,6 +30,7 @@ bool Connection::StartHandshake(std::unique_ptr<Transport> transport,
   extra.handshake_done = std::move(done);
   extra.handshake_deadline = connections_->turn().ReadClock() + timeout;
   extra.handshaking = true;
+  socket_.SetShaking(true);
   extra.must_attach = false;
   ArmIdle();
   connections_->ShakeLater(*this);
@@ -53,14 +54,19 @@ bool Connection::Shake() {
     connections_->BuryLater(*this);
     return false;
   }
+  if (socket_.is_closing()) {
+    FailHandshake(absl::CancelledError("the transport has closed the socket"));
+    return false;
+  }
   if (socket_.raw_is_empty()) ClearReadable();
   if (socket_.raw_is_full()) {
     Clear(kWritable);
     connections_->MarkDrained(*this, Interest::kWritable);
   }
   if (result == Handshake::kFailed) {
-    EndHandshake(failure.ok() ? absl::UnknownError("the handshake has failed")
-                              : failure);
+    FailHandshake(
+        failure.ok() ? absl::UnknownError("the handshake has failed") : failure,
+        EPROTO);
     return false;
   }
   const Transport* const transport = socket_.transport();
@@ -68,13 +74,16 @@ bool Connection::Shake() {
     connections_->ShakeLater(*this);  // It goes on with the one that is new.
   } else if (result == Handshake::kDone) {
     const bool was_none = !socket_.raw_has_read();
-    EndHandshake(absl::OkStatus());
+    EndHandshake();
     return was_none;
   } else if (transport == nullptr) {
-    EndHandshake(absl::FailedPreconditionError(
-        "the transport was taken off during its handshake"));
+    FailHandshake(absl::FailedPreconditionError(
+                      "the transport was taken off during its handshake"),
+                  EPROTO);
   } else if (result == Handshake::kMore) {
     AwaitMore();
+  } else {
+    PeekSuspended();
   }
   return false;
 }
@@ -84,8 +93,7 @@ void Connection::AwaitMore() {
   if (socket_.raw_had_no_memory()) {
     FlushSoon();
   } else if (socket_.raw_has_ended()) {
-    EndHandshake(absl::UnavailableError(
-        "the peer has ended its stream during the handshake"));
+    PeerHasGone(socket_.raw_error());
   } else if (socket_.raw_has_read() && Has(kReadable)) {
     connections_->ShakeLater(*this);
   } else if (!socket_.raw_has_read() && !socket_.raw_is_empty() &&
@@ -94,30 +102,63 @@ void Connection::AwaitMore() {
   }
 }
 
+// The handshake waits for its owner. What the peer has sent is for the
+// transport, and so comes before the end.
+void Connection::PeekSuspended() {
+  if (!Has(kReadable)) return;
+  const IoResult peek = socket_.PeekRaw();
+  if (peek.bytes > 0) return;
+  if (peek.would_block()) {
+    ClearReadable();
+  } else if (peek.out_of_memory()) {
+    FlushSoon();
+  } else {
+    PeerHasGone(peek.error);
+  }
+}
+
+// In the middle of the handshake: by the end of its stream, or by an error.
+void Connection::PeerHasGone(int error) {
+  if (error == 0) {
+    Set(kEndTold);
+    FailHandshake(absl::UnavailableError(
+        "the peer has ended its stream during the handshake"));
+  } else {
+    FailHandshake(
+        absl::UnavailableError(ErrnoToStatus(error, "handshake").message()),
+        error);
+  }
+}
+
 // `done` may do anything.
-void Connection::EndHandshake(const absl::Status& status) {
+void Connection::EndHandshake() {
   extra().handshaking = false;
+  socket_.SetShaking(false);
   HandshakeDone done = std::move(extra().handshake_done);
   Active();
-  if (status.ok()) {
-    // What the transport has read already, no edge tells of.
-    Set(kReadable);
-    connections_->DeliverLater(*this);
-    connections_->FlushLater(*this);
-    done(*this, status);
-    RequireAttach();
-    ArmIdle();
-    return;
-  }
+  // What the transport has read already, no edge tells of.
+  Set(kReadable);
+  connections_->DeliverLater(*this);
+  connections_->FlushLater(*this);
+  done(*this, absl::OkStatus());
+  RequireAttach();
+  ArmIdle();
+}
+
+// `error` is that of the CloseReason; 0 if it is none. The connection closes
+// before `done` is called, so that nothing passes a transport that is not done.
+void Connection::FailHandshake(const absl::Status& status, int error) {
+  extra().handshaking = false;
+  socket_.SetShaking(false);
+  HandshakeDone done = std::move(extra().handshake_done);
   extra().detail = status;
-  done(*this, status);
-  if (Has(kDead) || socket_.is_closing()) return;
-  SetError(EPROTO);
+  if (error != 0) SetError(error);
   last_active_ = connections_->turn().ReadClock();
   LimitClosing();
   socket_.CloseFailed();
   CountMemory();
   connections_->FlushLater(*this);
+  done(*this, status);
 }
 
 }  // namespace fio

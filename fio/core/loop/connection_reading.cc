@@ -299,7 +299,7 @@ size_t Connection::Read(absl::Span<char> out) {
 // What the protocol has not seen yet.
 size_t Connection::ReadNew(absl::Span<char> out) {
   if (Has(kDead) || !Has(kReadable) || Has(kEndRead) || out.empty() ||
-      socket_.is_closing()) {
+      socket_.is_closing() || IsHandshaking()) {
     return 0;
   }
   const size_t bytes = Account(socket_.Read(out));

@@ -7,6 +7,7 @@
 
 #include "absl/log/absl_log.h"
 #include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
@@ -17,6 +18,7 @@
 #include "fio/core/loop/internal/connection_tell.h"
 #include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/sock/transport.h"
 
 namespace fio {
 
@@ -161,7 +163,12 @@ bool Connection::HasBeenAcknowledged() {
 
 MonotonicTime Connection::CheckServed() {
   if (IsHandshaking()) {
-    EndHandshake(absl::DeadlineExceededError("the handshake has timed out"));
+    const Transport* const transport = socket_.transport();
+    FailHandshake(absl::DeadlineExceededError(absl::StrCat(
+                      transport == nullptr ? "the handshake"
+                                           : transport->handshake_name(),
+                      " has timed out")),
+                  EPROTO);
     return Has(kDead) ? MonotonicTime::InfiniteFuture() : IdleDeadline();
   }
   if (deadline() <= connections_->now()) {

@@ -55,6 +55,7 @@ struct Socket::State {
   uint64_t counted_memory = 0;  // See CountMemory().
   // The queue, of which the transport has pieces in hand, by CloseFailed().
   bool drops_queue = false;
+  bool shaking = false;  // See SetShaking().
   Watermarks::Level level = Watermarks::Level::kLow;
 
   // What the transport's raw calls met since Shake() began.
@@ -64,13 +65,23 @@ struct Socket::State {
     bool full : 1 = false;
     bool ended : 1 = false;
     bool starved : 1 = false;
+    uint16_t error : 10 = 0;  // With `ended`: it has failed.
 
     void NoteRead(const IoResult& result) {
       const bool at_end = result.bytes == 0 && (result.ok() || result.failed());
       read = read || result.bytes > 0 || at_end;
-      starved = starved || result.out_of_memory();
       ended = ended || at_end;
       empty = result.would_block();
+      NoteError(result);
+    }
+    void NoteWrite(const IoResult& result) {
+      full = full || result.would_block();
+      ended = ended || result.failed();
+      NoteError(result);
+    }
+    void NoteError(const IoResult& result) {
+      starved = starved || result.out_of_memory();
+      if (result.failed()) error = static_cast<uint16_t>(result.error);
     }
   } raw;
 
