@@ -337,6 +337,7 @@ std::unique_ptr<ConnectionExtra> Connection::Bury(const CloseReason& why) {
   // A handshake is told below, and not by what that calls.
   std::unique_ptr<ConnectionExtra> extra(
       static_cast<ConnectionExtra*>(socket_.TakeData().release()));
+  socket_.SetShaking(false);  // It may live on.
   if (extra != nullptr) {
     if (extra->group != nullptr) extra->group->Forget(id());
     if (Connection* partner = connections_->FindUnburied(extra->partner)) {

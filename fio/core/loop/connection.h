@@ -192,7 +192,7 @@ class alignas(64) Connection {
   void SetWatermarks(const Watermarks& watermarks);
 
   // Instead of LoopOptions::unread_limit_bytes. 0: nothing more is read while
-  // anything is unread.
+  // anything is unread. The second returns which of the two holds.
   void SetUnreadLimit(size_t bytes);
   size_t unread_limit_bytes() const;
 

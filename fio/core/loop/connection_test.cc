@@ -219,9 +219,7 @@ TEST_F(ConnectionTest, BytesThenTheEndThenClose) {
     EXPECT_THAT(record_.told,
                 ElementsAre("data", "ready", "end", "close", "destroyed"));
   }
-  if (!IsOverHandshake()) {  // Nobody is there to take its farewell.
-    EXPECT_EQ(record_.reason.origin, CloseReason::Origin::kPeer);
-  }
+  EXPECT_EQ(record_.reason.origin, CloseReason::Origin::kPeer);
   EXPECT_EQ(loop_->connection_count(), 0u);
 }
 

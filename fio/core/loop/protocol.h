@@ -45,8 +45,8 @@ struct CloseReason {
   int error = 0;
   // What Close() was given.
   uint16_t code = 0;
-  // More about an error, in words: those of the transport. OK if there are
-  // none.
+  // Why a handshake was not done, as StartHandshake() tells it. OK if there is
+  // nothing to say.
   absl::Status detail = absl::OkStatus();
 
   // For logs, as "closed here, code 3", "ended by the peer" or "failed:

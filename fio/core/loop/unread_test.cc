@@ -292,6 +292,26 @@ TEST_F(Unread, ComesBeforeTheEndForWhoIsSuspended) {
   }
 }
 
+// Half a message, of which no more comes.
+TEST_F(Unread, TheEndFollowsThoughNothingIsRead) {
+  if (IsOverTransport()) return;  // What it holds only OnData() finds out.
+  record_.on_data = [this](Connection& connection) {
+    if (record_.Count("data") > 1) return;
+    EXPECT_EQ(connection.Unread(), "half");
+    connection.Suspend();
+  };
+  Connection& connection = Adopt(pair_.near, record_);
+  Send("half");
+  Turn(3);
+  static_cast<void>(pair_.far.ShutdownWrite());
+  Turn(3);
+  EXPECT_EQ(record_.Count("end"), 0);
+  connection.Resume();
+  Turn(3);
+  EXPECT_EQ(record_.Count("data"), 2);
+  EXPECT_EQ(record_.Count("end"), 1);
+}
+
 // A protocol that does nothing in OnData() is not called again and again.
 TEST_F(Unread, NobodyIsToldTwiceOfTheSameBytes) {
   record_.on_data = Nothing;
