@@ -243,6 +243,9 @@ Transport::Handshake Socket::Shake(absl::Status* failure) {
   State::Raw& raw = state().raw;
   raw = {.ended = raw.ended, .error = raw.error};
   const Busy busy(*this);
+  if (SocketDriver* const driver = this->driver()) {
+    static_cast<void>(CountLeft(*driver));  // So that the rest leaves.
+  }
   Transport* const shaken = transport();
   const Transport::Handshake result = shaken->Shake(*this);
   if (result == Transport::Handshake::kFailed && failure != nullptr &&

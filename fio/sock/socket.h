@@ -500,6 +500,7 @@ class Socket {
   IoResult ReadDriven(SocketDriver& driver, absl::Span<char> out);
   IoResult WriteDriven(SocketDriver& driver, absl::Span<const iovec> pieces);
   IoResult FlushDriven(uint64_t budget);
+  IoResult CountLeft(SocketDriver& driver);
   IoResult TakeLeft(SocketDriver& driver);
   IoResult FlushTransport();
   void PushHeldBack();

@@ -429,6 +429,46 @@ TEST_F(Driven, MuchThroughATransportLeavesInOrder) {
   EXPECT_FALSE(socket().has_pending());
 }
 
+// Greets in two parts, and expects "ok".
+class Greeter : public Transport {
+ public:
+  Handshake Shake(Socket& socket) override {
+    for (std::string part : {"hel", "lo"}) {
+      if (greeted_) break;
+      const iovec piece = {.iov_base = part.data(), .iov_len = part.size()};
+      EXPECT_EQ(socket.WriteRaw(absl::MakeConstSpan(&piece, 1)).bytes,
+                part.size());
+    }
+    greeted_ = true;
+    std::array<char, 2> answer;
+    const IoResult read = socket.ReadRaw(absl::MakeSpan(answer));
+    return read.bytes == 2 ? Handshake::kDone : Handshake::kMore;
+  }
+
+ private:
+  bool greeted_ = false;
+};
+
+// While no other call is made.
+TEST_F(Driven, AHandshakeLeavesInParts) {
+  ASSERT_TRUE(socket().SetTransport(std::make_unique<Greeter>()).ok());
+  using Handshake = Transport::Handshake;
+  EXPECT_EQ(socket().Shake(), Handshake::kMore);
+  EXPECT_TRUE(socket().raw_is_empty());
+  driver_.Complete(1);
+  EXPECT_EQ(socket().Shake(), Handshake::kMore);
+  driver_.Complete();
+  EXPECT_EQ(driver_.sent(), "hello");
+  driver_.Bring("ok");
+  EXPECT_EQ(socket().Shake(), Handshake::kDone);
+  EXPECT_EQ(socket().Flush().bytes, 0u);
+  ASSERT_TRUE(socket().SetTransport(nullptr).ok());
+  ASSERT_TRUE(socket().Write("!").ok());
+  EXPECT_TRUE(socket().Flush().would_block());
+  driver_.Complete();
+  EXPECT_EQ(socket().Flush().bytes, 1u);
+}
+
 TEST_F(Driven, AnAbortKeepsWhatATransportHasWritten) {
   ASSERT_TRUE(socket().SetTransport(std::make_unique<CaseChanger>()).ok());
   ASSERT_TRUE(socket().Write("out").ok());

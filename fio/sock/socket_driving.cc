@@ -39,6 +39,8 @@ void Socket::SetDriver(SocketDriver& driver) {
 // Of bytes that are not queued: copies them, since they are the caller's.
 IoResult Socket::WriteDriven(SocketDriver& driver,
                              absl::Span<const iovec> pieces) {
+  const IoResult left = CountLeft(driver);
+  if (!left.ok()) return left;
   const uint64_t pending = driver.pending().memory_bytes;
   size_t room = kDriverRoom - std::min(pending, kDriverRoom);
   if (room == 0) return {.error = EAGAIN};
@@ -51,7 +53,7 @@ IoResult Socket::WriteDriven(SocketDriver& driver,
   }
   const size_t size = batch.pending_bytes();
   if (size == 0) return {};
-  state().reported += size;
+  rest_.state()->reported += static_cast<int64_t>(size);
   driver.Send(std::move(batch));
   return {.bytes = size};
 }
@@ -65,15 +67,21 @@ PendingWrites Socket::PendingWithDriver() const {
           .memory_bytes = queued.memory_bytes + driven.memory_bytes};
 }
 
-// How many bytes have left since the last call, without those that were
-// reported as sent when the driver got them.
+// Has the driver go on, and leaves it to Flush() to report what has left.
+IoResult Socket::CountLeft(SocketDriver& driver) {
+  const IoResult left = driver.Left();
+  rest_.state()->reported -= static_cast<int64_t>(left.bytes);
+  return {.error = left.error};
+}
+
+// What has left and was not reported, neither when it left nor when the driver
+// got it.
 IoResult Socket::TakeLeft(SocketDriver& driver) {
-  IoResult left = driver.Left();
-  uint64_t& reported = rest_.state()->reported;
-  const uint64_t known = std::min<uint64_t>(left.bytes, reported);
-  reported -= known;
-  left.bytes -= known;
-  return left;
+  const IoResult left = CountLeft(driver);
+  int64_t& reported = rest_.state()->reported;
+  if (reported >= 0) return left;
+  return {.bytes = static_cast<size_t>(-std::exchange(reported, 0)),
+          .error = left.error};
 }
 
 // Hands down what is queued, through the transport if there is one, until

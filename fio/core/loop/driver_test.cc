@@ -1,5 +1,7 @@
 // Connections whose bytes a SocketDriver moves: all above it stays as it is.
 
+#include <sys/uio.h>
+
 #include <cerrno>
 #include <cstddef>
 #include <memory>
@@ -11,6 +13,7 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/cord.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
@@ -21,6 +24,7 @@
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/socket_driver.h"
+#include "fio/sock/transport.h"
 #include "fio/testing/fake_poller.h"
 #include "fio/testing/manual_clock.h"
 #include "fio/testing/scripted_driver.h"
@@ -245,6 +249,46 @@ TEST_F(DrivenConnection, OnReadyComesAfterTryWrite) {
   Complete(3);
   EXPECT_EQ(record_.Count("ready"), 1);
   EXPECT_EQ(loop_->stats().bytes_written, 3u) << "counted once";
+}
+
+// Says "hello" in two parts, and is done when the peer has answered.
+class Greeter final : public Transport {
+ public:
+  Handshake Shake(Socket& socket) override {
+    for (std::string part : {"hel", "lo"}) {
+      if (greeted_) break;
+      const iovec piece = {.iov_base = part.data(), .iov_len = part.size()};
+      EXPECT_TRUE(socket.WriteRaw(absl::MakeConstSpan(&piece, 1)).ok());
+    }
+    greeted_ = true;
+    char answer;
+    const IoResult read = socket.ReadRaw(absl::MakeSpan(&answer, 1));
+    return read.bytes == 1 ? Handshake::kDone : Handshake::kMore;
+  }
+
+ private:
+  bool greeted_ = false;
+};
+
+TEST_F(DrivenConnection, AHandshakeGoesThroughIt) {
+  std::string done;
+  connection_->Write("behind it");
+  ASSERT_TRUE(connection_->StartHandshake(
+      std::make_unique<Greeter>(), absl::Seconds(10),
+      [&](Connection&, const absl::Status& status) {
+        done = status.ToString();
+      }));
+  Turn(2);
+  Complete(3);
+  Turn();
+  Complete(2);
+  EXPECT_EQ(driver_.sent(), "hello");
+  EXPECT_EQ(done, "");
+  Bring("!");
+  Turn();
+  EXPECT_EQ(done, "OK");
+  Complete(9);
+  EXPECT_EQ(driver_.sent(), "hellobehind it");
 }
 
 // A peer that takes a byte now and then is not idle.

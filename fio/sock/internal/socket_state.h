@@ -90,8 +90,9 @@ struct Socket::State {
   std::unique_ptr<std::vector<std::unique_ptr<Transport>>> retired;
 
   SocketDriver* driver = nullptr;  // Null: the socket makes system calls.
-  // Bytes at the head of what the driver has that were reported as sent.
-  uint64_t reported = 0;
+  // How many bytes were reported as sent before they had left; negative if some
+  // have left that were not reported.
+  int64_t reported = 0;
 };
 
 inline SocketDriver* Socket::driver() const {
