@@ -219,7 +219,7 @@ void Connection::CloseWhenDrained() {
     ArmIdle();
   }
   if (socket_.is_drained()) {
-    connections_->MarkDrained(*this, Interest::kReadable);
+    connections_->AwaitBytes(*this);
   } else if (!socket_.wants_write()) {
     Set(kReadable);
     connections_->DeliverLater(*this);

@@ -365,8 +365,8 @@ class alignas(64) Connection {
   using Kind = loop_internal::CallbackLock::Kind;
 
   enum Flag : uint16_t {
-    kReadable = 1 << 0,       // The kernel may have bytes, the end or an error.
-    kWritable = 1 << 1,       // The kernel may have room.
+    kReadable = 1 << 0,       // Bytes, the end or an error may have come.
+    kWritable = 1 << 1,       // There may be room.
     kHungUp = 1 << 2,         // An end or an error follows the bytes.
     kEndRead = 1 << 3,        // No bytes are before it.
     kEndTold = 1 << 4,        // By OnEnd().
@@ -378,7 +378,7 @@ class alignas(64) Connection {
     kInFlushList = 1 << 10,   // Of Connections.
     kDead = 1 << 11,          // To be buried at the end of the turn.
     kRetired = 1 << 12,       // Being buried.
-    // The kernel has taken bytes since it was last seen without any.
+    // Bytes have left since the kernel was last seen without any.
     kUnacknowledged = 1 << 13,
   };
 
@@ -463,6 +463,7 @@ class alignas(64) Connection {
 
   template <typename... Bytes>
   bool Queue(bool any, Bytes&&... bytes);
+  void AwaitRoom();
   void CountWritten(size_t bytes);
   const Watermarks& watermarks() const;
   Watermarks::Level LevelAfter(Watermarks::Level before) const;

@@ -13,7 +13,6 @@
 #include "fio/core/loop/internal/callback_lock.h"
 #include "fio/core/loop/internal/connection_extra.h"
 #include "fio/core/loop/internal/connection_tell.h"
-#include "fio/core/poller/event.h"
 #include "fio/sock/transport.h"
 
 namespace fio {
@@ -60,8 +59,7 @@ bool Connection::Shake() {
   }
   if (socket_.raw_is_empty()) ClearReadable();
   if (socket_.raw_is_full()) {
-    Clear(kWritable);
-    connections_->MarkDrained(*this, Interest::kWritable);
+    AwaitRoom();
   }
   if (result == Handshake::kFailed) {
     FailHandshake(

@@ -151,7 +151,7 @@ void Connection::SetUnreadLimit(size_t bytes) {
 // The poller tells when there is something again.
 void Connection::ClearReadable() {
   Clear(kReadable);
-  connections_->MarkDrained(*this, Interest::kReadable);
+  connections_->AwaitBytes(*this);
 }
 
 // Of a connection that has ended or failed: if no bytes are left to read, tells

@@ -20,7 +20,6 @@
 #include "fio/core/loop/internal/connection_extra.h"
 #include "fio/core/loop/internal/connection_tell.h"
 #include "fio/core/loop/protocol.h"
-#include "fio/core/poller/event.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/shared_bytes.h"
@@ -111,9 +110,8 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
     Set(kReadyDue);
     FlushSoon();
   } else if (written.bytes < size) {
-    Clear(kWritable);
     Set(kReadyDue);
-    connections_->MarkDrained(*this, Interest::kWritable);
+    AwaitRoom();
   } else if (socket_.wants_write()) {
     // In case that no more comes. A driver has taken it, and it will leave.
     if (socket_.has_pending()) Set(kReadyDue);
@@ -122,7 +120,13 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
   return written;
 }
 
-// The kernel has taken them.
+// None is left; it is told when there is some.
+void Connection::AwaitRoom() {
+  Clear(kWritable);
+  connections_->AwaitRoom(*this);
+}
+
+// They have left.
 void Connection::CountWritten(size_t bytes) {
   if (bytes == 0) return;
   if (!IsLingering()) last_active_ = connections_->turn().active();
@@ -249,8 +253,7 @@ bool Connection::FlushSocket() {
   if (flushed.ok() && socket_.is_direct()) return true;  // It has all left.
   CountMemory();
   if (flushed.would_block() && socket_.wants_write()) {
-    Clear(kWritable);
-    connections_->MarkDrained(*this, Interest::kWritable);
+    AwaitRoom();
   } else if (flushed.ok() && socket_.wants_write()) {
     connections_->FlushLater(*this);  // Now others have their turn.
   }

@@ -214,8 +214,14 @@ void Connections::ArmIdle(Connection& connection, MonotonicTime deadline) {
   idle_.Add(fd, deadline);
 }
 
-void Connections::MarkDrained(const Connection& connection, Interest interest) {
-  if (marks_drained_) poller_.MarkDrained(connection.id().fd(), interest);
+void Connections::AwaitBytes(const Connection& connection) {
+  if (!marks_drained_) return;
+  poller_.MarkDrained(connection.id().fd(), Interest::kReadable);
+}
+
+void Connections::AwaitRoom(const Connection& connection) {
+  if (!marks_drained_) return;
+  poller_.MarkDrained(connection.id().fd(), Interest::kWritable);
 }
 
 void Connections::AfterCallback(const Protocol* protocol) {

@@ -138,8 +138,9 @@ class Connections final : private IdleWheel::Owner {
   // The same for those that the external lock has held up.
   void EndHeldUpProtocols();
   void ArmIdle(Connection& connection, MonotonicTime deadline);
-  // Tells the poller, if it needs that, that the kernel has nothing more.
-  void MarkDrained(const Connection& connection, Interest interest);
+  // Has the poller, if it needs that, tell when more comes or room is made.
+  void AwaitBytes(const Connection& connection);
+  void AwaitRoom(const Connection& connection);
   // False if that connection is being told of it; else the end of it follows.
   bool BeginShutdown(ConnectionId id);
   void EndShutdown() { telling_shutdown_.pop_back(); }
@@ -170,7 +171,7 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard& memory() { return memory_; }
   ExternalLock& external_lock() { return external_lock_; }
   bool membarrier() const { return membarrier_; }
-  // Whether the poller has to be told; see MarkDrained().
+  // Whether the poller has to be told; see AwaitBytes().
   bool marks_drained() const { return marks_drained_; }
 
  private:
