@@ -97,7 +97,8 @@ TEST_F(UnreadLimit, ConsumingAPartAfterAttachGoesOn) {
 TEST_F(UnreadLimit, MoreIsToldOfThoughOnDataReadsNothing) {
   if (IsOverTransport()) return;  // What it holds only OnData() finds out.
   record_.on_data = [this](Connection& connection) {
-    if (record_.Count("data") == 1) EXPECT_EQ(connection.Unread(), "1234");
+    if (record_.Count("data") > 1) return;
+    EXPECT_EQ(connection.Unread(), "1234");
   };
   Adopt(pair_.near, record_);
   int times = 0;

@@ -422,7 +422,9 @@ TEST_F(Unread, ATransportThatRefusesItEndsTheConnection) {
     LoopbackPair pair = UnixPair();
     Record& record = NewRecord();
     record.on_data = [&](Connection& connection) {
-      if (unread) EXPECT_EQ(connection.Unread(), "garbage");
+      if (unread) {
+        EXPECT_EQ(connection.Unread(), "garbage");
+      }
       ASSERT_TRUE(connection.SetTransport(std::make_unique<Refuses>()).ok());
       record.on_data = nullptr;
     };
