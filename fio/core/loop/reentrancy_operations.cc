@@ -156,7 +156,7 @@ constexpr Operation kConnectionOperations[] = {
     {"Close(7)", [](P&, C& c) { c.Close(7); }},
     {"CloseNow", [](P&, C& c) { c.CloseNow(); }},
     {"Write, CloseNow(7)",
-     [](P& p, C& c) {
+     [](P&, C& c) {
        c.Write(std::string(Stage::kMuchBytes, 'n'));
        c.CloseNow(7);
      }},
@@ -201,7 +201,7 @@ constexpr Operation kConnectionOperations[] = {
      }},
     // Writing.
     {"Write", [](P&, C& c) { c.Write("small"); }},
-    {"Write much", [](P& p, C& c) { c.Write(std::string(Stage::kMuchBytes, 'l')); }},
+    {"Write much", [](P&, C& c) { c.Write(std::string(Stage::kMuchBytes, 'l')); }},
     {"Write a cord", [](P& p, C& c) { c.Write(p.NewCord(Stage::kMuchBytes)); }},
     {"Write SharedBytes",
      [](P& p, C& c) {
