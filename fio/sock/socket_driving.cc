@@ -84,30 +84,19 @@ IoResult Socket::TakeLeft(SocketDriver& driver) {
           .error = left.error};
 }
 
-// Hands down what is queued, through the transport if there is one, until
-// nothing leaves at once any more.
+// Hands down what is queued, through the transport if there is one. First it
+// looks at what has left: that makes room, and what it releases may write.
 IoResult Socket::FlushDriven(uint64_t budget) {
   SocketDriver& driver = *this->driver();
-  IoResult total;
-  for (;;) {
-    const uint64_t before = driver.pending().bytes;
-    const IoResult left = TakeLeft(driver);
-    total.bytes += left.bytes;
-    if (ending_.over) return {.bytes = total.bytes, .error = ECONNABORTED};
-    if (!left.ok()) return {.bytes = total.bytes, .error = left.error};
-    const bool has_left = driver.pending().bytes < before;
-    if (!has_transport()) {
-      if (HasQueued()) {
-        driver.Send(std::exchange(rest_.state()->queue, WriteQueue()));
-      } else if (!has_left) {
-        break;
-      }
-      continue;
-    }
-    const IoResult flushed = FlushQueue(budget - std::min(total.bytes, budget));
-    total.bytes += flushed.bytes;
-    total.error = flushed.error;
-    if (total.failed() || !has_left || total.bytes >= budget) break;
+  IoResult total = TakeLeft(driver);
+  if (ending_.over) total.error = ECONNABORTED;
+  if (!total.ok()) return total;
+  if (has_transport()) {
+    const IoResult taken = FlushQueue(budget - std::min(total.bytes, budget));
+    total.bytes += taken.bytes;
+    total.error = taken.error;
+  } else if (HasQueued()) {
+    driver.Send(std::exchange(rest_.state()->queue, WriteQueue()));
   }
   if (total.ok() && driver.pending().calls > 0) total.error = EAGAIN;
   return total;
