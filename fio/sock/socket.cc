@@ -81,8 +81,7 @@ void Socket::ReleaseIdleState() {
   if (state != nullptr && state->queue.empty() && !state->transport &&
       !state->environment && !state->watermarks && state->retired == nullptr &&
       state->driver == nullptr && state->unread == nullptr &&
-      state->data == nullptr && !state->shaking &&
-      state->counted_memory == 0) {
+      state->data == nullptr && !state->shaking && state->counted_memory == 0) {
     rest_ = {};
   }
 }

@@ -70,7 +70,7 @@ class TurnClock {
   bool NestedEnded(const Protocol* protocol, MonotonicTime began) {
     const absl::Duration took = clock_.CoarseNow() - began;
     last_ = last_ + took;
-    if (absl::ToInt64Nanoseconds(took) <= stall_ns_) return false;
+    if (took <= absl::Nanoseconds(stall_ns_)) return false;
     Report(protocol, took);
     return true;
   }
