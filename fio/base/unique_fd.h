@@ -35,7 +35,9 @@ class UniqueFd {
     Reset(other.Release());
     return *this;
   }
-  ~UniqueFd() { Reset(); }
+  ~UniqueFd() {
+    if (fd_ >= 0) Reset();
+  }
 
   // Negative if there is no descriptor.
   int get() const { return fd_; }

@@ -44,7 +44,7 @@ Socket::Socket(Socket&& other) noexcept
 
 Socket& Socket::operator=(Socket&& other) noexcept {
   if (this == &other) return *this;
-  End();
+  if (!IsEmpty()) End();
   fd_ = std::move(other.fd_);
   reading_ = other.reading_;
   ending_ = other.ending_;

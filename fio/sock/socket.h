@@ -107,7 +107,9 @@ class Socket {
   // Closes the descriptor at once and drops what is queued. The kernel still
   // delivers what it has taken. Unlike Close(), this does not end a connection
   // of which another process has a copy (fork(2)).
-  ~Socket() { End(); }
+  ~Socket() {
+    if (!IsEmpty()) End();
+  }
 
   // Negative once closed.
   int fd() const { return fd_.get(); }
@@ -462,6 +464,7 @@ class Socket {
     reading_.short_empties = what == ShortRead::kEmpties;
   }
   bool IsValid() const { return fd_ && !ending_.over; }
+  bool IsEmpty() const { return !fd_ && rest_.empty(); }
   int WriteError() const {
     if (!IsValid()) return EBADF;
     if (error_ != 0) return error_;
@@ -485,7 +488,9 @@ class Socket {
   IoResult FlushOn(IoResult flushed, uint64_t budget);
   template <typename... Bytes>
   IoResult Queue(uint64_t size, Bytes&&... bytes);
-  IoResult Account(const IoResult& read, size_t asked, bool plain);
+  bool ReadsKernel() const;
+  IoResult ReadInState(absl::Span<char> out);
+  IoResult Account(const IoResult& read, bool plain);
   bool ShortReadEmptied();
   bool ShortReadEmpties();
   IoResult FlushQueue(uint64_t budget);

@@ -24,26 +24,39 @@ using sock_internal::PlainRead;
 IoResult Socket::Read(absl::Span<char> out) {
   if (!IsValid() || ending_.closing) return {.error = EBADF};
   if (out.empty()) return {.error = EAGAIN};
-  if (rest_.empty()) return Account(PlainRead(fd(), out), out.size(), true);
+  if (!ReadsKernel()) return ReadInState(out);
+  const IoResult read = PlainRead(fd(), out);
+  if (read.bytes == 0) return Account(read, true);
+  reading_.drained = read.bytes < out.size() && ShortReadEmptied();
+  return read;
+}
+
+// Whether nothing comes before what the kernel has, and nothing between.
+inline bool Socket::ReadsKernel() const {
+  const State* const state = rest_.state();
+  return state == nullptr ||
+         (state->unread == nullptr && state->transport == nullptr &&
+          state->driver == nullptr);
+}
+
+IoResult Socket::ReadInState(absl::Span<char> out) {
   if (const size_t bytes = TakeUnread(out)) return {.bytes = bytes};
   if (!has_transport()) {
-    SocketDriver* const driver = this->driver();
-    return driver == nullptr ? Account(PlainRead(fd(), out), out.size(), true)
-                             : ReadDriven(*driver, out);
+    return driver() == nullptr ? Read(out) : ReadDriven(*driver(), out);
   }
   const Busy busy(*this);
   rest_.state()->raw.empty = false;
   const IoResult read = transport()->Read(*this, out);
   // It may have something to send now: an answer, or what it took earlier.
   if (!read.failed()) Set(kHeldBack);
-  const IoResult result = Account(read, out.size(), false);
+  const IoResult result = Account(read, false);
   if (read.bytes > 0) reading_.drained = TransportHasReadAll();
   return result;
 }
 
 IoResult Socket::ReadDriven(SocketDriver& driver, absl::Span<char> out) {
   const IoResult read = DrivenRead(driver, out);
-  if (read.bytes == 0) return Account(read, out.size(), true);
+  if (read.bytes == 0) return Account(read, true);
   reading_.drained = driver.Came().empty();
   return read;
 }
@@ -115,17 +128,11 @@ IoResult Socket::ReadRaw(absl::Span<char> out) {
   return read;
 }
 
-inline IoResult Socket::Account(const IoResult& read, size_t asked,
-                                bool plain) {
+IoResult Socket::Account(const IoResult& read, bool plain) {
   // What a transport gives says nothing about the kernel, except when it has
   // nothing.
   const bool at_end = read.ok() && read.bytes == 0;
-  if (read.would_block() || (plain && at_end) ||
-      (plain && read.ok() && read.bytes < asked && ShortReadEmptied())) {
-    reading_.drained = true;
-  } else {
-    reading_.drained = false;
-  }
+  reading_.drained = read.would_block() || (plain && at_end);
   if (read.error == ENOTCONN) return {.error = EAGAIN};
   // All that had come before a write failed has been read.
   const bool over = !plain && read.would_block() && error_ != 0;

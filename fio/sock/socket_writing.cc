@@ -203,14 +203,15 @@ inline IoResult Socket::SendPlain(std::string_view bytes) {
 IoResult Socket::Flush(uint64_t budget) {
   WriteBlock* const block = rest_.copied();
   // What most have queued: bytes that leave by one send(2).
-  if (block != nullptr && is_open() && !Has(kBusy | kHeldBack)) {
+  if (block != nullptr && IsValid() && error_ == 0 && !Has(kBusy | kHeldBack)) {
     const std::string_view bytes = block->left_over();
     const IoResult written = PlainWrite(fd(), bytes);
     if (written.bytes == bytes.size()) {
       delete rest_.TakeCopied();
-      return written;
+      if (is_open()) return written;
+    } else {
+      rest_.Forget(written.bytes);
     }
-    rest_.Forget(written.bytes);
     return FlushOn(written, budget);
   }
   if (!IsValid()) return {.error = EBADF};

@@ -52,6 +52,7 @@ class Loop;
 namespace loop_internal {
 struct ConnectionExtra;
 class OverloadGuard;
+class ReceiveBuffer;
 }  // namespace loop_internal
 
 class alignas(64) Connection {
@@ -445,6 +446,7 @@ class alignas(64) Connection {
   void ReadWhatWasTold();
   void TellEnd();
   size_t Account(const IoResult& read);
+  void AccountNone(const IoResult& read);
   void AfterTransport();
   bool Shake();
   void AwaitMore();
@@ -456,6 +458,7 @@ class alignas(64) Connection {
   uint64_t memory_bytes() const;
   void CountMemory();
   absl::Span<char> Fill(const char* call);
+  void TakeKept(loop_internal::ReceiveBuffer& buffer);
   size_t ReadNew(absl::Span<char> out);
   void KeepUnread();
   void DeliverUnread();
@@ -465,6 +468,7 @@ class alignas(64) Connection {
   bool Queue(bool any, Bytes&&... bytes);
   void AwaitRoom();
   void CountWritten(size_t bytes);
+  void AwaitAcknowledgment();
   const Watermarks& watermarks() const;
   Watermarks::Level LevelAfter(Watermarks::Level before) const;
   Connection* partner() const;
@@ -473,7 +477,8 @@ class alignas(64) Connection {
   void TellWatermarks();
   void FlushSoon();
   void WriteFailed(int error);
-  bool FlushSocket();
+  bool AccountFlush(const IoResult& flushed);
+  bool AfterFlush();
   void TellReady();
 
   void Active();

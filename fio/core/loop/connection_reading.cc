@@ -3,6 +3,7 @@
 #include <cstring>
 #include <string_view>
 
+#include "absl/base/attributes.h"
 #include "absl/log/absl_check.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -32,14 +33,33 @@ constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
 
 }  // namespace
 
+// Takes note of what a read has given; returns how many bytes.
+inline size_t Connection::Account(const IoResult& read) {
+  if (read.bytes == 0) {
+    AccountNone(read);
+    return 0;
+  }
+  Active();
+  connections_->counters().bytes_read.Add(read.bytes);
+  if (connections_->receive_buffer().IsOf(*this)) {
+    connections_->receive_buffer().Spend(read.bytes);
+  }
+  // What comes now is a new edge. But an end that was told before has none to
+  // come.
+  if (socket_.is_drained() && !Has(kHungUp)) ClearReadable();
+  return read.bytes;
+}
+
 // Takes note of what the poller told. It tells each change once, so whatever
 // is not dealt with now must stay in the flags.
 void Connection::OnReadiness(Readiness readiness) {
   if (Has(kDead)) return;
-  const bool hung_up =
-      readiness.read_closed() || readiness.write_closed() || readiness.error();
-  if (hung_up) Set(kHungUp);
-  if (readiness.priority()) socket_.DistrustShortReads();
+  bool hung_up = false;
+  if (!readiness.is_only_data()) {
+    hung_up = readiness.read_closed() || readiness.write_closed();
+    if (hung_up) Set(kHungUp);
+    if (readiness.priority()) socket_.DistrustShortReads();
+  }
   if (readiness.readable()) {
     Set(kReadable);
     connections_->DeliverLater(*this);
@@ -57,6 +77,14 @@ void Connection::OnReadiness(Readiness readiness) {
 // Tells the protocol of bytes or of the end: bytes first, whatever the poller
 // said of hang-ups.
 void Connection::Deliver() {
+  constexpr unsigned kHeeded =
+      kReadable | kDataForced | kHungUp | kSuspended | kDead;
+  // Most have bytes to read, and nothing else to heed.
+  if ((flags_ & kHeeded) == kReadable && socket_.is_direct() &&
+      protocol() != nullptr && !connections_->memory().HoldsBack(*this)) {
+    TellData();
+    return;
+  }
   if (Has(kDead) || !Has(kReadable | kDataForced)) return;
   if (IsHandshaking()) {
     connections_->ShakeLater(*this);
@@ -148,12 +176,6 @@ void Connection::SetUnreadLimit(size_t bytes) {
   if (Has(kReadable)) connections_->DeliverLater(*this);
 }
 
-// The poller tells when there is something again.
-void Connection::ClearReadable() {
-  Clear(kReadable);
-  connections_->AwaitBytes(*this);
-}
-
 // Of a connection that has ended or failed: if no bytes are left to read, tells
 // so. What a transport holds, only reading tells: while the protocol does not,
 // it is read into what is unread.
@@ -193,11 +215,7 @@ IoResult Connection::ReadAhead() {
   buffer.Begin(*this);
   const size_t limit = std::max(unread_limit_bytes(), size_t{1});
   // What was kept stays in front.
-  const size_t kept = socket_.unread_bytes();
-  if (kept > 0) {
-    const absl::Span<char> front = buffer.room();
-    buffer.Add(socket_.Read(front.first(std::min(kept, front.size()))).bytes);
-  }
+  if (socket_.unread_bytes() > 0) TakeKept(buffer);
   const absl::Span<char> room = buffer.room();
   const IoResult read = socket_.Read(room.first(std::min(room.size(), limit)));
   if (read.bytes > 0) {
@@ -233,6 +251,20 @@ void Connection::TellEnd() {
   }
 }
 
+// What is unread of what was read in this OnData(); if that is nothing, reads.
+ABSL_ATTRIBUTE_ALWAYS_INLINE inline absl::Span<char> Connection::Fill(
+    const char* call) {
+  ReceiveBuffer& buffer = connections_->receive_buffer();
+  ABSL_CHECK(buffer.IsOf(*this))
+      << "Connection::" << call << ": not in OnData() of this connection";
+  if (buffer.unread().empty()) {
+    // What was left over comes first, and more behind it.
+    if (socket_.unread_bytes() > 0) TakeKept(buffer);
+    buffer.Add(ReadNew(buffer.Limit(buffer.room())));
+  }
+  return buffer.unread();
+}
+
 std::string_view Connection::Received() {
   const absl::Span<char> bytes = Fill("Received");
   connections_->receive_buffer().Consume(bytes.size());
@@ -257,23 +289,11 @@ void Connection::Consume(size_t bytes) {
   buffer.Consume(bytes);
 }
 
-// What is unread of what was read in this OnData(); if that is nothing, reads.
-absl::Span<char> Connection::Fill(const char* call) {
-  ReceiveBuffer& buffer = connections_->receive_buffer();
-  ABSL_CHECK(buffer.IsOf(*this))
-      << "Connection::" << call << ": not in OnData() of this connection";
-  if (!buffer.unread().empty()) return buffer.unread();
-  // What was left over comes first, and more behind it.
+void Connection::TakeKept(ReceiveBuffer& buffer) {
+  const absl::Span<char> room = buffer.room();
   const size_t kept = socket_.unread_bytes();
-  if (kept > 0) {
-    const absl::Span<char> room = buffer.room();
-    const IoResult again =
-        socket_.Read(room.first(std::min(kept, room.size())));
-    CountMemory();
-    buffer.Add(again.bytes);
-  }
-  buffer.Add(ReadNew(buffer.Limit(buffer.room())));
-  return buffer.unread();
+  buffer.Add(socket_.Read(room.first(std::min(kept, room.size()))).bytes);
+  CountMemory();
 }
 
 size_t Connection::Read(absl::Span<char> out) {
@@ -298,7 +318,7 @@ size_t Connection::Read(absl::Span<char> out) {
 
 // What the protocol has not seen yet.
 size_t Connection::ReadNew(absl::Span<char> out) {
-  if (Has(kDead) || !Has(kReadable) || Has(kEndRead) || out.empty() ||
+  if ((flags_ & (kReadable | kEndRead | kDead)) != kReadable || out.empty() ||
       socket_.is_closing() || IsHandshaking()) {
     return 0;
   }
@@ -318,18 +338,7 @@ void Connection::AfterTransport() {
   }
 }
 
-size_t Connection::Account(const IoResult& read) {
-  if (read.bytes > 0) {
-    Active();
-    connections_->counters().bytes_read.Add(read.bytes);
-    if (connections_->receive_buffer().IsOf(*this)) {
-      connections_->receive_buffer().Spend(read.bytes);
-    }
-    // What comes now is a new edge. But an end that was told before has none to
-    // come.
-    if (socket_.is_drained() && !Has(kHungUp)) ClearReadable();
-    return read.bytes;
-  }
+void Connection::AccountNone(const IoResult& read) {
   if (read.would_block()) {
     ClearReadable();
   } else if (read.out_of_memory()) {
@@ -347,7 +356,6 @@ size_t Connection::Account(const IoResult& read) {
     Set(kHungUp | kEndRead);
     connections_->DeliverLater(*this);
   }
-  return 0;
 }
 
 }  // namespace fio

@@ -49,6 +49,9 @@ class ConnectionTable {
   Connection* Find(Token token);
   // Null if no connection uses `fd`, which may be negative.
   Connection* FindByFd(int fd);
+  // The memory for the connection of `fd`, in use or free; null if there is
+  // none.
+  Connection* Mapped(int fd) const;
   // That one will be needed soon.
   void Prefetch(int fd) const;
   // REQUIRES: one is in use or retired.
@@ -110,28 +113,31 @@ inline Connection& ConnectionTable::at(int fd) {
   return pages_[index / kPageSize].connections[index % kPageSize];
 }
 
-inline void ConnectionTable::Prefetch(int fd) const {
+inline Connection* ConnectionTable::Mapped(int fd) const {
   const auto index = static_cast<size_t>(fd);
-  if (index / kPageSize >= pages_.size()) return;
-  const Connection* const page = pages_[index / kPageSize].connections.get();
-  if (page != nullptr) absl::PrefetchToLocalCache(page + index % kPageSize);
+  const size_t page = index / kPageSize;
+  if (page >= pages_.size() || !pages_[page].connections) return nullptr;
+  return &pages_[page].connections[index % kPageSize];
+}
+
+inline void ConnectionTable::Prefetch(int fd) const {
+  if (const Connection* const connection = Mapped(fd)) {
+    absl::PrefetchToLocalCache(connection);
+  }
 }
 
 inline Connection* ConnectionTable::FindByFd(int fd) {
-  const size_t page = static_cast<size_t>(fd) / kPageSize;
-  if (page >= pages_.size() || !pages_[page].connections) return nullptr;
-  Connection& connection = at(fd);
-  return IsInUse(connection) ? &connection : nullptr;
+  Connection* const connection = Mapped(fd);
+  return connection != nullptr && IsInUse(*connection) ? connection : nullptr;
 }
 
 // A free entry has serial number 0, and so has the id that names none.
 inline Connection* ConnectionTable::Find(ConnectionId id) {
-  const auto index = static_cast<size_t>(id.fd());
-  const size_t page = index / kPageSize;
-  if (page >= pages_.size() || !pages_[page].connections) return nullptr;
-  Connection& connection = pages_[page].connections[index % kPageSize];
-  return connection.serial() == id.serial() && IsInUse(connection) ? &connection
-                                                                   : nullptr;
+  Connection* const connection = Mapped(id.fd());
+  return connection != nullptr && connection->serial() == id.serial() &&
+                 IsInUse(*connection)
+             ? connection
+             : nullptr;
 }
 
 inline Connection* ConnectionTable::Find(Token token) {

@@ -69,11 +69,6 @@ void Connection::Touch() {
   if (is_open()) last_active_ = connections_->turn().ReadClock();
 }
 
-// As Touch(), without a look at the clock.
-void Connection::Active() {
-  if (is_open()) last_active_ = connections_->turn().active();
-}
-
 void Connection::ArmIdle() { connections_->ArmIdle(*this, IdleDeadline()); }
 
 MonotonicTime Connection::IdleDeadline() const {

@@ -68,8 +68,10 @@ bool Connection::Queue(bool any, Bytes&&... bytes) {
   if (!socket_.has_pending()) last_active_ = connections_->turn().active();
   if (!socket_.Write(std::forward<Bytes>(bytes)...).ok()) return false;
   // What leaves at the end of the turn does not count.
-  if (!Has(kWritable) || !socket_.is_short()) CountMemory();
-  if (socket_.Exceeds(watermarks())) {
+  const bool counts = !Has(kWritable) || !socket_.is_short();
+  if (counts) CountMemory();
+  if ((counts || connections_->has_small_limits()) &&
+      socket_.Exceeds(watermarks())) {
     connections_->counters().over_limit.Add(1);
     AbortFor(ENOBUFS);
     return false;
@@ -82,6 +84,21 @@ bool Connection::Queue(bool any, Bytes&&... bytes) {
   Set(kReadyDue);
   connections_->FlushLater(*this);
   return true;
+}
+
+// They have left.
+inline void Connection::CountWritten(size_t bytes) {
+  if (bytes == 0) return;
+  if (!IsLingering()) last_active_ = connections_->turn().active();
+  connections_->counters().bytes_written.Add(bytes);
+  if (!Has(kUnacknowledged)) AwaitAcknowledgment();
+}
+
+void Connection::AwaitAcknowledgment() {
+  Set(kUnacknowledged);
+  if (IsCloseArmed() || (timeout_ms_ != 0 && is_open())) {
+    ArmIdle();  // For half of it.
+  }
 }
 
 IoResult Connection::TryWrite(std::string_view bytes, Socket::More more) {
@@ -124,18 +141,6 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
 void Connection::AwaitRoom() {
   Clear(kWritable);
   connections_->AwaitRoom(*this);
-}
-
-// They have left.
-void Connection::CountWritten(size_t bytes) {
-  if (bytes == 0) return;
-  if (!IsLingering()) last_active_ = connections_->turn().active();
-  connections_->counters().bytes_written.Add(bytes);
-  if (Has(kUnacknowledged)) return;
-  Set(kUnacknowledged);
-  if (IsCloseArmed() || (timeout_ms_ != 0 && is_open())) {
-    ArmIdle();  // For half of it.
-  }
 }
 
 const Watermarks& Connection::watermarks() const {
@@ -215,26 +220,47 @@ void Connection::TellWatermarks() {
 
 // Gives the kernel what it takes, and does what was waiting for that.
 void Connection::FlushTurn() {
-  if (IsHandshaking()) connections_->ShakeLater(*this);
-  if (Has(kDead) || IsHandshaking() || !FlushSocket()) return;
+  if (Has(kDead)) return;
+  if (IsHandshaking()) {
+    connections_->ShakeLater(*this);
+    return;
+  }
+  if (Has(kWritable) && !socket_.is_over()) {
+    const IoResult flushed =
+        socket_.Flush(connections_->options().write_budget_bytes);
+    CountWritten(flushed.bytes);
+    const bool direct = flushed.ok() && socket_.is_direct();
+    if (!direct && !AccountFlush(flushed)) return;
+    // If all has left, and nothing waits for that.
+    if (direct && !Has(kReadPaused)) {
+      TellReady();
+      return;
+    }
+  }
+  if (AfterFlush()) TellReady();
+}
+
+// False if that ends it.
+bool Connection::AfterFlush() {
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
-    return;
+    return false;
   }
   if (socket_.is_closing()) {
     CloseWhenDrained();
-    return;
+    return false;
   }
   if (Has(kReadPaused) || HasMarks() || socket_.has_pending()) {
     TellWatermarks();
   }
-  TellReady();
+  return true;
 }
 
 // Once all that was written has left.
 void Connection::TellReady() {
-  if (!Has(kReadyDue) || !Has(kWritable) || socket_.wants_write() ||
-      protocol() == nullptr || !is_open()) {
+  if ((flags_ & (kReadyDue | kWritable | kDead)) != (kReadyDue | kWritable) ||
+      error() != 0 || socket_.is_closing() || socket_.wants_write() ||
+      protocol() == nullptr) {
     return;
   }
   Clear(kReadyDue);
@@ -245,12 +271,7 @@ void Connection::TellReady() {
 }
 
 // False if the connection has failed.
-bool Connection::FlushSocket() {
-  if (!Has(kWritable) || socket_.is_over()) return true;
-  const IoResult flushed =
-      socket_.Flush(connections_->options().write_budget_bytes);
-  CountWritten(flushed.bytes);
-  if (flushed.ok() && socket_.is_direct()) return true;  // It has all left.
+bool Connection::AccountFlush(const IoResult& flushed) {
   CountMemory();
   if (flushed.would_block() && socket_.wants_write()) {
     AwaitRoom();

@@ -37,6 +37,7 @@
 #include "fio/core/poller/poller.h"
 #include "fio/defer/task.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/watermarks.h"
 
 namespace fio {
 
@@ -60,6 +61,10 @@ constexpr auto kIsYounger = [](ConnectionId a, ConnectionId b) {
   return a.serial() > b.serial();
 };
 
+// The most that Socket::Write() queues in one block.
+constexpr PendingWrites kBlock = {
+    .calls = 4096, .bytes = 4096, .memory_bytes = 4096};
+
 }  // namespace
 
 // What is left of a connection that has gone.
@@ -81,6 +86,7 @@ Connections::Connections(const Uses& uses)
       table_(uses.mailbox.table),
       marks_drained_(!uses.poller.tells_every_edge()),
       membarrier_(uses.mailbox.membarrier),
+      has_small_limits_(uses.options.watermarks.IsOver(kBlock)),
       idle_(uses.turn.now(), *this),
       receive_buffer_(uses.options.receive_buffer_bytes,
                       uses.options.read_budget_bytes),
@@ -94,11 +100,6 @@ Connections::Connections(const Uses& uses)
 Connections::~Connections() = default;
 
 // --- The parts of a turn ---
-
-void Connections::OnEvent(Token token, Readiness readiness) {
-  Connection* const connection = table_.Find(token);
-  if (connection != nullptr) connection->OnReadiness(readiness);
-}
 
 void Connections::AdvanceIdle() { idle_.Advance(now(), kIdlePerTurn); }
 
@@ -115,8 +116,10 @@ void Connections::Deliver() {
   delivering_.swap(to_deliver_);
   size_t delivered = 0;
   while (delivered < delivering_.size() && !turn_.IsUp()) {
-    Connection* const connection = table_.Find(delivering_[delivered++]);
-    if (connection == nullptr) continue;
+    Connection* const connection = table_.Mapped(delivering_[delivered++]);
+    if (connection == nullptr || !connection->Has(Connection::kInDeliverList)) {
+      continue;
+    }
     connection->Clear(Connection::kInDeliverList);
     connection->Deliver();
   }
@@ -156,8 +159,10 @@ void Connections::Flush() {
   const bool many = flushing_.size() > kManyFlushes;
   for (size_t i = 0; i < flushing_.size(); ++i) {
     if (many) PrefetchFlush(i);
-    Connection* const connection = table_.Find(flushing_[i]);
-    if (connection == nullptr) continue;
+    Connection* const connection = table_.Mapped(flushing_[i]);
+    if (connection == nullptr || !connection->Has(Connection::kInFlushList)) {
+      continue;
+    }
     connection->Clear(Connection::kInFlushList);
     connection->FlushTurn();
   }
@@ -168,9 +173,9 @@ void Connections::Flush() {
 // Of many, each has been pushed out of the caches by what the kernel did for
 // those before it.
 void Connections::PrefetchFlush(size_t i) {
-  if (i + 2 < flushing_.size()) table_.Prefetch(flushing_[i + 2].fd());
+  if (i + 2 < flushing_.size()) table_.Prefetch(flushing_[i + 2]);
   if (i + 1 >= flushing_.size()) return;
-  if (Connection* const next = table_.Find(flushing_[i + 1])) {
+  if (Connection* const next = table_.Mapped(flushing_[i + 1])) {
     absl::PrefetchToLocalCache(next->protocol());
   }
 }
@@ -214,18 +219,8 @@ void Connections::ArmIdle(Connection& connection, MonotonicTime deadline) {
   idle_.Add(fd, deadline);
 }
 
-void Connections::AwaitBytes(const Connection& connection) {
-  if (!marks_drained_) return;
-  poller_.MarkDrained(connection.id().fd(), Interest::kReadable);
-}
-
-void Connections::AwaitRoom(const Connection& connection) {
-  if (!marks_drained_) return;
-  poller_.MarkDrained(connection.id().fd(), Interest::kWritable);
-}
-
-void Connections::AfterCallback(const Protocol* protocol) {
-  if (turn_.CallbackEnded(protocol)) counters_.stalls.Add(1);
+void Connections::MarkDrained(const Connection& connection, Interest interest) {
+  poller_.MarkDrained(connection.id().fd(), interest);
 }
 
 void Connections::AfterNestedCallback(const Protocol* protocol,
@@ -306,14 +301,15 @@ Connections::Buried Connections::TakeOut(Connection& connection) {
   if (extra != nullptr && extra->stays && stayers_ > 0) --stayers_;
   if (extra != nullptr && extra->unref) --unref_;
   connection.lock_.Leave(CallbackLock::kBoth);
+  if (extra != nullptr && extra->lost) connection.socket_.Forget();
   if (extra != nullptr && extra->released) {
     // It fails only for a descriptor that was closed, and that ends it as well.
     poller_.Remove(fd, token).IgnoreError();
+    buried.socket = std::move(connection.socket_);
   } else {
     poller_.RemoveForClose(fd, token);
+    connection.socket_ = Socket();
   }
-  buried.socket = std::move(connection.socket_);
-  if (extra != nullptr && extra->lost) buried.socket.Forget();
   table_.Free(fd);
   mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
   return buried;

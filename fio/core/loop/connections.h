@@ -17,6 +17,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/base/attributes.h"
 #include "absl/functional/function_ref.h"
 #include "absl/log/absl_check.h"
 #include "absl/status/statusor.h"
@@ -149,7 +150,9 @@ class Connections final : private IdleWheel::Owner {
   void AddStayer() { ++stayers_; }
 
   // For the report of callbacks that take too long.
-  void AfterCallback(const Protocol* protocol);
+  ABSL_ATTRIBUTE_ALWAYS_INLINE void AfterCallback(const Protocol* protocol) {
+    if (turn_.CallbackEnded(protocol)) counters_.stalls.Add(1);
+  }
   // Around one that is called inside of another, as OnOpen() is.
   MonotonicTime BeforeNestedCallback() const { return turn_.BeforeNested(); }
   void AfterNestedCallback(const Protocol* protocol, MonotonicTime began);
@@ -171,6 +174,9 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard& memory() { return memory_; }
   ExternalLock& external_lock() { return external_lock_; }
   bool membarrier() const { return membarrier_; }
+  // Whether so little is allowed to be queued that one block of Socket::Write()
+  // may be too much.
+  bool has_small_limits() const { return has_small_limits_; }
   // Whether the poller has to be told; see AwaitBytes().
   bool marks_drained() const { return marks_drained_; }
 
@@ -190,6 +196,7 @@ class Connections final : private IdleWheel::Owner {
       Registered registered);
   absl::Status Register(ConnectionId id, Registered registered);
   void PrefetchFlush(size_t i);
+  void MarkDrained(const Connection& connection, Interest interest);
   void DropStale(int fd);
   void EndProtocols();
   void BuryOne(Connection& connection);
@@ -211,6 +218,7 @@ class Connections final : private IdleWheel::Owner {
   ConnectionTable& table_;
   const bool marks_drained_;  // The poller needs to be told.
   const bool membarrier_;     // For CallbackLock.
+  const bool has_small_limits_;
 
   IdleWheel idle_;
   loop_internal::ReceiveBuffer receive_buffer_;
@@ -218,10 +226,11 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard memory_;
   Connection nobody_;  // For protocols whose connection is gone.
 
-  // What the rest of this turn, or the next one, has to do.
-  std::vector<ConnectionId> to_deliver_, delivering_;
+  // What the rest of this turn, or the next one, has to do. These two have
+  // descriptors: the flag of the connection says whether it is still in there.
+  std::vector<int> to_deliver_, delivering_;
+  std::vector<int> to_flush_, flushing_;
   std::vector<ConnectionId> to_shake_;  // A heap, the oldest first.
-  std::vector<ConnectionId> to_flush_, flushing_;
   std::vector<ConnectionId> to_bury_;
   std::vector<EndedProtocol> ended_protocols_;
   std::vector<ConnectionId> telling_shutdown_;  // Inside of OnShutdown().
@@ -235,17 +244,41 @@ class Connections final : private IdleWheel::Owner {
   size_t unref_ = 0;    // Connections that do not keep the loop busy.
 };
 
+inline void Connections::OnEvent(Token token, Readiness readiness) {
+  Connection* const connection = table_.Find(token);
+  if (connection != nullptr) connection->OnReadiness(readiness);
+}
+
 inline void Connections::DeliverLater(Connection& connection) {
   if (connection.Has(Connection::kInDeliverList | Connection::kDead)) return;
   connection.Set(Connection::kInDeliverList);
-  to_deliver_.push_back(connection.id());
+  to_deliver_.push_back(connection.socket_.fd());
 }
 
 inline void Connections::FlushLater(Connection& connection) {
   CheckThread();
   if (connection.Has(Connection::kInFlushList | Connection::kDead)) return;
   connection.Set(Connection::kInFlushList);
-  to_flush_.push_back(connection.id());
+  to_flush_.push_back(connection.socket_.fd());
+}
+
+inline void Connections::AwaitBytes(const Connection& connection) {
+  if (marks_drained_) MarkDrained(connection, Interest::kReadable);
+}
+
+inline void Connections::AwaitRoom(const Connection& connection) {
+  if (marks_drained_) MarkDrained(connection, Interest::kWritable);
+}
+
+// The poller tells when there is something again.
+inline void Connection::ClearReadable() {
+  Clear(kReadable);
+  connections_->AwaitBytes(*this);
+}
+
+// As Touch(), without a look at the clock.
+inline void Connection::Active() {
+  if (is_open()) last_active_ = connections_->turn().active();
 }
 
 }  // namespace fio

@@ -261,6 +261,25 @@ void Loop::TurnHook::Run() {
   if (!replaced_) hook_ = std::move(hook);
 }
 
+inline void Loop::Dispatch(Event event) {
+  if (event.token() < kFirstWatch) {
+    connections_.OnEvent(event.token(), event.readiness());
+  } else if (event.token() == kWakerToken) {
+    mailbox_->waker.Acknowledge();
+  } else {
+    DispatchWatch(event);
+  }
+}
+
+void Loop::DispatchWatch(Event event) {
+  const auto watch = watches_.find(event.token());
+  if (watch == watches_.end()) return;
+  // Its address, since the callback may change the map.
+  WatchedFd* const watched = watch->second.get();
+  watched->callback(event.readiness());
+  AfterCallback();
+}
+
 // A signal only ends the wait.
 absl::Status Loop::WaitAndDispatch(MonotonicTime deadline) {
   const absl::StatusOr<ReadyEvents> ready = WaitForEvents(deadline);
@@ -298,23 +317,6 @@ MonotonicTime Loop::next_deadline() const {
   return asleep_ && !connections_.HasMoreToDo() && !mailbox_->wake_asked
              ? NextDeadline()
              : MonotonicTime::InfinitePast();
-}
-
-void Loop::Dispatch(Event event) {
-  if (event.token() == kWakerToken) {
-    mailbox_->waker.Acknowledge();
-    return;
-  }
-  if (event.token() < kFirstWatch) {
-    connections_.OnEvent(event.token(), event.readiness());
-    return;
-  }
-  const auto watch = watches_.find(event.token());
-  if (watch == watches_.end()) return;
-  // Its address, since the callback may change the map.
-  WatchedFd* const watched = watch->second.get();
-  watched->callback(event.readiness());
-  AfterCallback();
 }
 
 void Loop::RunTasks() {

@@ -295,6 +295,7 @@ class Loop {
   absl::StatusOr<ReadyEvents> WaitForEvents(MonotonicTime deadline);
   MonotonicTime NextDeadline() const;
   void Dispatch(Event event);
+  void DispatchWatch(Event event);
   void RunTasks();
   void AfterCallback();
   using Watches = std::unordered_map<Token, std::unique_ptr<WatchedFd>>;

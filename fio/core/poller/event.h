@@ -107,6 +107,11 @@ class Readiness {
   constexpr bool write_closed() const { return bits_ & (kHangUp | kError); }
   constexpr bool error() const { return bits_ & kError; }
 
+  // Neither an end nor an error, nor out-of-band bytes.
+  constexpr bool is_only_data() const {
+    return (bits_ & ~uint32_t{kReadable | kWritable}) == 0;
+  }
+
   constexpr uint32_t bits() const { return bits_; }
 
   friend constexpr bool operator==(Readiness, Readiness) = default;

@@ -35,6 +35,7 @@ class StateOrBytes {
     return *this;
   }
   ~StateOrBytes() {
+    if (empty()) return;
     if (State* const state = this->state()) Delete()(state);
     DropBytes();
   }
