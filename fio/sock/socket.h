@@ -400,6 +400,8 @@ class Socket {
   // Flush() was called.
   int64_t CountMemory() { return rest_.empty() ? 0 : CountMemoryOfState(); }
   bool is_short() const { return rest_.copied() != nullptr; }
+  // More than the bytes, and calls of Write(), of one that is_short().
+  static constexpr size_t kShortBytes = 4096;
   // The same as if all of it had gone.
   int64_t UncountMemory();
   // Releases what is queued, destroys the transport and ends the environment.

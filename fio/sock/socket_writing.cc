@@ -79,6 +79,8 @@ IoResult Socket::Queue(uint64_t size, Bytes&&... bytes) {
   return {.bytes = size};
 }
 
+static_assert(sock_internal::kMostBlockBytes < Socket::kShortBytes);
+
 // The first, which begins a block, or one that does not fit behind others.
 IoResult Socket::WriteFirst(std::string_view bytes) {
   if (!rest_.empty() || bytes.empty() || !is_open()) {

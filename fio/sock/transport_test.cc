@@ -283,6 +283,19 @@ TEST_F(Hooks, PeekRawSeesWhatWasGivenBack) {
   EXPECT_EQ(socket_.PeekRaw().bytes, 0u);
 }
 
+// A transport may have taken all that was given back before it was set.
+TEST_F(Hooks, AfterATransportTheKernelIsReadAgain) {
+  socket_.Unread("x");
+  Use(script_);
+  char byte;
+  EXPECT_EQ(socket_.ReadRaw(absl::MakeSpan(&byte, 1)).bytes, 1u);
+  EXPECT_TRUE(socket_.SetTransport(nullptr).ok());
+  EXPECT_TRUE(socket_.Read(absl::MakeSpan(&byte, 1)).would_block());
+  ASSERT_TRUE(pair_.far.TryWrite("y").ok());
+  EXPECT_EQ(socket_.Read(absl::MakeSpan(&byte, 1)).bytes, 1u);
+  EXPECT_EQ(byte, 'y');
+}
+
 // At the first attempt as at any later one.
 TEST_F(Hooks, AFarewellThatFailsIsTold) {
   for (const bool at_once : {true, false}) {

@@ -186,8 +186,10 @@ class FaultPlan {
   std::vector<int> open_descriptors() const;
 
  private:
-  struct Table;
+  struct Table;  // See fault_plan_calls.cc.
 
+  // Instead of the descriptor, in calls that name none.
+  static constexpr int kNoFd = -1;
   static constexpr size_t kCalls = static_cast<size_t>(Call::kClose) + 1;
   static constexpr uint64_t kNever = UINT64_MAX;
 
@@ -234,6 +236,9 @@ class FaultPlan {
   bool IsTarget(int fd) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   const Descriptor* Find(int fd) const ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Erase(int fd) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // Has edge-triggered pollers report `fd` again.
+  static void WakePollersOf(int fd);
 
   // Record what a call has done. Moved() returns true if it reached a reset.
   bool Moved(Call call, int fd, uint64_t bytes);

@@ -650,6 +650,29 @@ TEST_F(ConnectionWrite, PastTheLimitItIsAborted) {
   }
 }
 
+// Also what would leave at the end of the turn.
+TEST(ConnectionWriteLimits, PastTheLimitOfTheLoopItIsAborted) {
+  class Limited : public LoopFixture {
+   public:
+    explicit Limited(const Watermarks& watermarks)
+        : LoopFixture({.poller = kPoller, .watermarks = watermarks}) {}
+    void TestBody() override {
+      LoopbackPair pair = UnixPair();
+      Record& record = NewRecord();
+      Connection& connection = Adopt(pair.near, record);
+      Turn(2);
+      for (int i = 0; i < 3; ++i) EXPECT_TRUE(connection.Write("x"));
+      EXPECT_FALSE(connection.Write("x"));
+      EXPECT_FALSE(connection.is_open());
+      Turn(2);
+      EXPECT_EQ(loop_->stats().over_limit, 1u);
+      EXPECT_EQ(record.reason.error, ENOBUFS);
+    }
+  };
+  Limited({.limit_bytes = 3}).TestBody();
+  Limited({.limit_calls = 3}).TestBody();
+}
+
 // That the transport could not go on then is no reason.
 TEST_F(ConnectionWrite, AbortInsideATransportKeepsItsReason) {
   for (const bool past_limit : {false, true}) {

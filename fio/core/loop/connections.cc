@@ -61,9 +61,10 @@ constexpr auto kIsYounger = [](ConnectionId a, ConnectionId b) {
   return a.serial() > b.serial();
 };
 
-// The most that Socket::Write() queues in one block.
-constexpr PendingWrites kBlock = {
-    .calls = 4096, .bytes = 4096, .memory_bytes = 4096};
+// More than any socket has queued that is_short().
+constexpr PendingWrites kShort = {.calls = Socket::kShortBytes,
+                                  .bytes = Socket::kShortBytes,
+                                  .memory_bytes = Socket::kShortBytes};
 
 }  // namespace
 
@@ -86,7 +87,7 @@ Connections::Connections(const Uses& uses)
       table_(uses.mailbox.table),
       marks_drained_(!uses.poller.tells_every_edge()),
       membarrier_(uses.mailbox.membarrier),
-      has_small_limits_(uses.options.watermarks.IsOver(kBlock)),
+      has_small_limits_(uses.options.watermarks.IsOver(kShort)),
       idle_(uses.turn.now(), *this),
       receive_buffer_(uses.options.receive_buffer_bytes,
                       uses.options.read_budget_bytes),
@@ -301,15 +302,14 @@ Connections::Buried Connections::TakeOut(Connection& connection) {
   if (extra != nullptr && extra->stays && stayers_ > 0) --stayers_;
   if (extra != nullptr && extra->unref) --unref_;
   connection.lock_.Leave(CallbackLock::kBoth);
-  if (extra != nullptr && extra->lost) connection.socket_.Forget();
   if (extra != nullptr && extra->released) {
     // It fails only for a descriptor that was closed, and that ends it as well.
     poller_.Remove(fd, token).IgnoreError();
-    buried.socket = std::move(connection.socket_);
   } else {
     poller_.RemoveForClose(fd, token);
-    connection.socket_ = Socket();
   }
+  buried.socket = std::move(connection.socket_);
+  if (extra != nullptr && extra->lost) buried.socket.Forget();
   table_.Free(fd);
   mailbox_.connection_count.fetch_sub(1, std::memory_order_relaxed);
   return buried;

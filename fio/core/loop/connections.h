@@ -174,8 +174,8 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard& memory() { return memory_; }
   ExternalLock& external_lock() { return external_lock_; }
   bool membarrier() const { return membarrier_; }
-  // Whether so little is allowed to be queued that one block of Socket::Write()
-  // may be too much.
+  // Whether what a socket has queued may exceed LoopOptions::watermarks
+  // although it is_short().
   bool has_small_limits() const { return has_small_limits_; }
   // Whether the poller has to be told; see AwaitBytes().
   bool marks_drained() const { return marks_drained_; }
@@ -226,8 +226,9 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard memory_;
   Connection nobody_;  // For protocols whose connection is gone.
 
-  // What the rest of this turn, or the next one, has to do. These two have
-  // descriptors: the flag of the connection says whether it is still in there.
+  // What the rest of this turn, or the next one, has to do. The first two have
+  // descriptors: a connection is in there if its flag says so. One that has
+  // gone may have left its own behind.
   std::vector<int> to_deliver_, delivering_;
   std::vector<int> to_flush_, flushing_;
   std::vector<ConnectionId> to_shake_;  // A heap, the oldest first.

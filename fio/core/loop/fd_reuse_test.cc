@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
@@ -34,7 +35,9 @@ constexpr int kHigh = 700;
 
 class FdReuse : public LoopFixture {
  protected:
-  FdReuse() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
+  FdReuse()
+      : LoopFixture({.poller = core_internal::PollerUnderTest(),
+                     .turn_budget = absl::Milliseconds(10)}) {}
 
   // Closes `fd`, and adopts another socket of that number.
   void Replace(int fd, Record& record) {
@@ -89,6 +92,48 @@ TEST_F(FdReuse, OnCloseComesFirst) {
   Replace(fd, NewRecord());
   Turn(2);
   EXPECT_EQ(order, "close gone ");
+}
+
+// What it had to do in the next turn goes with it: its page of the table may
+// have gone, or its number may have come again.
+TEST_F(FdReuse, GoneWhileItsTurnWasStillToCome) {
+  for (const bool comes_again : {false, true}) {
+    LoopbackPair slow = LoopbackPair::Unix();
+    LoopbackPair late = LoopbackPair::Unix();
+    ASSERT_EQ(fcntl(late.near.fd(), F_DUPFD_CLOEXEC, kHigh), kHigh);
+    late.near = Socket(UniqueFd(kHigh));
+    Record& slow_record = NewRecord();
+    Record& late_record = NewRecord();
+    Connection& first = Adopt(slow.near, slow_record);
+    Connection& second = Adopt(late.near, late_record);
+    Turn();
+    slow_record.on_data = [&](Connection& connection) {
+      connection.Received();
+      clock_.Advance(absl::Milliseconds(11));  // Nobody else is served.
+      second.Abort();
+    };
+    ASSERT_TRUE(slow.far.TryWrite("x").ok());
+    ASSERT_TRUE(late.far.TryWrite("x").ok());
+    Turn();
+    EXPECT_EQ(late_record.Count("data"), 0) << "the order of events is another";
+    EXPECT_EQ(late_record.Count("close"), 1);
+    Record& fresh = NewRecord();
+    Connection* fresh_connection = nullptr;
+    LoopbackPair other = LoopbackPair::Unix();
+    if (comes_again) {
+      ASSERT_EQ(fcntl(other.near.fd(), F_DUPFD_CLOEXEC, kHigh), kHigh);
+      other.near = Socket(UniqueFd(kHigh));
+      fresh_connection = &Adopt(other.near, fresh);
+      ASSERT_TRUE(other.far.TryWrite("hello").ok());
+    }
+    Turn(2);
+    EXPECT_EQ(fresh.data, comes_again ? "hello" : "");
+    EXPECT_EQ(fresh.Count("data"), comes_again ? 1 : 0);
+    EXPECT_EQ(loop_->connection_count(), comes_again ? 2u : 1u);
+    first.Abort();
+    if (comes_again) fresh_connection->Abort();
+    Turn();
+  }
 }
 
 }  // namespace

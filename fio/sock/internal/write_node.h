@@ -129,6 +129,9 @@ struct SizedWriteBlock final : WriteBlock {
   char bytes[kRoom];
 };
 
+// No WriteBlock holds more.
+inline constexpr size_t kMostBlockBytes = SizedWriteBlock<4096>::kRoom;
+
 inline WriteBlock* WriteBlock::New(size_t bytes, Place place) {
   using Small = SizedWriteBlock<256>;
   using Medium = SizedWriteBlock<1024>;
