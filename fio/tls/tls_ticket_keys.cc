@@ -1,0 +1,204 @@
+#include "fio/tls/tls_ticket_keys.h"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/log/absl_check.h"
+#include "absl/log/absl_log.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/ascii.h"
+#include "absl/strings/escaping.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "fio/base/clock.h"
+#include "fio/tls/internal/boringssl.h"
+#include "fio/tls/internal/secret_file.h"
+
+namespace fio {
+
+using tls_internal::IfThere;
+
+namespace {
+
+constexpr absl::Duration kMostRotation = absl::Hours(7 * 24);
+constexpr std::string_view kMagic = "fio-ticket-keys-1";
+// No ticket is that old.
+constexpr int64_t kMostPeriodsBehind = 10'000;
+
+absl::Status Invalid(std::string_view why) {
+  return absl::InvalidArgumentError(absl::StrCat("TlsTicketKeys: ", why));
+}
+
+absl::Status Check(const TlsTicketKeysOptions& options) {
+  if (options.rotation < absl::Seconds(1) || options.rotation > kMostRotation) {
+    return Invalid("rotation is less than a second, or more than seven days");
+  }
+  return absl::OkStatus();
+}
+
+void Expand(const std::array<uint8_t, 32>& secret, std::string_view label,
+            uint8_t* out, size_t size) {
+  ABSL_CHECK_EQ(
+      HKDF_expand(out, size, EVP_sha256(), secret.data(), secret.size(),
+                  reinterpret_cast<const uint8_t*>(label.data()), label.size()),
+      1);
+}
+
+}  // namespace
+
+absl::StatusOr<std::shared_ptr<TlsTicketKeys>> TlsTicketKeys::Create(
+    TlsTicketKeysOptions options) {
+  if (absl::Status status = Check(options); !status.ok()) return status;
+  if (options.clock == nullptr) options.clock = &Clock::System();
+  std::shared_ptr<TlsTicketKeys> keys(new TlsTicketKeys(std::move(options)));
+  if (absl::Status status = keys->Begin(); !status.ok()) return status;
+  return keys;
+}
+
+TlsTicketKeys::TlsTicketKeys(TlsTicketKeysOptions options)
+    : options_(std::move(options)) {}
+
+TlsTicketKeys::~TlsTicketKeys() {
+  OPENSSL_cleanse(secret_.data(), secret_.size());
+  OPENSSL_cleanse(&current_, sizeof(current_));
+  if (previous_.has_value()) OPENSSL_cleanse(&*previous_, sizeof(*previous_));
+}
+
+absl::Status TlsTicketKeys::Begin() {
+  const absl::MutexLock lock(&mutex_);
+  period_ = PeriodNow();
+  RAND_bytes(secret_.data(), secret_.size());
+  if (!options_.file.empty()) {
+    absl::Status begun = BeginWithFile();
+    if (!begun.ok()) return begun;
+  }
+  current_ = KeyOf(secret_);
+  if (!Advance() || options_.file.empty()) return absl::OkStatus();
+  return Save(IfThere::kReplace);
+}
+
+// Of two processes that begin at the same time, the secret of the first counts.
+absl::Status TlsTicketKeys::BeginWithFile() {
+  absl::Status loaded = Load();
+  if (!absl::IsNotFound(loaded)) return loaded;
+  absl::Status saved = Save(IfThere::kKeep);
+  return absl::IsAlreadyExists(saved) ? Load() : saved;
+}
+
+absl::Status TlsTicketKeys::Load() {
+  absl::StatusOr<std::string> text =
+      ReadFile(options_.file, tls_internal::Readers::kNotEverybody);
+  if (!text.ok()) return text.status();
+  const bool parsed = Parse(*text);
+  tls_internal::Wipe(*text);
+  if (parsed) return absl::OkStatus();
+  return Invalid(absl::StrCat(options_.file, " has no keys of tickets, or of ",
+                              "another rotation: remove it"));
+}
+
+int64_t TlsTicketKeys::PeriodNow() const {
+  return absl::ToUnixSeconds(options_.clock->WallNow()) /
+         absl::ToInt64Seconds(options_.rotation);
+}
+
+// "fio-ticket-keys-1 PERIOD SECONDS SECRET": of which period, how long it is,
+// and the secret in hexadecimal digits.
+bool TlsTicketKeys::Parse(std::string_view text) {
+  const std::vector<std::string_view> words =
+      absl::StrSplit(absl::StripAsciiWhitespace(text), ' ');
+  int64_t period = 0, seconds = 0;
+  if (words.size() != 4 || words[0] != kMagic ||
+      !absl::SimpleAtoi(words[1], &period) || period < 0 ||
+      !absl::SimpleAtoi(words[2], &seconds) ||
+      seconds != absl::ToInt64Seconds(options_.rotation) ||
+      words[3].size() != 2 * secret_.size() ||
+      !std::all_of(words[3].begin(), words[3].end(), absl::ascii_isxdigit)) {
+    return false;
+  }
+  std::string secret;
+  if (!absl::HexStringToBytes(words[3], &secret)) return false;
+  std::memcpy(secret_.data(), secret.data(), secret_.size());
+  tls_internal::Wipe(secret);
+  period_ = period;
+  return true;
+}
+
+absl::Status TlsTicketKeys::Save(IfThere if_there) const {
+  std::string text = absl::StrCat(
+      kMagic, " ", period_, " ", absl::ToInt64Seconds(options_.rotation), " ",
+      absl::BytesToHexString(
+          {reinterpret_cast<const char*>(secret_.data()), secret_.size()}),
+      "\n");
+  absl::Status saved = WriteSecretFile(options_.file, text, if_there);
+  tls_internal::Wipe(text);
+  return saved;
+}
+
+// To the period of now. A clock that goes back changes nothing. True if the
+// secret has changed.
+bool TlsTicketKeys::Advance() {
+  const int64_t now = PeriodNow();
+  const bool changes = period_ < now;
+  for (; period_ < now; ++period_) {
+    previous_ = current_;
+    secret_ = Derive(secret_, "next secret");
+    current_ = KeyOf(secret_);
+    // After a day in a drawer.
+    if (now - period_ > kMostPeriodsBehind) period_ = now - kMostPeriodsBehind;
+  }
+  return changes;
+}
+
+void TlsTicketKeys::Rotate() {
+  if (!Advance() || options_.file.empty()) return;
+  const absl::Status saved = Save(IfThere::kReplace);
+  ABSL_LOG_IF(WARNING, !saved.ok()) << "TlsTicketKeys: " << saved;
+}
+
+TlsTicketKeys::Secret TlsTicketKeys::Derive(const Secret& secret,
+                                            std::string_view label) {
+  Secret derived;
+  Expand(secret, label, derived.data(), derived.size());
+  return derived;
+}
+
+TlsTicketKeys::Key TlsTicketKeys::KeyOf(const Secret& secret) {
+  Key key;
+  Expand(secret, "name", key.name.data(), key.name.size());
+  Expand(secret, "cipher", key.cipher.data(), key.cipher.size());
+  Expand(secret, "mac", key.mac.data(), key.mac.size());
+  return key;
+}
+
+TlsTicketKeys::Key TlsTicketKeys::Current() {
+  const absl::MutexLock lock(&mutex_);
+  Rotate();
+  return current_;
+}
+
+std::optional<TlsTicketKeys::Key> TlsTicketKeys::Find(std::string_view name) {
+  const absl::MutexLock lock(&mutex_);
+  Rotate();
+  const auto is_of = [name](const Key& key) {
+    return name.size() == key.name.size() &&
+           std::memcmp(name.data(), key.name.data(), name.size()) == 0;
+  };
+  if (is_of(current_)) return current_;
+  if (previous_.has_value() && is_of(*previous_)) return previous_;
+  return std::nullopt;
+}
+
+}  // namespace fio
