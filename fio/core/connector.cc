@@ -31,8 +31,8 @@ namespace {
 using core_internal::AddressRace;
 using core_internal::Backoff;
 
-// What is wrong with `options`, or null.
-const char* Objection(const ConnectorOptions& options) {
+// What is wrong; empty if nothing is.
+std::string_view Objection(const ConnectorOptions& options) {
   if (options.on_open == nullptr) return "on_open is missing";
   if (options.timeout < absl::ZeroDuration()) return "timeout is negative";
   if (options.attempt_delay < absl::ZeroDuration()) {
@@ -44,19 +44,21 @@ const char* Objection(const ConnectorOptions& options) {
   if (options.max_reconnect_delay < options.reconnect_delay) {
     return "max_reconnect_delay is less than reconnect_delay";
   }
-  const std::string_view fault = options.limits.Fault();
-  return fault.empty() ? nullptr : fault.data();
+  return options.limits.Fault();
 }
 
-const char* Objection(const Url& url) {
+std::string Objection(const Url& url) {
   if (url.kind() == Url::Kind::kDatagram) {
     return "datagrams make no connections";
   }
-  if (!url.query().empty()) return "its query is for listening; leave it out";
-  if (url.kind() == Url::Kind::kUnix) return nullptr;
+  const std::string_view key = url.FindAny(Url::Keys::kOfListening);
+  if (!key.empty()) {
+    return absl::StrCat("'", key, "' is for listening; leave it out");
+  }
+  if (url.kind() == Url::Kind::kUnix) return "";
   if (url.port() == 0) return "port 0 is no server's; give its real port";
   return url.port().has_value() || url.default_port().has_value()
-             ? nullptr
+             ? ""
              : "the port is missing";
 }
 
@@ -65,9 +67,9 @@ absl::StatusOr<Url> ParseChecked(std::string_view text,
                                  const ConnectorOptions& options) {
   absl::StatusOr<Url> url = Url::Parse(text);
   if (!url.ok()) return absl::InvalidArgumentError(Url::WhatIsWrong(text));
-  const char* objection = Objection(*url);
-  if (objection == nullptr) objection = Objection(options);
-  if (objection != nullptr) return absl::InvalidArgumentError(objection);
+  std::string objection = Objection(*url);
+  if (objection.empty()) objection = Objection(options);
+  if (!objection.empty()) return absl::InvalidArgumentError(objection);
   if (url->is_secure() && options.transport == nullptr) {
     return absl::UnimplementedError(
         "TLS is not built yet; give ConnectorOptions::transport, or use http");

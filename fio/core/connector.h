@@ -120,11 +120,11 @@ class Connector {
   // Call it on the thread of `loop`; the resolver may serve other loops as
   // well.
   //
-  // Errors: kUnimplemented for https and wss without a transport (TLS is not
-  // built yet); kInvalidArgument without an on_open, for a bad url, a url
-  // without a port, with port 0, with a query, or one for datagrams, and for
-  // negative or contradictory durations. Each message begins with "connect" and
-  // the url. on_finish has then been called.
+  // Errors: kUnimplemented for tls, https and wss without a transport (TLS is
+  // not built yet); kInvalidArgument without an on_open, for a bad url, a url
+  // without a port, with port 0, one for datagrams or with a key that is for
+  // listening, and for negative or contradictory durations. Each message begins
+  // with "connect" and the url. on_finish has then been called.
   static absl::StatusOr<std::unique_ptr<Connector>> Create(
       Loop& loop, Resolver& resolver, std::string_view url,
       ConnectorOptions options);
