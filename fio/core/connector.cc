@@ -17,12 +17,14 @@
 #include "fio/base/monotonic_time.h"
 #include "fio/core/internal/address_race.h"
 #include "fio/core/internal/backoff.h"
+#include "fio/core/internal/choose_transport.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/resolver.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/core/transport_factory.h"
 #include "fio/sock/url.h"
 
 namespace fio {
@@ -70,11 +72,14 @@ absl::StatusOr<Url> ParseChecked(std::string_view text,
   std::string objection = Objection(*url);
   if (objection.empty()) objection = Objection(options);
   if (!objection.empty()) return absl::InvalidArgumentError(objection);
-  if (url->is_secure() && options.transport == nullptr) {
-    return absl::UnimplementedError(
-        "TLS is not built yet; give ConnectorOptions::transport, or use http");
-  }
   return url;
+}
+
+absl::StatusOr<TransportFactory> ChooseTransport(
+    const absl::StatusOr<Url>& url, const ConnectorOptions& options) {
+  if (!url.ok()) return url.status();
+  return core_internal::ChooseTransport(*url, TransportRequest::Role::kClient,
+                                        options.transport, options.secure);
 }
 
 absl::Status ConnectError(std::string_view url, const absl::Status& cause) {
@@ -310,10 +315,14 @@ absl::StatusOr<std::unique_ptr<Connector>> Connector::Create(
     Loop& loop, Resolver& resolver, std::string_view url,
     ConnectorOptions options) {
   const absl::StatusOr<Url> checked = ParseChecked(url, options);
-  if (!checked.ok()) {
+  absl::StatusOr<TransportFactory> transport =
+      ChooseTransport(checked, options);
+  if (!transport.ok()) {
     if (options.on_finish != nullptr) options.on_finish();
-    return ConnectError(url, checked.status());
+    return ConnectError(url, transport.status());
   }
+  options.transport = *std::move(transport);
+  options.secure = nullptr;
   auto impl =
       std::make_shared<Impl>(loop, resolver, *checked, std::move(options));
   impl->Begin();
@@ -322,8 +331,21 @@ absl::StatusOr<std::unique_ptr<Connector>> Connector::Create(
 
 absl::Status Connector::Check(std::string_view url,
                               const ConnectorOptions& options) {
-  const absl::Status checked = ParseChecked(url, options).status();
-  return checked.ok() ? checked : ConnectError(url, checked);
+  ConnectorOptions copy = options;
+  return Prepare(url, copy);
+}
+
+absl::Status Connector::Prepare(std::string_view url,
+                                ConnectorOptions& options) {
+  absl::StatusOr<TransportFactory> transport =
+      ChooseTransport(ParseChecked(url, options), options);
+  if (!transport.ok()) return ConnectError(url, transport.status());
+  // Not as the transport, with which keys for TLS would be an error.
+  if (options.transport == nullptr && *transport != nullptr) {
+    options.secure = [made = *std::move(transport)](
+                         const Url&, TransportRequest::Role) { return made; };
+  }
+  return absl::OkStatus();
 }
 
 Connector::Connector(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}

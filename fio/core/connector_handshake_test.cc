@@ -434,9 +434,12 @@ TEST_F(ConnectorHandshake, SomeKeysOfAQueryAreForListening) {
       Connector::Check("tls://127.0.0.1:1?ca=c&self_signed=1", Options())
           .message(),
       HasSubstr("'self_signed' is for listening"));
+  ConnectorOptions options = Options();
+  options.secure = [make = std::exchange(options.transport, nullptr)](
+                       const Url&, TransportRequest::Role) { return make; };
   EXPECT_TRUE(Connector::Check("tls://127.0.0.1:1?cert=c&key=k&ca=c&"
                                "server_name=name.test&alpn=h2",
-                               Options())
+                               options)
                   .ok());
 }
 
