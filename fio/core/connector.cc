@@ -17,12 +17,14 @@
 #include "fio/base/monotonic_time.h"
 #include "fio/core/internal/address_race.h"
 #include "fio/core/internal/backoff.h"
+#include "fio/core/internal/choose_transport.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/resolver.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/core/transport_factory.h"
 #include "fio/sock/url.h"
 
 namespace fio {
@@ -31,8 +33,8 @@ namespace {
 using core_internal::AddressRace;
 using core_internal::Backoff;
 
-// What is wrong with `options`, or null.
-const char* Objection(const ConnectorOptions& options) {
+// What is wrong; empty if nothing is.
+std::string_view Objection(const ConnectorOptions& options) {
   if (options.on_open == nullptr) return "on_open is missing";
   if (options.timeout < absl::ZeroDuration()) return "timeout is negative";
   if (options.attempt_delay < absl::ZeroDuration()) {
@@ -44,19 +46,21 @@ const char* Objection(const ConnectorOptions& options) {
   if (options.max_reconnect_delay < options.reconnect_delay) {
     return "max_reconnect_delay is less than reconnect_delay";
   }
-  const std::string_view fault = options.limits.Fault();
-  return fault.empty() ? nullptr : fault.data();
+  return options.limits.Fault();
 }
 
-const char* Objection(const Url& url) {
+std::string Objection(const Url& url) {
   if (url.kind() == Url::Kind::kDatagram) {
     return "datagrams make no connections";
   }
-  if (!url.query().empty()) return "its query is for listening; leave it out";
-  if (url.kind() == Url::Kind::kUnix) return nullptr;
+  const std::string_view key = url.FindAny(Url::Keys::kOfListening);
+  if (!key.empty()) {
+    return absl::StrCat("'", key, "' is for listening; leave it out");
+  }
+  if (url.kind() == Url::Kind::kUnix) return "";
   if (url.port() == 0) return "port 0 is no server's; give its real port";
   return url.port().has_value() || url.default_port().has_value()
-             ? nullptr
+             ? ""
              : "the port is missing";
 }
 
@@ -65,14 +69,17 @@ absl::StatusOr<Url> ParseChecked(std::string_view text,
                                  const ConnectorOptions& options) {
   absl::StatusOr<Url> url = Url::Parse(text);
   if (!url.ok()) return absl::InvalidArgumentError(Url::WhatIsWrong(text));
-  const char* objection = Objection(*url);
-  if (objection == nullptr) objection = Objection(options);
-  if (objection != nullptr) return absl::InvalidArgumentError(objection);
-  if (url->is_secure() && options.transport == nullptr) {
-    return absl::UnimplementedError(
-        "TLS is not built yet; give ConnectorOptions::transport, or use http");
-  }
+  std::string objection = Objection(*url);
+  if (objection.empty()) objection = Objection(options);
+  if (!objection.empty()) return absl::InvalidArgumentError(objection);
   return url;
+}
+
+absl::StatusOr<TransportFactory> ChooseTransport(
+    const absl::StatusOr<Url>& url, const ConnectorOptions& options) {
+  if (!url.ok()) return url.status();
+  return core_internal::ChooseTransport(*url, TransportRequest::Role::kClient,
+                                        options.transport, options.secure);
 }
 
 absl::Status ConnectError(std::string_view url, const absl::Status& cause) {
@@ -308,10 +315,14 @@ absl::StatusOr<std::unique_ptr<Connector>> Connector::Create(
     Loop& loop, Resolver& resolver, std::string_view url,
     ConnectorOptions options) {
   const absl::StatusOr<Url> checked = ParseChecked(url, options);
-  if (!checked.ok()) {
+  absl::StatusOr<TransportFactory> transport =
+      ChooseTransport(checked, options);
+  if (!transport.ok()) {
     if (options.on_finish != nullptr) options.on_finish();
-    return ConnectError(url, checked.status());
+    return ConnectError(url, transport.status());
   }
+  options.transport = *std::move(transport);
+  options.secure = nullptr;
   auto impl =
       std::make_shared<Impl>(loop, resolver, *checked, std::move(options));
   impl->Begin();
@@ -320,8 +331,21 @@ absl::StatusOr<std::unique_ptr<Connector>> Connector::Create(
 
 absl::Status Connector::Check(std::string_view url,
                               const ConnectorOptions& options) {
-  const absl::Status checked = ParseChecked(url, options).status();
-  return checked.ok() ? checked : ConnectError(url, checked);
+  ConnectorOptions copy = options;
+  return Prepare(url, copy);
+}
+
+absl::Status Connector::Prepare(std::string_view url,
+                                ConnectorOptions& options) {
+  absl::StatusOr<TransportFactory> transport =
+      ChooseTransport(ParseChecked(url, options), options);
+  if (!transport.ok()) return ConnectError(url, transport.status());
+  // Not as the transport, with which keys for TLS would be an error.
+  if (options.transport == nullptr && *transport != nullptr) {
+    options.secure = [made = *std::move(transport)](
+                         const Url&, TransportRequest::Role) { return made; };
+  }
+  return absl::OkStatus();
 }
 
 Connector::Connector(std::shared_ptr<Impl> impl) : impl_(std::move(impl)) {}

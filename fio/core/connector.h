@@ -89,6 +89,9 @@ struct ConnectorOptions {
   // that address has failed (kInternal).
   TransportFactory transport = nullptr;
 
+  // As in ListenOptions: makes `transport` for a url whose scheme needs TLS.
+  SecureTransport secure = nullptr;
+
   // What each connection may keep in memory.
   ConnectionLimits limits = {};
 
@@ -120,18 +123,24 @@ class Connector {
   // Call it on the thread of `loop`; the resolver may serve other loops as
   // well.
   //
-  // Errors: kUnimplemented for https and wss without a transport (TLS is not
-  // built yet); kInvalidArgument without an on_open, for a bad url, a url
-  // without a port, with port 0, with a query, or one for datagrams, and for
-  // negative or contradictory durations. Each message begins with "connect" and
-  // the url. on_finish has then been called.
+  // Errors: those of `secure`; kInvalidArgument without an on_open, for a bad
+  // url, a url without a port, with port 0, one for datagrams or with a key
+  // that is for listening or that `transport` does not use, one that needs TLS
+  // without `transport` and `secure`, and for negative or contradictory
+  // durations. Each message begins with "connect" and the url. on_finish has
+  // then been called.
   static absl::StatusOr<std::unique_ptr<Connector>> Create(
       Loop& loop, Resolver& resolver, std::string_view url,
       ConnectorOptions options);
 
-  // Returns the error that Create() would return, and does nothing else.
+  // Returns the error that Create() would return, and does nothing else. Calls
+  // `secure`, as Create() does.
   static absl::Status Check(std::string_view url,
                             const ConnectorOptions& options);
+
+  // The same, and then puts into `options` what `secure` has made: Create()
+  // with them and the same url does not call it again.
+  static absl::Status Prepare(std::string_view url, ConnectorOptions& options);
 
   Connector(const Connector&) = delete;
   Connector& operator=(const Connector&) = delete;

@@ -426,10 +426,21 @@ TEST_F(ConnectorHandshake, TheFactoryIsToldForWhom) {
   EXPECT_EQ(told, 1);
 }
 
-TEST_F(ConnectorHandshake, AQueryIsForListening) {
+TEST_F(ConnectorHandshake, SomeKeysOfAQueryAreForListening) {
   EXPECT_THAT(
       Connector::Check("tcp://127.0.0.1:1?proxy=v1", Options()).message(),
-      HasSubstr("its query is for listening"));
+      HasSubstr("'proxy' is for listening"));
+  EXPECT_THAT(
+      Connector::Check("tls://127.0.0.1:1?ca=c&self_signed=1", Options())
+          .message(),
+      HasSubstr("'self_signed' is for listening"));
+  ConnectorOptions options = Options();
+  options.secure = [make = std::exchange(options.transport, nullptr)](
+                       const Url&, TransportRequest::Role) { return make; };
+  EXPECT_TRUE(Connector::Check("tls://127.0.0.1:1?cert=c&key=k&ca=c&"
+                               "server_name=name.test&alpn=h2",
+                               options)
+                  .ok());
 }
 
 }  // namespace

@@ -582,16 +582,6 @@ TEST(Connect, FailExactlyOnceDeferred) {
   while (!plan.open_descriptors().empty()) std::this_thread::yield();
 }
 
-TEST(Connect, UrlsThatAskForTlsAreRefused) {
-  const ConnectorOptions options = {.on_open = [](Connection&) {}};
-  for (const char* url : {"https://127.0.0.1:1", "wss://127.0.0.1:1"}) {
-    const absl::Status checked = Connector::Check(url, options);
-    EXPECT_EQ(checked.code(), absl::StatusCode::kUnimplemented) << url;
-    EXPECT_NE(checked.message().find("TLS"), std::string_view::npos) << url;
-  }
-  EXPECT_TRUE(Connector::Check("http://127.0.0.1:1", options).ok());
-}
-
 TEST(Connect, MessageNamesEachAddress) {
   Server first, second;
   Client client({first.address(), second.address()});

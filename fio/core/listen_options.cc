@@ -6,11 +6,14 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "fio/core/internal/choose_transport.h"
 #include "fio/core/transport_factory.h"
 #include "fio/sock/proxy_options.h"
 #include "fio/sock/url.h"
 
 namespace fio {
+
+using core_internal::ChooseTransport;
 
 absl::Status CheckListenOptions(const ListenOptions& options) {
   if (options.on_open == nullptr) {
@@ -36,13 +39,12 @@ absl::StatusOr<ListenOptions> CompleteListenOptions(const Url& url,
   absl::Status checked = ApplyQuery(url, options.proxy);
   if (checked.ok()) checked = CheckListenOptions(options);
   if (!checked.ok()) return checked;
-  if (url.is_secure() && options.transport == nullptr) {
-    return absl::UnimplementedError(
-        "TLS is not built yet; listen without it (tcp, http, ws), or set "
-        "ListenOptions::transport");
-  }
-  if (options.transport != nullptr) {
-    options.transport = [make = std::move(options.transport),
+  absl::StatusOr<TransportFactory> made =
+      ChooseTransport(url, TransportRequest::Role::kServer, options.transport,
+                      std::exchange(options.secure, nullptr));
+  if (!made.ok()) return made.status();
+  if (*made != nullptr) {
+    options.transport = [make = *std::move(made),
                          url](const TransportRequest& request) {
       TransportRequest of_url = request;
       of_url.url = &url;

@@ -118,10 +118,14 @@ struct ListenOptions {
   // listening fails, it is called inside the call that fails.
   std::function<void()> on_finish = nullptr;
 
-  // Makes the transport of each connection; null for plain bytes. A url whose
-  // scheme needs TLS (https, wss) is an error without one, since TLS is not
-  // built yet. With one, fio does not check that it is TLS.
+  // Makes the transport of each connection; null for plain bytes, or for what
+  // `secure` makes. fio does not check that it is TLS. A url with keys for TLS
+  // (cert, key and others, see Url) is an error with it: nobody would use them.
   TransportFactory transport = nullptr;
+
+  // Makes `transport` for a url whose scheme needs TLS (tls, https, wss). Such
+  // a url is an error if neither is set.
+  SecureTransport secure = nullptr;
 
   // How long a handshake may take, from the making of its transport. Positive;
   // infinite for no bound.
@@ -170,10 +174,11 @@ struct ListenOptions {
 // proxy that makes no sense.
 absl::Status CheckListenOptions(const ListenOptions& options);
 
-// The options to listen on `url` with: they have what its query says, and tell
-// the transport's factory of the url. Errors: as CheckListenOptions(); those of
-// ApplyQuery(); kInvalidArgument for a datagram url; kUnimplemented for a url
-// that asks for TLS without a transport.
+// The options to listen on `url` with: they have what its query says and what
+// `secure` makes, and tell the transport's factory of the url. Errors: as
+// CheckListenOptions(); those of ApplyQuery() and of `secure`; kInvalidArgument
+// for a datagram url, for a url that needs TLS without `transport` and
+// `secure`, and for one with keys that `transport` does not use.
 absl::StatusOr<ListenOptions> CompleteListenOptions(const Url& url,
                                                     ListenOptions options);
 

@@ -494,24 +494,5 @@ TEST(Listen, AReactorAddsUpWhatItsLoopsHaveDone) {
   EXPECT_EQ(stats->rejected, 0u);
 }
 
-// --- TLS ---
-
-TEST(Listen, UrlsThatAskForTlsAreRefused) {
-  Reactor reactor({.threads = 1, .workers = 1, .signals = NoSignals()});
-  for (const std::string_view url :
-       {"https://127.0.0.1:0", "wss://127.0.0.1:0", "tls://127.0.0.1:0"}) {
-    int finished = 0;
-    const absl::Status status =
-        reactor
-            .Listen(url, {.on_open = Greet, .on_finish = [&] { ++finished; }})
-            .status();
-    EXPECT_FALSE(status.ok());
-    EXPECT_THAT(std::string(status.message()),
-                HasSubstr("TLS is not built yet"));
-    EXPECT_THAT(std::string(status.message()), HasSubstr(url));
-    EXPECT_EQ(finished, 1);
-  }
-}
-
 }  // namespace
 }  // namespace fio

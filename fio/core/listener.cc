@@ -89,6 +89,17 @@ bool IsOutOfDescriptors(int error) {
 
 bool IsOutOfMemory(int error) { return error == ENOMEM || error == ENOBUFS; }
 
+absl::Status CheckOptionsOfSocket(const ListenOptions* options) {
+  if (options == nullptr) {
+    return absl::InvalidArgumentError("the options are null");
+  }
+  if (options->secure != nullptr) {  // Plain bytes are not what it asks for.
+    return absl::InvalidArgumentError(
+        "ListenOptions::secure needs a url; set ListenOptions::transport");
+  }
+  return CheckListenOptions(*options);
+}
+
 }  // namespace
 
 absl::Status Listener::Check(const Url& url, const ListenOptions& options) {
@@ -125,9 +136,7 @@ absl::StatusOr<std::unique_ptr<Listener>> Listener::Create(
     return absl::InvalidArgumentError("listen: the socket is null");
   }
   const std::string where = socket->local_address().ToString();
-  absl::Status status = options == nullptr
-                            ? absl::InvalidArgumentError("the options are null")
-                            : CheckListenOptions(*options);
+  absl::Status status = CheckOptionsOfSocket(options.get());
   if (!status.ok()) return ListenError(where, status);
   auto listener = std::unique_ptr<Listener>(
       new Listener(loop, std::move(socket), std::move(options),

@@ -75,7 +75,7 @@ enum class AcceptWakes : uint8_t {
 class Listener {
  public:
   // Checks whether `url` and `options` are valid, without listening: the errors
-  // of CompleteListenOptions().
+  // of CompleteListenOptions(). Calls `secure`, as Create() does.
   static absl::Status Check(const Url& url, const ListenOptions& options);
 
   // Listens on the first address of `url` that can be bound. Blocks while a
@@ -91,8 +91,9 @@ class Listener {
   // it. on_finish is not called, and `options->socket` is ignored. `targets`
   // are the loops that connections may be handed to, with the index of
   // AcceptVerdict::ToLoop(); `loop` may be among them. Errors: kInvalidArgument
-  // if a pointer is null, and as CheckListenOptions(); those of Loop::Watch(),
-  // as above. All begin with "listen" and the address.
+  // if a pointer is null, if `options->secure` is set, which needs a url, and
+  // as CheckListenOptions(); those of Loop::Watch(), as above. All begin with
+  // "listen" and the address.
   static absl::StatusOr<std::unique_ptr<Listener>> Create(
       Loop& loop, std::shared_ptr<ListenSocket> socket,
       std::shared_ptr<const ListenOptions> options,

@@ -52,7 +52,6 @@ using testing::FaultPlan;
 using ::testing::HasSubstr;
 using testing::ManualClock;
 using ::testing::Pair;
-using ::testing::StartsWith;
 
 using Call = FaultPlan::Call;
 
@@ -207,17 +206,6 @@ TEST(Listener, ErrorsNameTheUrl) {
             "listen tcp://127.0.0.1:0: back_off is not positive");
   EXPECT_EQ(error("udp://127.0.0.1:1", {.on_open = AttachEcho}),
             "listen udp://127.0.0.1:1: datagrams make no connections");
-  for (const std::string_view url : {"https://127.0.0.1:1", "wss://[::1]:1"}) {
-    EXPECT_THAT(
-        error(url, {.on_open = AttachEcho}),
-        StartsWith(absl::StrCat("listen ", url, ": TLS is not built yet")));
-  }
-  EXPECT_TRUE(
-      Listener::Check(
-          *Url::Parse("https://127.0.0.1:1"),
-          {.on_open = AttachEcho,
-           .transport = [](const TransportRequest&) { return nullptr; }})
-          .ok());
   EXPECT_THAT(error("tcp://127.0.0.1:0",
                     {.on_open = AttachEcho, .socket = {.backlog = -1}}),
               HasSubstr("listen tcp://127.0.0.1:0: "));

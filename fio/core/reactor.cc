@@ -202,7 +202,7 @@ absl::StatusOr<ConnectorId> Reactor::Impl::Connect(std::string_view url,
     if (!started.ok()) return started;
     return id;
   }
-  absl::Status checked = Connector::Check(url, options);
+  absl::Status checked = Connector::Prepare(url, options);
   if (!checked.ok()) return fail(checked);
   setup_.preset.Add(
       Preset::Connector{id, std::string(url), std::move(options)});

@@ -121,9 +121,10 @@ class Reactor {
   // While Run() is running, only this process listens; in a root with workers
   // the listener must then be `root_only`.
   //
-  // Errors: those of the constructor; kInvalidArgument for a bad url, without
-  // an on_open, or for datagrams; kFailedPrecondition in a root, as above;
-  // those of Resolve() and ListenSocket::Listen(). After an error on_finish has
+  // Errors: those of the constructor; those of CompleteListenOptions(), which
+  // calls ListenOptions::secure; kInvalidArgument for a bad url;
+  // kFailedPrecondition in a root, as above; those of Resolve() and
+  // ListenSocket::Listen(). After an error on_finish has
   // been called; if a loop could not accept, it is called in a task.
   absl::StatusOr<ListenerId> Listen(std::string_view url,
                                     ListenOptions options);
@@ -151,8 +152,9 @@ class Reactor {
   // --- Connecting ---
 
   // Creates a Connector on the main loop. If called before Run(), each process
-  // that serves (with `root_only`: the root) connects when it starts; while
-  // Run() is running, this process connects. Errors: those of
+  // that serves (with `root_only`: the root) connects when it starts, and
+  // ConnectorOptions::secure is called once, here; while Run() is running, this
+  // process connects. Errors: those of
   // Connector::Create() and of the constructor; kFailedPrecondition while Run()
   // is running in a root with workers, unless `root_only`. After an error
   // on_finish has been called.

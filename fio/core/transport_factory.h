@@ -1,5 +1,6 @@
 // A TransportFactory makes the Transport of each new connection, for example
-// TLS. A null factory means no transport.
+// TLS. A null factory means no transport. A SecureTransport makes the factory
+// for a url that needs TLS.
 //
 //   fio::ListenOptions options;
 //   options.transport = [&keys](const fio::TransportRequest& request) {
@@ -21,6 +22,7 @@
 #include <functional>
 #include <memory>
 
+#include "absl/status/statusor.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/sock/socket_address.h"
@@ -56,6 +58,26 @@ struct TransportRequest {
 // not be sent without the transport.
 using TransportFactory =
     std::function<std::unique_ptr<Transport>(const TransportRequest&)>;
+
+// Makes the factory for a url whose scheme needs TLS (tls, https, wss), from
+// what the url says: `cert`, `key` and the other keys, see Url. This package
+// knows no TLS. The package fio/core/tls has it:
+//
+//   reactor.Listen("tls://0.0.0.0:443?cert=cert.pem&key=key.pem",
+//                  {.on_open = ..., .secure = fio::TlsOfUrl});
+//
+// Called once, when listening or connecting begins: inside of Listen(),
+// Connect() or Create(), before a socket is opened, on the thread that calls
+// them. So it may read files, which blocks. A Reactor with workers calls it in
+// the root, with the root's rights; the workers, and their replacements, have
+// copies of what it returned. It is not called again when a Connector connects
+// again. The factory may be called on several threads at the same time.
+//
+// Not called if `transport` is set in the same options, or the scheme needs no
+// TLS: so it may be set for a url that is not known beforehand. An error is the
+// error of who begins to listen or connect. Null is an error, too, kInternal.
+using SecureTransport = std::function<absl::StatusOr<TransportFactory>(
+    const Url& url, TransportRequest::Role role)>;
 
 }  // namespace fio
 

@@ -55,6 +55,7 @@ TEST_F(ListenDefaultsTest, WebSchemesHaveTheirOwnPort) {
   EXPECT_EQ(Complete("https://[::1]/"), "https://[::1]:443");
   EXPECT_EQ(Complete("wss://host"), "wss://host:443");
   EXPECT_EQ(Complete("http://:8080"), "http://:8080");
+  EXPECT_EQ(Complete("tls://?cert=c&key=k"), "tls://:4000?cert=c&key=k");
 }
 
 TEST_F(ListenDefaultsTest, TheEnvironmentFillsIn) {

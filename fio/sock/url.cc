@@ -19,7 +19,6 @@
 #include "absl/strings/match.h"
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_join.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
 
@@ -30,20 +29,47 @@ struct SchemeTraits {
   std::string_view name;
   Url::Kind kind;
   std::optional<uint16_t> default_port;
+  bool secure = false;
 };
 
 // In the order of Url::Scheme.
 constexpr SchemeTraits kSchemes[] = {
-    {"tcp", Url::Kind::kStream, {}},    {"tcp4", Url::Kind::kStream, {}},
-    {"tcp6", Url::Kind::kStream, {}},   {"udp", Url::Kind::kDatagram, {}},
-    {"udp4", Url::Kind::kDatagram, {}}, {"udp6", Url::Kind::kDatagram, {}},
-    {"http", Url::Kind::kStream, 80},   {"https", Url::Kind::kStream, 443},
-    {"ws", Url::Kind::kStream, 80},     {"wss", Url::Kind::kStream, 443},
+    {"tcp", Url::Kind::kStream, {}},
+    {"tcp4", Url::Kind::kStream, {}},
+    {"tcp6", Url::Kind::kStream, {}},
+    {"udp", Url::Kind::kDatagram, {}},
+    {"udp4", Url::Kind::kDatagram, {}},
+    {"udp6", Url::Kind::kDatagram, {}},
+    {"tls", Url::Kind::kStream, {}, true},
+    {"http", Url::Kind::kStream, 80},
+    {"https", Url::Kind::kStream, 443, true},
+    {"ws", Url::Kind::kStream, 80},
+    {"wss", Url::Kind::kStream, 443, true},
     {"unix", Url::Kind::kUnix, {}},
 };
 
 // The keys that a query may have.
-constexpr std::string_view kKeys[] = {"proxy", "proxy_trust"};
+struct KeyTraits {
+  std::string_view name;
+  bool of_listening;
+  bool of_tls;
+};
+constexpr KeyTraits kKeys[] = {
+    {"proxy", true, false},       {"proxy_trust", true, false},
+    {"cert", false, true},        {"key", false, true},
+    {"ca", false, true},          {"self_signed", true, true},
+    {"server_name", false, true}, {"alpn", false, true},
+};
+
+// Those of a scheme, with commas between them.
+std::string NamesOfKeys(bool secure) {
+  std::string names;
+  for (const KeyTraits& key : kKeys) {
+    if (key.of_tls && !secure) continue;
+    absl::StrAppend(&names, names.empty() ? "" : ", ", key.name);
+  }
+  return names;
+}
 
 // The longest name that DNS knows; see RFC 1035, section 2.3.4.
 constexpr size_t kMaxHostBytes = 255;
@@ -106,6 +132,20 @@ std::string WhyNoPort(std::string_view text) {
                       " is no port, which is one to five digits, 0 to 65535");
 }
 
+// Why a query may not have this key; empty if it may.
+std::string WhatIsWrongWithKey(std::string_view text, bool secure) {
+  const auto* key = std::find_if(
+      std::begin(kKeys), std::end(kKeys),
+      [text](const KeyTraits& traits) { return traits.name == text; });
+  if (key == std::end(kKeys)) {
+    return absl::StrCat("the query has no key ", Quoted(text), "; there are ",
+                        NamesOfKeys(secure));
+  }
+  return key->of_tls && !secure
+             ? absl::StrCat("'", text, "' is for TLS: for tls, https and wss")
+             : "";
+}
+
 // Why a text is more than host and port; empty if it is not.
 std::string WhatIsTooMuch(std::string_view text) {
   const size_t end = text.find_first_of("/#");
@@ -136,9 +176,7 @@ std::string Url::Set(std::string_view text) {
     scheme_ = Scheme::kUnix;
     return SetPath(text);
   }
-  if (text.starts_with("tls://") || text.starts_with("ssl://")) {
-    return "TLS is not built yet; use tcp";
-  }
+  if (text.starts_with("ssl://")) return "the scheme for TLS is tls";
   const size_t colon = text.find("://");
   if (colon == std::string_view::npos) {
     return "no '://'; one looks like tcp://127.0.0.1:3000";
@@ -149,8 +187,8 @@ std::string Url::Set(std::string_view text) {
                      return traits.name == name;
                    });
   if (scheme == std::end(kSchemes)) {
-    return "the scheme is not one of tcp, tcp4, tcp6, udp, udp4, udp6, http, "
-           "https, ws, wss, unix";
+    return "the scheme is not one of tcp, tcp4, tcp6, udp, udp4, udp6, tls, "
+           "http, https, ws, wss, unix";
   }
   scheme_ = static_cast<Scheme>(scheme - kSchemes);
   text.remove_prefix(colon + 3);
@@ -164,17 +202,15 @@ std::string Url::Set(std::string_view text) {
 std::string Url::SetQuery(std::string_view text) {
   if (kind() == Kind::kDatagram) {
     return absl::StrCat("leave out ", Quoted(absl::StrCat("?", text)),
-                        "; a query is for tcp, http and ws");
+                        "; a query is for streams over TCP");
   }
   query_ = std::string(text);
   std::vector<std::string_view> keys;
   for (const std::string_view pair : absl::StrSplit(text, '&')) {
     const size_t equals = pair.find('=');
     const std::string_view key = pair.substr(0, equals);
-    if (std::find(std::begin(kKeys), std::end(kKeys), key) == std::end(kKeys)) {
-      return absl::StrCat("the query has no key ", Quoted(key), "; there are ",
-                          absl::StrJoin(kKeys, ", "));
-    }
+    std::string wrong = WhatIsWrongWithKey(key, is_secure());
+    if (!wrong.empty()) return wrong;
     if (std::find(keys.begin(), keys.end(), key) != keys.end()) {
       return absl::StrCat("'", key, "' is there twice");
     }
@@ -199,6 +235,15 @@ std::optional<std::string_view> Url::Find(std::string_view key) const {
     }
   }
   return std::nullopt;
+}
+
+std::string_view Url::FindAny(Keys keys) const {
+  for (const KeyTraits& key : kKeys) {
+    const bool counts =
+        keys == Keys::kOfListening ? key.of_listening : key.of_tls;
+    if (counts && Find(key.name).has_value()) return key.name;
+  }
+  return {};
 }
 
 std::string Url::SetPath(std::string_view text) {
@@ -249,6 +294,8 @@ bool Url::is_localhost() const {
 }
 
 Url::Kind Url::kind() const { return TraitsOf(scheme_).kind; }
+
+bool Url::is_secure() const { return TraitsOf(scheme_).secure; }
 
 std::optional<uint16_t> Url::default_port() const {
   return TraitsOf(scheme_).default_port;

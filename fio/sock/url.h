@@ -6,8 +6,9 @@
 //   tcp6://example.org:80   only IPv6 addresses of the name
 //   tcp://:3000             no host: every IPv4 address of this machine
 //   udp:// udp4:// udp6://  as tcp, for datagrams
+//   tls://                  tcp, with TLS; it has no port of its own
 //   http:// ws://           tcp, whose port is 80 if there is none
-//   https:// wss://         tcp, whose port is 443 if there is none
+//   https:// wss://         tcp, with TLS, whose port is 443 if there is none
 //   unix:///run/x.sock      a Unix socket; also without the scheme: /run/x.sock
 //   unix://run/x.sock       one relative to the working directory
 //   unix://@name            one in Linux's abstract namespace
@@ -17,15 +18,26 @@
 // without escapes.
 //
 // A query ("?key=value&key=value") is for streams over TCP. It says how to
-// listen; who connects, refuses it:
+// listen or connect:
 //
 //   proxy=v1, v2 or any       the peers are proxies; see
 //   proxy_trust=10.0.0.0/8    fio/sock/proxy_options.h
 //
-// Another key is an error, and so is one that is there twice or has no value.
-// There are no escapes: a '%' is an error, and a value may have any other
-// printable character but '&' and '#'. What a value means, is checked by who
-// uses it.
+// These are for listening; who connects, refuses them. The schemes that need
+// TLS (tls, https, wss) have more keys, which with another scheme are an error:
+//
+//   cert=/etc/app/cert.pem    our certificate, with those that it builds on
+//   key=/etc/app/key.pem      its private key
+//   ca=/etc/app/ca.pem        who may have signed the peer's certificate
+//   self_signed=...           our certificate is made at the start, and nobody
+//                             has signed it; for listening only
+//   server_name=example.org   the name of the server, if it is not the host
+//   alpn=h2,http/1.1          protocols of the application, best first
+//
+// What a value may be, and what it means, is a matter of who uses it: here it
+// is not checked. Another key is an error, and so is one that is there twice or
+// has no value. There are no escapes: a '%' is an error, and a value may have
+// any other printable character but '&' and '#'.
 //
 // "localhost", and every name that ends in ".localhost", is this machine: it
 // means 127.0.0.1 and then ::1, of these the one that the scheme allows. The
@@ -60,6 +72,7 @@ class Url {
     kUdp,
     kUdp4,
     kUdp6,
+    kTls,
     kHttp,
     kHttps,
     kWs,
@@ -84,10 +97,8 @@ class Url {
   std::optional<uint16_t> port() const { return port_; }
   // Whether the host is "localhost" or ends in ".localhost", see above.
   bool is_localhost() const;
-  // Whether the scheme needs TLS: https, wss.
-  bool is_secure() const {
-    return scheme_ == Scheme::kHttps || scheme_ == Scheme::kWss;
-  }
+  // Whether the scheme needs TLS: tls, https, wss.
+  bool is_secure() const;
   // The scheme's own port, 80 or 443, or absent.
   std::optional<uint16_t> default_port() const;
 
@@ -98,6 +109,12 @@ class Url {
   std::optional<std::string_view> Find(std::string_view key) const;
   // Without the '?'; empty if there is none.
   const std::string& query() const { return query_; }
+
+  // Whom the keys of the query are for, see above.
+  enum class Keys : uint8_t { kOfListening, kOfTls };
+  // The first key of `keys` that the query has; empty if it has none. Valid for
+  // ever.
+  std::string_view FindAny(Keys keys) const;
 
   // The text; Parse() makes an equal Url of it.
   std::string ToString() const;

@@ -51,6 +51,7 @@ TEST(Url, TheSchemeTellsTheKindAndItsOwnPort) {
       {"udp://h", Url::Scheme::kUdp, Url::Kind::kDatagram, {}},
       {"udp4://h", Url::Scheme::kUdp4, Url::Kind::kDatagram, {}},
       {"udp6://h", Url::Scheme::kUdp6, Url::Kind::kDatagram, {}},
+      {"tls://h", Url::Scheme::kTls, Url::Kind::kStream, {}},
       {"http://h", Url::Scheme::kHttp, Url::Kind::kStream, 80},
       {"https://h", Url::Scheme::kHttps, Url::Kind::kStream, 443},
       {"ws://h", Url::Scheme::kWs, Url::Kind::kStream, 80},
@@ -77,16 +78,52 @@ TEST(Url, UnixPathsAreTakenByteByByte) {
 }
 
 TEST(Url, KnowsWhichSchemesAskForTls) {
-  for (const char* text : {"https://h", "wss://h:1"}) {
+  for (const char* text : {"https://h", "wss://h:1", "tls://h:1"}) {
     EXPECT_TRUE(Url::Parse(text)->is_secure()) << text;
   }
   for (const char* text : {"http://h", "ws://h", "tcp://h:443", "unix:///x"}) {
     EXPECT_FALSE(Url::Parse(text)->is_secure()) << text;
   }
-  for (const char* text : {"tls://h:1", "ssl://h:1"}) {
-    EXPECT_THAT(Url::Parse(text).status().message(),
-                HasSubstr("TLS is not built yet"));
+  EXPECT_EQ(Url::WhatIsWrong("ssl://h:1"), "the scheme for TLS is tls");
+}
+
+constexpr const char* kKeysOfTls[] = {"cert",        "key",         "ca",
+                                      "self_signed", "server_name", "alpn"};
+
+TEST(Url, SchemesThatNeedTlsHaveKeysOfTheirOwn) {
+  for (const char* key : kKeysOfTls) {
+    for (const char* scheme : {"tls", "https", "wss"}) {
+      const std::string text = absl::StrCat(scheme, "://h:1?", key, "=/a,b:c");
+      const absl::StatusOr<Url> url = Url::Parse(text);
+      ASSERT_TRUE(url.ok()) << url.status();
+      EXPECT_EQ(url->Find(key), "/a,b:c");
+      EXPECT_EQ(url->ToString(), text);
+    }
+    for (const char* scheme : {"tcp", "tcp4", "tcp6", "http", "ws"}) {
+      EXPECT_EQ(Url::WhatIsWrong(absl::StrCat(scheme, "://h:1?", key, "=x")),
+                absl::StrCat("'", key, "' is for TLS: for tls, https and wss"));
+    }
   }
+}
+
+TEST(Url, FindsKeysByWhomTheyAreFor) {
+  const auto find = [](const char* text, Url::Keys keys) {
+    return Url::Parse(text)->FindAny(keys);
+  };
+  EXPECT_EQ(find("tcp://h?proxy_trust=::1", Url::Keys::kOfListening),
+            "proxy_trust");
+  EXPECT_EQ(find("tcp://h?proxy=v1", Url::Keys::kOfTls), "");
+  EXPECT_EQ(find("tls://h?self_signed=yes", Url::Keys::kOfListening),
+            "self_signed");
+  for (const char* key : kKeysOfTls) {
+    const std::string text = absl::StrCat("tls://h?proxy=v1&", key, "=x");
+    EXPECT_EQ(find(text.c_str(), Url::Keys::kOfTls), key);
+    EXPECT_EQ(find(text.c_str(), Url::Keys::kOfListening), "proxy");
+  }
+  EXPECT_EQ(find("tls://h?cert=c&key=k&ca=a&server_name=s&alpn=h2",
+                 Url::Keys::kOfListening),
+            "");
+  EXPECT_EQ(find("tls://h", Url::Keys::kOfTls), "");
 }
 
 TEST(Url, ABarePathIsAUnixSocket) {
@@ -104,7 +141,8 @@ TEST(Url, RoundTrips) {
        {"tcp://127.0.0.1:3000", "tcp4://localhost", "tcp6://[fe80::1%eth0]:1",
         "tcp://?proxy=v1", "ws://h:1?proxy_trust=::1&proxy=v2", "tcp://",
         "tcp://:65535", "tcp://[::]", "udp://:53", "https://host:1",
-        "unix:///x", "unix://x/y", "unix://@x", "unix://tcp://x"}) {
+        "tls://h:1?cert=a&key=b", "unix:///x", "unix://x/y", "unix://@x",
+        "unix://tcp://x"}) {
     const absl::StatusOr<Url> url = Url::Parse(text);
     ASSERT_TRUE(url.ok()) << url.status();
     EXPECT_EQ(url->ToString(), text);
@@ -183,7 +221,13 @@ TEST(Url, ErrorsNameTheFault) {
       {"tcp://h?proxy=v 1",
        "'proxy' has the value 'v 1', with a character that no value has"},
       {"udp://h:1?proxy=v1",
-       "leave out '?proxy=v1'; a query is for tcp, http and ws"},
+       "leave out '?proxy=v1'; a query is for streams over TCP"},
+      {"tls://h?q",
+       "the query has no key 'q'; there are proxy, proxy_trust, cert, key, ca, "
+       "self_signed, server_name, alpn"},
+      {"tls://h/", "leave out '/'; an address has no path or fragment"},
+      {"tls://h?cert=", "'cert' has no value"},
+      {"tls://h?cert=a&key=b&cert=c", "'cert' is there twice"},
       {"http://h#f?proxy=v1",
        "leave out '#f?proxy=v1'; an address has no path or fragment"},
       {"http://h/path?proxy=v1",

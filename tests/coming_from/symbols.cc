@@ -381,6 +381,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(ConnectorOptions::reconnect_delay,
             ConnectorOptions{.reconnect_delay = absl::Milliseconds(150)}),
     FIO_HAS(ConnectorOptions::root_only, ConnectorOptions{.root_only = true}),
+    FIO_HAS(ConnectorOptions::secure, ConnectorOptions{.secure = nullptr}),
     FIO_HAS(ConnectorOptions::timeout,
             ConnectorOptions{.timeout = absl::Seconds(30)}),
     FIO_HAS(ConnectorOptions::transport,
@@ -422,6 +423,7 @@ constexpr std::string_view kSymbols[] = {
             ListenOptions{.handshake_timeout = absl::Seconds(1)}),
     FIO_HAS(ListenOptions::on_finish, ListenOptions{.on_finish = [] {}}),
     FIO_HAS(ListenOptions::root_only, ListenOptions{.root_only = true}),
+    FIO_HAS(ListenOptions::secure, ListenOptions{.secure = nullptr}),
     FIO_HAS(ListenOptions::transport,
             ListenOptions{.transport =
                               [](const TransportRequest&) {
