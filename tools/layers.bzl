@@ -24,6 +24,17 @@ _ARROWS = {
         "fio/core/process",
     ],
     "fio/tls": ["fio/base", "fio/sock"],
+    "fio/core/tls": [
+        "fio/base",
+        "fio/sock",
+        "fio/defer",
+        "fio/core/poller",
+        "fio/core/timer",
+        "fio/core/loop",
+        "fio/core/process",
+        "fio/core",
+        "fio/tls",
+    ],
     "fio/pubsub": [
         "fio/base",
         "fio/sock",

@@ -38,6 +38,10 @@ TlsContext::~TlsContext() = default;
 
 bool TlsContext::is_server() const { return core_->is_server(); }
 
+bool TlsContext::chooses() const {
+  return core_->is_server() && core_->server().choose != nullptr;
+}
+
 const std::vector<std::string>& TlsContext::groups() const {
   return core_->groups();
 }

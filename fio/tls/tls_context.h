@@ -60,6 +60,8 @@ class TlsContext {
   ~TlsContext();
 
   bool is_server() const;
+  // Whether TlsServerOptions::choose is set, so that handshakes may wait.
+  bool chooses() const;
   // The groups of the key exchange that the library has, of those asked for.
   const std::vector<std::string>& groups() const;
   // As in the options.
