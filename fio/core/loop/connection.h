@@ -460,6 +460,7 @@ class alignas(64) Connection {
   absl::Span<char> Fill(const char* call);
   void TakeKept(loop_internal::ReceiveBuffer& buffer);
   size_t ReadNew(absl::Span<char> out);
+  bool FillAhead();
   void KeepUnread();
   void DeliverUnread();
   bool IsFull() const;

@@ -67,7 +67,9 @@ class Protocol {
 
   // Bytes have arrived: take them with Received() or Read(). What is left in
   // the kernel is told again in the next turn. May be called with nothing to
-  // read, rarely.
+  // read, rarely. Over a transport they have been read already, unless less
+  // than 1 KiB may be left unread (Connection::SetUnreadLimit()); what is not
+  // taken stays unread.
   virtual void OnData(Connection& connection) = 0;
 
   // Everything written has been taken by the kernel: once after Attach(), and

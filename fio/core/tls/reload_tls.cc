@@ -1,0 +1,38 @@
+#include "fio/core/tls/reload_tls.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/log/absl_log.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fio/core/process/lifecycle.h"
+#include "fio/core/reactor.h"
+#include "fio/core/tls/tls_factory.h"
+#include "fio/core/tls/tls_slot.h"
+#include "fio/core/transport_factory.h"
+#include "fio/sock/url.h"
+
+namespace fio {
+
+void ReloadTls(Reactor& reactor, std::shared_ptr<TlsSlot> slot) {
+  reactor.lifecycle().Add(
+      LifecycleEvent::kOnReload, [slot = std::move(slot)] {
+        const absl::Status reloaded = slot->Reload();
+        ABSL_LOG_IF(ERROR, !reloaded.ok())
+            << "the certificate stays as it is: " << reloaded;
+      });
+}
+
+SecureTransport ReloadedTls(Reactor& reactor) {
+  return [&reactor](const Url& url, TransportRequest::Role role)
+             -> absl::StatusOr<TransportFactory> {
+    absl::StatusOr<std::shared_ptr<TlsSlot>> slot = TlsSlot::Create(
+        [url, role] { return TlsContextOfUrl(url, role); });
+    if (!slot.ok()) return slot.status();
+    ReloadTls(reactor, *slot);
+    return TlsFactory(*std::move(slot));
+  };
+}
+
+}  // namespace fio
