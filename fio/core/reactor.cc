@@ -87,6 +87,7 @@ class Reactor::Impl {
   absl::Status Run();
   void Stop(absl::Duration grace);
   void Restart();
+  void Reload();
 
   absl::StatusOr<ListenerId> Listen(std::string_view url,
                                     ListenOptions options);
@@ -276,6 +277,7 @@ absl::Status Reactor::Impl::Begin() {
   capacity_ = limit.value_or(0);
   root_pid_ = getpid();
   request_.Open();
+  setup_.hears_reload = setup_.lifecycle.Has(LifecycleEvent::kOnReload);
   run_ = std::make_unique<ServerRun>(*server_, setup_, request_);
   return run_->Begin();
 }
@@ -336,6 +338,10 @@ void Reactor::Impl::Restart() {
   if (request_.Restart()) server_->main().Wake();
 }
 
+void Reactor::Impl::Reload() {
+  if (request_.Reload()) server_->main().Wake();
+}
+
 absl::Time Reactor::Impl::last_tick() const {
   if (!status().ok()) return Clock::System().WallNow();  // Which may lack one.
   return server_->last_tick();
@@ -358,6 +364,7 @@ Reactor::~Reactor() {
 absl::Status Reactor::Run() { return impl_->Run(); }
 void Reactor::Stop(absl::Duration grace) { impl_->Stop(grace); }
 void Reactor::Restart() { impl_->Restart(); }
+void Reactor::Reload() { impl_->Reload(); }
 Lifecycle& Reactor::lifecycle() { return impl_->setup().lifecycle; }
 
 absl::StatusOr<ListenerId> Reactor::Listen(std::string_view url,

@@ -109,6 +109,16 @@ class Reactor {
   // and ignored. Any thread, and signal handlers.
   void Restart();
 
+  // Fires kOnReload, on the main loop, between two turns. In a root it does so
+  // there first, and then sends it to each worker, which fires it, too; also to
+  // those that are starting, drain or stop. A worker that is forked later is a
+  // copy of the root, and has what that has reloaded. In a worker it reloads
+  // that worker alone. Before the process serves it waits until it does.
+  // Several calls may become one, but a call after the callbacks have begun
+  // leads to another. While Run() is not running it does nothing. Any thread,
+  // and signal handlers.
+  void Reload();
+
   // The callbacks for events of the process. Any thread.
   Lifecycle& lifecycle();
 

@@ -29,6 +29,13 @@ struct SignalOptions {
   // Reactor::Restart().
   std::vector<int> restart = {SIGUSR1};
 
+  // Reactor::Reload(). They are handled only if a callback for kOnReload is
+  // registered when Run() begins. Otherwise they are not touched, and SIGHUP
+  // ends the process as it does by default; a callback that is added later
+  // changes nothing. Only SIGHUP, which is here by default, may be in another
+  // list at the same time, and then it has the meaning of that list.
+  std::vector<int> reload = {SIGHUP};
+
   // Ignores SIGPIPE, so that a user's write to a broken pipe fails with EPIPE.
   // fio's own writes to sockets never raise it. When Run() returns, the
   // disposition of SIGPIPE is restored: if the program then prints to a broken

@@ -139,6 +139,20 @@ TEST(Options, BadSignalsAreNamed) {
       absl::StrCat("SignalOptions::restart: signal ", NSIG, " does not exist"));
 }
 
+TEST(Options, BadSignalsToReloadAreNamed) {
+  const auto expect_refused = [](std::vector<int> reload,
+                                 const std::string& message) {
+    ReactorOptions options = Threads(1);
+    options.signals = {.reload = std::move(reload)};
+    ExpectRefused(options, message);
+  };
+  expect_refused({SIGKILL}, "SignalOptions::reload: SIGKILL cannot be handled");
+  expect_refused({SIGUSR2, SIGTERM},
+                 "SignalOptions: SIGTERM is in stop and in reload");
+  expect_refused({SIGUSR1},
+                 "SignalOptions: SIGUSR1 is in restart and in reload");
+}
+
 TEST(Options, NegativeDurationsAreNamed) {
   const std::pair<absl::Duration ReactorOptions::*, std::string> spans[] = {
       {&ReactorOptions::drain_time, "drain_time"},

@@ -36,6 +36,9 @@ struct ReactorSetup {
   const ReactorOptions options;  // `loop` has linger_timeout.
   const Concurrency concurrency;
   Lifecycle lifecycle;
+  // Whether signals are handled that ask to reload. Set when Run() begins;
+  // workers do as their root.
+  bool hears_reload = false;
   ListenSet listeners;
   Preset preset;
 };

@@ -100,6 +100,7 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Root::Run() {
 void Root::Hear() {
   parts_.run.Hear();
   if (parts_.request.TakeRestart()) supervisor_->Restart();
+  if (parts_.run.Reload()) supervisor_->Reload();
   const StopPhases& phases = parts_.run.phases();
   if (!phases.is_stop_asked()) return;
   const bool is_over = parts_.setup.Now() >= phases.cut_off();

@@ -47,7 +47,7 @@ ServerRun::ServerRun(Server& server, ReactorSetup& setup, StopRequest& request)
 
 absl::Status ServerRun::Begin() {
   absl::StatusOr<std::unique_ptr<SignalScope>> signals =
-      SignalScope::Create(setup_.options.signals);
+      SignalScope::Create(setup_.options.signals, setup_.hears_reload);
   if (signals.ok()) {
     signals_ = *std::move(signals);
     begun_ = wakes_.Add(signals_->fds());
@@ -157,7 +157,10 @@ void ServerRun::Hear() {
     HearSignals();
     if (link_.has_value()) HearRoot();
   }
-  if (!server_.role().is_root() && request_.TakeRestart()) HearRestart();
+  if (!server_.role().is_root()) {
+    if (request_.TakeRestart()) HearRestart();
+    Reload();
+  }
   const std::optional<MonotonicTime> by = request_.TakeStop();
   if (by.has_value()) phases_.Stop(*by);
 }
@@ -169,6 +172,10 @@ void ServerRun::HearSignals() {
         return;
       case SignalScope::Meaning::kRestart:
         request_.Restart();
+        break;
+      case SignalScope::Meaning::kReload:
+        // If it has to wait, nothing else wakes the first turn.
+        if (request_.Reload()) server_.main().Wake();
         break;
       case SignalScope::Meaning::kStop:
         ++stop_signals_;
@@ -184,6 +191,7 @@ void ServerRun::HearRoot() {
   if (phases_.serves()) {
     for (const int place : news.lent) server_.AcceptLent(place, kLoan);
   }
+  if (news.reload) request_.Reload();
   if (news.root_died) {
     // Other workers may hang, or other processes have copies.
     setup_.listeners.StopForRoot()();
@@ -195,6 +203,13 @@ void ServerRun::HearRoot() {
   if (*news.stop > StopLevel::kDrain) phases_.set_may_drain(false);
   Stop(*news.stop <= StopLevel::kGraceful ? absl::InfiniteDuration()
                                           : absl::ZeroDuration());
+}
+
+// What is asked for inside of a callback is another reload.
+bool ServerRun::Reload() {
+  if (!phases_.is_running() || !request_.TakeReload()) return false;
+  Fire(LifecycleEvent::kOnReload);
+  return true;
 }
 
 void ServerRun::HearRestart() {

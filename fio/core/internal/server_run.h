@@ -64,8 +64,12 @@ class ServerRun {
 
   // One turn of the main loop, and Hear(). Errors: those of the loops.
   absl::Status Turn(MonotonicTime deadline);
-  // Hears signals, the root and StopRequest, but for a root's restart.
+  // Hears signals, the root and StopRequest, but for what a root sends on: its
+  // restart, and its reload.
   void Hear();
+  // Fires kOnReload, if that was asked for; otherwise returns false. While the
+  // process starts, the request waits.
+  bool Reload();
   // Wakes the main loop when one of `fds` is readable. Errors: those of
   // Loop::Watch().
   absl::Status WakeBy(absl::Span<const int> fds) { return wakes_.Add(fds); }

@@ -57,33 +57,59 @@ absl::Status CheckList(absl::string_view list,
   return absl::OkStatus();
 }
 
+absl::Status CheckApart(absl::string_view first, absl::string_view second,
+                        const std::vector<int>& one,
+                        const std::vector<int>& other) {
+  for (const int signal : other) {
+    if (!absl::c_linear_search(one, signal)) continue;
+    return absl::InvalidArgumentError(
+        absl::StrCat("SignalOptions: ", Describe(signal), " is in ", first,
+                     " and in ", second));
+  }
+  return absl::OkStatus();
+}
+
+// Those of SignalOptions::reload that are in no other list.
+std::vector<int> OnlyOfReload(const SignalOptions& options) {
+  std::vector<int> signals;
+  for (const int signal : options.reload) {
+    if (absl::c_linear_search(options.stop, signal)) continue;
+    if (absl::c_linear_search(options.restart, signal)) continue;
+    signals.push_back(signal);
+  }
+  return signals;
+}
+
 }  // namespace
 
 absl::Status SignalScope::Check(const SignalOptions& options) {
   absl::Status checked = CheckList("stop", options.stop);
   if (checked.ok()) checked = CheckList("restart", options.restart);
-  if (!checked.ok()) return checked;
-  for (const int signal : options.restart) {
-    if (!absl::c_linear_search(options.stop, signal)) continue;
-    return absl::InvalidArgumentError(absl::StrCat(
-        "SignalOptions: ", Describe(signal), " is in stop and in restart"));
+  if (checked.ok()) checked = CheckList("reload", options.reload);
+  if (checked.ok()) {
+    checked = CheckApart("stop", "restart", options.stop, options.restart);
   }
-  return absl::OkStatus();
+  if (!checked.ok() || options.reload == SignalOptions().reload) return checked;
+  checked = CheckApart("stop", "reload", options.stop, options.reload);
+  return checked.ok()
+             ? CheckApart("restart", "reload", options.restart, options.reload)
+             : checked;
 }
 
 absl::StatusOr<std::unique_ptr<SignalScope>> SignalScope::Create(
-    const SignalOptions& options) {
+    const SignalOptions& options, bool hears_reload) {
   absl::Status checked = Check(options);
   if (!checked.ok()) return checked;
-  std::unique_ptr<SignalScope> scope(new SignalScope(options));
+  SignalOptions apart = options;
+  apart.reload = hears_reload ? OnlyOfReload(options) : std::vector<int>();
+  std::unique_ptr<SignalScope> scope(new SignalScope(std::move(apart)));
   if (options.ignore_sigpipe) {
     absl::StatusOr<std::unique_ptr<SignalWatch>> sigpipe =
         SignalWatch::Create({SIGPIPE});
     if (!sigpipe.ok()) return sigpipe.status();
     scope->sigpipe_ = *std::move(sigpipe);
   }
-  std::vector<int> signals = options.stop;
-  signals.insert(signals.end(), options.restart.begin(), options.restart.end());
+  const std::vector<int> signals = scope->Listed();
   if (signals.empty()) return scope;
   absl::StatusOr<std::unique_ptr<SignalWatch>> watch =
       SignalWatch::Create(signals);
@@ -94,11 +120,18 @@ absl::StatusOr<std::unique_ptr<SignalScope>> SignalScope::Create(
   return scope;
 }
 
+std::vector<int> SignalScope::Listed() const {
+  std::vector<int> signals = options_.stop;
+  for (const auto* list : {&options_.restart, &options_.reload}) {
+    signals.insert(signals.end(), list->begin(), list->end());
+  }
+  return signals;
+}
+
 void SignalScope::BeforeFork() {
   sigset_t listed;
   sigemptyset(&listed);
-  for (const int signal : options_.stop) sigaddset(&listed, signal);
-  for (const int signal : options_.restart) sigaddset(&listed, signal);
+  for (const int signal : Listed()) sigaddset(&listed, signal);
   pthread_sigmask(SIG_BLOCK, &listed, &before_fork_);
 }
 
@@ -113,8 +146,9 @@ absl::Span<const int> SignalScope::fds() const {
 SignalScope::Meaning SignalScope::Next() {
   const int signal = watch_ == nullptr ? 0 : watch_->Next();
   if (signal == 0) return Meaning::kNone;
-  return absl::c_linear_search(options_.stop, signal) ? Meaning::kStop
-                                                      : Meaning::kRestart;
+  if (absl::c_linear_search(options_.stop, signal)) return Meaning::kStop;
+  return absl::c_linear_search(options_.restart, signal) ? Meaning::kRestart
+                                                         : Meaning::kReload;
 }
 
 }  // namespace fio::core_internal

@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <memory>
 #include <optional>
+#include <utility>
+#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -23,15 +25,16 @@ namespace fio::core_internal {
 
 class SignalScope {
  public:
-  enum class Meaning : uint8_t { kNone, kStop, kRestart };
+  enum class Meaning : uint8_t { kNone, kStop, kRestart, kReload };
 
   // kInvalidArgument for a signal that is listed twice or cannot be handled:
   // "SignalOptions::stop: SIGKILL cannot be handled".
   static absl::Status Check(const SignalOptions& options);
 
+  // Without `hears_reload` those of SignalOptions::reload are not handled.
   // Errors: those of Check() and of SignalWatch::Create().
   static absl::StatusOr<std::unique_ptr<SignalScope>> Create(
-      const SignalOptions& options);
+      const SignalOptions& options, bool hears_reload);
 
   SignalScope(const SignalScope&) = delete;
   SignalScope& operator=(const SignalScope&) = delete;
@@ -52,9 +55,12 @@ class SignalScope {
   void AfterFork();
 
  private:
-  explicit SignalScope(const SignalOptions& options) : options_(options) {}
+  explicit SignalScope(SignalOptions options) : options_(std::move(options)) {}
 
-  const SignalOptions options_;
+  // All that are handled.
+  std::vector<int> Listed() const;
+
+  const SignalOptions options_;         // Each signal is in one list.
   std::unique_ptr<SignalWatch> watch_;  // Null if there is no signal.
   std::array<int, 1> fds_ = {};
   // Next() is never called: having a handler is enough, since SIGPIPE then ends

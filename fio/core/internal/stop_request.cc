@@ -23,10 +23,17 @@ bool StopRequest::Restart() {
   return true;
 }
 
+bool StopRequest::Reload() {
+  if (!open_) return false;
+  reload_ = true;
+  return true;
+}
+
 void StopRequest::Open() {
   by_ns_ = MonotonicTime::InfiniteFuture().nanoseconds();
   stop_ = false;
   restart_ = false;
+  reload_ = false;
   open_ = true;
 }
 

@@ -20,12 +20,16 @@ TEST(StopRequest, IsTakenOnce) {
   request.Open();
   EXPECT_EQ(request.TakeStop(), std::nullopt);
   EXPECT_FALSE(request.TakeRestart());
+  EXPECT_FALSE(request.TakeReload());
   EXPECT_TRUE(request.Stop(MonotonicTime::InfiniteFuture()));
   EXPECT_TRUE(request.Restart());
+  EXPECT_TRUE(request.Reload());
   EXPECT_EQ(request.TakeStop(), MonotonicTime::InfiniteFuture());
   EXPECT_TRUE(request.TakeRestart());
+  EXPECT_TRUE(request.TakeReload());
   EXPECT_EQ(request.TakeStop(), std::nullopt);
   EXPECT_FALSE(request.TakeRestart());
+  EXPECT_FALSE(request.TakeReload());
 }
 
 TEST(StopRequest, ALaterOneOnlyShortens) {
@@ -44,6 +48,7 @@ TEST(StopRequest, DropsWhatIsAskedWhileItIsClosed) {
   StopRequest request;
   EXPECT_FALSE(request.Stop(At(1)));
   EXPECT_FALSE(request.Restart());
+  EXPECT_FALSE(request.Reload());
   request.Open();
   EXPECT_EQ(request.TakeStop(), std::nullopt);
   request.Close();
@@ -56,10 +61,12 @@ TEST(StopRequest, OpenForgetsTheLastRun) {
   request.Open();
   EXPECT_TRUE(request.Stop(At(1)));
   EXPECT_TRUE(request.Restart());
+  EXPECT_TRUE(request.Reload());
   request.Close();
   request.Open();
   EXPECT_EQ(request.TakeStop(), std::nullopt);
   EXPECT_FALSE(request.TakeRestart());
+  EXPECT_FALSE(request.TakeReload());
   EXPECT_TRUE(request.Stop(At(5)));
   EXPECT_EQ(request.TakeStop(), At(5));
 }

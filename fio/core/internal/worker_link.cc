@@ -52,7 +52,9 @@ WorkerEvent WorkerLink::event() const {
 
 WorkerLink::News WorkerLink::Next() {
   WorkerEnd::Request request = end_->Next();
-  News news = {.lent = std::move(request.lent), .root_died = request.root_died};
+  News news = {.lent = std::move(request.lent),
+               .reload = request.reload,
+               .root_died = request.root_died};
   if (news.root_died) {
     root_has_died_ = true;
     wakes_.Clear();  // The descriptors stay readable from now on.

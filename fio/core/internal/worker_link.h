@@ -26,6 +26,7 @@ class WorkerLink {
   // What Next() has to tell.
   struct News {
     std::vector<int> lent;  // Places to serve as well, for a while.
+    bool reload = false;
     bool root_died = false;
     std::optional<StopLevel> stop = std::nullopt;  // A new level.
   };

@@ -75,7 +75,8 @@ class WorkerLinkTest : public ::testing::Test {
     for (;;) {
       if (link.TakeWoken()) {
         WorkerLink::News news = link.Next();
-        if (news.root_died || news.stop.has_value() || !news.lent.empty()) {
+        if (news.root_died || news.reload || news.stop.has_value() ||
+            !news.lent.empty()) {
           return news;
         }
       }
@@ -118,6 +119,29 @@ TEST_F(WorkerLinkTest, TellsEachLevelOfAStopOnce) {
   Await([this] { return supervisor_->finished(); });
   EXPECT_EQ(Heard(), "ggcc");
   EXPECT_EQ(supervisor_->stats().killed, 0u);
+}
+
+TEST_F(WorkerLinkTest, TellsEachReloadOnce) {
+  const Work work = [this](Loop& loop, WorkerLink& link) {
+    for (const char word : {'a', 'b'}) {
+      const WorkerLink::News news = AwaitNews(loop, link);
+      if (!news.reload || news.stop.has_value()) return 1;
+      if (link.Next().reload) return 2;
+      Say(word);
+      link.TellReady();
+    }
+    return AwaitNews(loop, link).stop == StopLevel::kGraceful ? 0 : 3;
+  };
+  Start({.workers = 1}, work);
+  // It is not ready yet.
+  Await([this] { return !supervisor_->pids().empty(); });
+  supervisor_->Reload();
+  Await([this] { return supervisor_->all_ready() && Heard() == "a"; });
+  supervisor_->Reload();
+  Await([this] { return Heard() == "ab"; });
+  supervisor_->Stop(StopLevel::kGraceful);
+  Await([this] { return supervisor_->finished(); });
+  EXPECT_EQ(Heard(), "ab");
 }
 
 TEST_F(WorkerLinkTest, TellsWhatIsLent) {

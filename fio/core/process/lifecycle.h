@@ -40,6 +40,7 @@ enum class LifecycleEvent : uint8_t {
   kInChild,          // After kAfterFork, in the worker.
   kInRoot,           // After kAfterFork, in the root; not if the fork failed.
   kOnStart,          // In each worker, before it serves. Start threads here.
+  kOnReload,         // By Reactor::Reload(): in the root, then in each worker.
   kOnPubSubConnect,  // By Force() only.
   kOnPubSubError,    // By Force() only.
   kOnUser,           // By Force() only.
@@ -95,11 +96,11 @@ class Lifecycle {
   //
   //   kBeforeFork, kAfterFork, kInChild, kInRoot   the worker that is forked
   //   kOnChildCrash                                the worker that crashed
-  //   kOnStart, kOnShutdown, kOnFinish,
-  //     kOnParentCrash                             the calling worker or single
+  //   kOnStart, kOnReload, kOnShutdown,
+  //     kOnFinish, kOnParentCrash                  the calling worker or single
   //                                                process
-  //   all others, and kOnShutdown and kOnFinish
-  //     in a root of workers                       no worker
+  //   all others, and kOnReload, kOnShutdown and
+  //     kOnFinish in a root of workers             no worker
   CallbackId Add(LifecycleEvent event,
                  MoveOnlyFunction<void(WorkerEvent&)> callback);
 

@@ -29,10 +29,10 @@ namespace {
 
 using enum LifecycleEvent;
 
-constexpr LifecycleEvent kFifo[] = {
-    kOnInitialize,  kPreStart, kBeforeFork, kAfterFork,
-    kInChild,       kInRoot,   kOnStart,    kOnPubSubConnect,
-    kOnPubSubError, kOnUser,   kOnIdle};
+constexpr LifecycleEvent kFifo[] = {kOnInitialize,  kPreStart, kBeforeFork,
+                                    kAfterFork,     kInChild,  kInRoot,
+                                    kOnStart,       kOnReload, kOnPubSubConnect,
+                                    kOnPubSubError, kOnUser,   kOnIdle};
 constexpr LifecycleEvent kLifo[] = {kOnUserReverse, kOnShutdown,   kOnFinish,
                                     kOnParentCrash, kOnChildCrash, kAtExit};
 

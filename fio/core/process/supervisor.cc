@@ -41,18 +41,9 @@ namespace fio {
 using process_internal::DescribeEnd;
 using process_internal::IsOurChild;
 using process_internal::OpenSocketPair;
-using process_internal::Order;
 using process_internal::Reap;
 using process_internal::Report;
-using process_internal::Send;
 using process_internal::SocketPair;
-
-namespace {
-
-// Until a message that could not be sent is sent again.
-constexpr absl::Duration kRetry = absl::Milliseconds(10);
-
-}  // namespace
 
 absl::StatusOr<std::unique_ptr<Supervisor>> Supervisor::Create(
     SupervisorOptions options, Lifecycle& lifecycle) {
@@ -101,7 +92,9 @@ MonotonicTime Supervisor::next_deadline() const {
   MonotonicTime next = MonotonicTime::InfiniteFuture();
   const auto include = [&](const Worker& worker, StopLevel level) {
     next = std::min(next, worker.kill_at);
-    if (worker.told < level) next = std::min(next, worker.retry_at);
+    if (worker.told < level || MustReload(worker)) {
+      next = std::min(next, worker.retry_at);
+    }
   };
   const Place* const restarted = RestartedPlace();
   for (const Place& place : places_) {
@@ -130,11 +123,13 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Advance(
   HearReports(now);
   for (const ChildExit& exit : exits) OnExit(exit, now);
   ReplaceWorkers();
-  AskToStop(now);
+  SendOrders(now);
   return ForkWorkers(now);
 }
 
 void Supervisor::Restart() { ++restarts_; }
+
+void Supervisor::Reload() { ++reloads_; }
 
 void Supervisor::Stop(StopLevel level) { stop_ = std::max(stop_, level); }
 
@@ -251,30 +246,6 @@ void Supervisor::OnLostWorker(Place& place, const Worker& worker,
   const bool served =
       !place.workers.empty() && place.workers.front().ready_at.has_value();
   if (!served) Lend(static_cast<int>(&place - places_.data()), 1);
-}
-
-void Supervisor::Lend(int place, int count) {
-  if (stop_ != StopLevel::kNone) return;
-  const auto lend_to = [&](const Place& lender) {
-    if (lender.workers.empty()) return false;
-    const Worker& worker = lender.workers.front();
-    return worker.ready_at.has_value() &&
-           Send(worker.channel.get(),
-                {.kind = Order::Kind::kLend, .place = place});
-  };
-  const size_t size = places_.size();
-  const size_t first = next_lender_;
-  for (size_t i = 0; i < size && count > 0; ++i) {
-    const size_t lender = (first + i) % size;
-    if (lender == static_cast<size_t>(place) || !lend_to(places_[lender])) {
-      continue;
-    }
-    next_lender_ = lender + 1;
-    ++stats_.lent;
-    --count;
-  }
-  // Otherwise ask the place's own worker: its other loops may be able to serve.
-  if (count > 0 && lend_to(places_[static_cast<size_t>(place)])) ++stats_.lent;
 }
 
 void Supervisor::OnExit(const ChildExit& exit, MonotonicTime now) {
@@ -402,7 +373,8 @@ absl::StatusOr<std::unique_ptr<WorkerEnd>> Supervisor::Fork(Place& place,
                              .place = index,
                              .generation = place.forked,
                              .restarts = restarts_,
-                             .channel = std::move(channel->root)});
+                             .channel = std::move(channel->root),
+                             .reloads = reloads_});
   } else {  // It has ended, and somebody else has reaped it.
     Delay(place, now);
   }
@@ -439,61 +411,6 @@ std::unique_ptr<WorkerEnd> Supervisor::BecomeWorker(WorkerEvent& event,
   lifecycle_.Force(LifecycleEvent::kAfterFork, event);
   lifecycle_.Force(LifecycleEvent::kInChild, event);
   return worker;
-}
-
-void Supervisor::AskToStop(MonotonicTime now) {
-  for (Place& place : places_) {
-    for (Worker& worker : place.workers) Ask(worker, stop_, now);
-  }
-  for (size_t i = 0; i < leaving_.size(); ++i) {
-    Ask(leaving_[i], LevelOfLeaving(i), now);
-  }
-}
-
-void Supervisor::Ask(Worker& worker, StopLevel level, MonotonicTime now) {
-  if (worker.asked < level && level != StopLevel::kKill) {
-    if (worker.asked == StopLevel::kNone) worker.asked_at = now;
-    worker.asked = level;
-    worker.retry_at = now;
-    worker.kill_at = std::min(worker.kill_at, now + TimeoutOf(level));
-  }
-  const bool kill_now = level == StopLevel::kKill || now >= worker.kill_at;
-  if (kill_now) {
-    if (worker.told < StopLevel::kKill) Kill(worker, level);
-  } else if (worker.told < level && now >= worker.retry_at) {
-    if (Send(worker.channel.get(),
-             {.kind = Order::Kind::kStop, .level = level})) {
-      worker.told = level;
-    } else {
-      worker.retry_at = now + kRetry;
-    }
-  }
-}
-
-absl::Duration Supervisor::TimeoutOf(StopLevel level) const {
-  switch (level) {
-    case StopLevel::kDrain:
-      return options_.drain_time + options_.stop_timeout;
-    case StopLevel::kCutOff:
-      return options_.cut_off_timeout;
-    default:
-      return options_.stop_timeout;
-  }
-}
-
-void Supervisor::Kill(Worker& worker, StopLevel level) {
-  const absl::Duration limit = worker.kill_at - worker.asked_at;
-  worker.told = StopLevel::kKill;
-  worker.kill_at = MonotonicTime::InfiniteFuture();
-  if (!IsOurChild(worker.pid)) return;
-  ABSL_LOG(ERROR) << Describe(worker)
-                  << (level == StopLevel::kKill
-                          ? " still runs"
-                          : absl::StrCat(" did not end within ",
-                                         absl::FormatDuration(limit)))
-                  << ": killed";
-  kill(worker.pid, SIGKILL);
-  ++stats_.killed;
 }
 
 }  // namespace fio

@@ -121,6 +121,11 @@ class Supervisor {
   // Stop().
   void Restart();
 
+  // Asks all workers to reload (WorkerEnd::Request::reload), also those that
+  // are starting or leaving. Takes effect in Advance(). Workers that are forked
+  // later are not asked: they are copies of a root that has reloaded.
+  void Reload();
+
   // Asks up to `count` workers to accept also on the sockets of `place`, for a
   // limited time that the workers choose. It asks workers that are ready and do
   // not drain, different ones at each call, and the worker of the place itself
@@ -161,7 +166,8 @@ class Supervisor {
     std::optional<MonotonicTime> ready_at = std::nullopt;
     StopLevel asked = StopLevel::kNone;                      // It sets kill_at.
     MonotonicTime asked_at = MonotonicTime::InfinitePast();  // The first time.
-    StopLevel told = StopLevel::kNone;                       // Last order sent.
+    StopLevel told = StopLevel::kNone;                       // Last one sent.
+    uint64_t reloads = 0;  // Reload() calls before it, or that it was told of.
     MonotonicTime retry_at = MonotonicTime::InfinitePast();  // No send earlier.
     MonotonicTime kill_at = MonotonicTime::InfiniteFuture();
   };
@@ -211,7 +217,9 @@ class Supervisor {
                                           UniqueFd channel);
   // There is no worker: tells those who prepared for one.
   void EndFork(WorkerEvent& event);
-  void AskToStop(MonotonicTime now);
+  void SendOrders(MonotonicTime now);
+  void TellReload(Worker& worker, MonotonicTime now) const;
+  bool MustReload(const Worker& worker) const;
   void Ask(Worker& worker, StopLevel level, MonotonicTime now);
   absl::Duration TimeoutOf(StopLevel level) const;
   void Kill(Worker& worker, StopLevel level);
@@ -228,6 +236,7 @@ class Supervisor {
   std::vector<Worker> leaving_;  // Replaced, not ended yet; oldest first.
   StopLevel stop_ = StopLevel::kNone;
   uint64_t restarts_ = 0;
+  uint64_t reloads_ = 0;
   uint64_t last_id_ = 0;
   size_t next_lender_ = 0;  // The place whose worker Lend() asks next.
   SupervisorStats stats_;

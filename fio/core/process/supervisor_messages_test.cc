@@ -44,16 +44,20 @@ bool AwaitReadable(absl::Span<const int> fds, int timeout_ms) {
   return count > 0;
 }
 
-// The second worker stops by itself, all others when they are asked.
-int Work(WorkerEnd& end, bool drains) {
+// The second worker stops by itself, all others when they are asked. One that
+// `must_reload` fails if it was not asked for that before.
+int Work(WorkerEnd& end, bool drains, bool must_reload) {
   end.TellReady();
   if (drains) end.TellDrains();
   while (!end.SendReports()) continue;
+  bool reloaded = false;
   for (;;) {
     const WorkerEnd::Request request = end.Next();
     if (request.root_died) return 1;
+    reloaded = reloaded || request.reload;
     // Its place has been given to another one already.
-    if (request.stop != StopLevel::kNone) return 0;
+    if (request.stop != StopLevel::kNone)
+      return reloaded == must_reload ? 0 : 1;
     AwaitReadable(end.fds(), kLimitMs);
   }
 }
@@ -86,8 +90,18 @@ class Root {
       status_ = end.status();
     } else if (*end != nullptr) {
       alarm(2 * kLimitMs / 1000);
-      _exit(Work(**end, forks_ == 2));
+      const bool drains = forks_ == 2;
+      _exit(Work(**end, drains, !drains && !reloads_));
     }
+  }
+
+  // Returns when all workers have been told.
+  bool Reload() {
+    reloads_ = true;
+    supervisor_->Reload();
+    return AdvanceUntil([this] {
+      return supervisor_->next_deadline() == MonotonicTime::InfiniteFuture();
+    });
   }
 
   // Time passes only for retries. False if nothing happens any more.
@@ -109,13 +123,14 @@ class Root {
  private:
   Lifecycle lifecycle_;
   int forks_ = 0;
+  bool reloads_ = false;
   absl::Status status_;
   MonotonicTime now_ = kStart;
   std::unique_ptr<Supervisor> supervisor_;
 };
 
-// A start, a worker that drains by itself, a restart and a stop; again and
-// again, each call of which fails once.
+// A start, a worker that drains by itself, a reload, a restart and a stop;
+// again and again, each call of which fails once.
 void ExpectNoMessageIsLost(absl::Span<const int> errors) {
   int started = 0;
   const int failed =
@@ -134,9 +149,16 @@ void ExpectNoMessageIsLost(absl::Span<const int> errors) {
           return plan.CancelFailNth();
         }
         ++started;
+        // The one that drains has ended, so that all are told.
+        ASSERT_TRUE(root.AdvanceUntil(
+            [&] { return root.supervisor().pids().size() == 2; }));
+        ASSERT_TRUE(root.Reload());
         root.supervisor().Restart();
-        ASSERT_TRUE(
-            root.AdvanceUntil([&] { return !root.supervisor().restarting(); }));
+        ASSERT_TRUE(root.AdvanceUntil([&] {
+          return !root.supervisor().restarting() &&
+                 root.supervisor().pids().size() == 2;
+        }));
+        EXPECT_EQ(root.supervisor().stats().crashed, 0u);
         root.supervisor().Stop(StopLevel::kGraceful);
         ASSERT_TRUE(
             root.AdvanceUntil([&] { return root.supervisor().finished(); }));

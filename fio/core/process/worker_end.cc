@@ -143,6 +143,8 @@ bool WorkerEnd::ReadChannel(Request& request) {
     if (got < 0) return true;  // Nothing, or an error: it stays readable.
     if (order.kind == Order::Kind::kLend) {
       request.lent.push_back(order.place);
+    } else if (order.kind == Order::Kind::kReload) {
+      request.reload = true;
     } else {
       stop_ = std::max(stop_, order.level);
     }

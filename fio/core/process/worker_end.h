@@ -40,7 +40,7 @@ namespace process_internal {
 // The records on the sockets between a root and its workers. Each is sent by
 // one send(2) on a Unix stream, which takes all of it or nothing.
 struct Order {  // To a worker.
-  enum class Kind : uint8_t { kStop, kLend };
+  enum class Kind : uint8_t { kStop, kLend, kReload };
   Kind kind;
   StopLevel level = StopLevel::kNone;  // Of kStop.
   uint16_t reserved = 0;
@@ -59,6 +59,8 @@ class WorkerEnd {
   struct Request {
     StopLevel stop = StopLevel::kNone;  // The highest that was asked for.
     bool root_died = false;             // True once.
+    bool reload =
+        false;  // Supervisor::Reload() was called since the last call.
     // Places on whose sockets this worker should also accept, for a while; see
     // Supervisor::Lend(). Only those since the last call.
     std::vector<int> lent;
