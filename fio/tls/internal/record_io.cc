@@ -51,6 +51,7 @@ RecordIo::Call::Call(RecordIo& io, Socket& socket, size_t most_bytes)
   io.buffers_ = buffers.release();
   io.socket_ = &socket;
   io.may_read_ = most_bytes;
+  io.memory_error_ = 0;
 }
 
 RecordIo::Call::~Call() {
@@ -86,6 +87,7 @@ bool RecordIo::Refill(size_t wanted) {
       socket_->ReadRaw(absl::MakeSpan(buffers_->input.get(), asked));
   may_read_ = read.bytes < asked ? 0 : may_read_ - std::min(may_read_, asked);
   if (read.failed()) error_ = read.error;
+  if (read.out_of_memory()) memory_error_ = read.error;
   if (read.ok() && read.bytes == 0) ended_ = true;
   buffers_->begin = 0;
   buffers_->end = read.bytes;

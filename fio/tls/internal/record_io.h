@@ -64,6 +64,9 @@ class RecordIo {
   // The stream below has ended; the errno with which it has failed, or 0.
   bool has_ended() const { return ended_; }
   int error() const { return error_; }
+  // The kernel had no memory for the read that this call has tried: its errno,
+  // or 0. Nothing was lost, and nothing tells when to try again.
+  int memory_error() const { return memory_error_; }
 
  private:
   friend struct BioFunctions;
@@ -78,6 +81,7 @@ class RecordIo {
   size_t may_read_ = 0;
   std::string input_, output_;
   int error_ = 0;
+  int memory_error_ = 0;
   bool ended_ = false;
 };
 
