@@ -51,7 +51,6 @@ using tls_testing::Client;
 using tls_testing::ClientTrusting;
 using tls_testing::Context;
 using tls_testing::Echo;
-using tls_testing::Heard;
 using tls_testing::Server;
 using tls_testing::ServerWith;
 using tls_testing::TestClient;
@@ -107,9 +106,7 @@ TEST_F(Tls, WhatComesWithTheLastFlightIsServed) {
 TEST_F(Tls, FailureReachesConnector) {
   const Context server = Server();
   Listen(Serving(server));
-  Heard heard;
-  Connect(
-      Asking(ClientTrusting(CertificateFor("localhost").chain_pem()), heard));
+  Connect(Asking(ClientTrusting(CertificateFor("localhost").chain_pem())));
   ASSERT_TRUE(Until([&] { return finished_ == 1 && refused_.size() == 1; }));
   ASSERT_THAT(failed_, SizeIs(1));
   EXPECT_TRUE(absl::IsUnauthenticated(failed_[0])) << failed_[0];
@@ -121,7 +118,7 @@ TEST_F(Tls, FailureReachesConnector) {
   EXPECT_EQ(opened_, 0);
   EXPECT_EQ(connectors_[0]->stats().opened, 0u);
   EXPECT_EQ(server->stats().failed, 1u);
-  EXPECT_EQ(heard.id, ConnectionId());
+  EXPECT_EQ(heard_.id, ConnectionId());
   ASSERT_TRUE(Until([&] { return loop_->connection_count() == 0; }));
 }
 
@@ -155,8 +152,7 @@ TEST_F(Tls, HandshakeTimeout) {
   absl::StatusOr<ListenSocket> silent =
       ListenSocket::Listen(*SocketAddress::Parse("127.0.0.1:0"), {});
   ASSERT_TRUE(silent.ok()) << silent.status();
-  Heard heard;
-  ConnectorOptions options = Asking(Client(), heard);
+  ConnectorOptions options = Asking(Client());
   options.timeout = absl::Seconds(3);
   Connect(std::move(options),
           absl::StrCat("tls://", silent->local_address().ToString()));
@@ -172,7 +168,7 @@ TEST_F(Tls, HandshakeTimeout) {
   EXPECT_THAT(failed_[0].message(), HasSubstr("handshake"));
   EXPECT_EQ(finished_, 1);
   EXPECT_EQ(loop_->connection_count(), 0u);
-  EXPECT_EQ(heard.id, ConnectionId());
+  EXPECT_EQ(heard_.id, ConnectionId());
 }
 
 // --- A connection whose user does nothing for it ---

@@ -78,11 +78,11 @@ void TlsLoop::Listen(ListenOptions options, std::string_view url) {
   listener_ = *std::move(listener);
 }
 
-ConnectorOptions TlsLoop::Asking(Context context, Heard& heard) {
+ConnectorOptions TlsLoop::Asking(Context context) {
   return {
       .on_open =
-          [&heard](Connection& connection) {
-            connection.Attach(std::make_unique<Listens>(heard));
+          [this](Connection& connection) {
+            connection.Attach(std::make_unique<Listens>(heard_));
           },
       .on_failed = [this](const absl::Status& why) { failed_.push_back(why); },
       .on_finish = [this] { ++finished_; },

@@ -77,8 +77,8 @@ class TlsLoop : public ::testing::Test {
   void Listen(ListenOptions options,
               std::string_view url = "tls://127.0.0.1:0");
 
-  // `heard` must outlive the loop, and is filled from on_open on.
-  ConnectorOptions Asking(Context context, Heard& heard);
+  // What the client hears is in `heard_`, from on_open on.
+  ConnectorOptions Asking(Context context);
   Connector& Connect(ConnectorOptions options);
   Connector& Connect(ConnectorOptions options, std::string_view url);
 
@@ -95,6 +95,7 @@ class TlsLoop : public ::testing::Test {
   void Turn(int count = 1);
   void Advance(absl::Duration span);
 
+  Heard heard_;
   testing::ManualClock clock_;
   Resolver resolver_;
   std::unique_ptr<Loop> loop_;
