@@ -57,7 +57,8 @@ bool Connection::Shake() {
     FailHandshake(absl::CancelledError("the transport has closed the socket"));
     return false;
   }
-  if (socket_.raw_is_empty()) ClearReadable();
+  // An end that was told has no edge to come.
+  if (socket_.raw_is_empty() && !Has(kHungUp)) ClearReadable();
   if (socket_.raw_is_full()) {
     AwaitRoom();
   }

@@ -73,6 +73,21 @@ class Words final : public Transport {
   int read_ = 0;
 };
 
+// Reads all that there is at once, as one with a buffer does: a short read is
+// the last. Then it waits for its owner, or for more.
+class Gulps final : public Transport {
+ public:
+  explicit Gulps(bool suspends) : suspends_(suspends) {}
+  Handshake Shake(Socket& socket) override {
+    char bytes[64];
+    static_cast<void>(socket.ReadRaw(absl::MakeSpan(bytes)));
+    return suspends_ ? Handshake::kSuspended : Handshake::kMore;
+  }
+
+ private:
+  const bool suspends_;
+};
+
 class HandshakeEnd : public LoopFixture {
  protected:
   HandshakeEnd() : LoopFixture({.poller = core_internal::PollerUnderTest()}) {}
@@ -113,6 +128,22 @@ class HandshakeEnd : public LoopFixture {
 };
 
 // --- The peer has gone ---
+
+// The end comes with the last bytes, so the poller tells of both at once.
+TEST_F(HandshakeEnd, ThePeersEndMayComeWithItsBytes) {
+  for (const bool suspends : {false, true}) {
+    SCOPED_TRACE(suspends);
+    LoopbackPair pair = LoopbackPair::Tcp();
+    Start(pair, std::make_unique<Gulps>(suspends));
+    if (!suspends) Turn(3);
+    ASSERT_TRUE(pair.far.TryWrite("hello;").ok());
+    pair.far.Close();
+    Turn(5);
+    ASSERT_EQ(done_.size(), 1u);
+    EXPECT_TRUE(absl::IsUnavailable(done_[0])) << done_[0];
+    EXPECT_EQ(loop_->connection_count(), 0u);
+  }
+}
 
 // Whether it waits for its owner or for bytes, and whatever it has read.
 TEST_F(HandshakeEnd, ThePeersEndIsTheReason) {

@@ -62,6 +62,12 @@ std::vector<std::string> GetList(const Url& url, std::string_view key) {
   return absl::StrSplit(list, ',');
 }
 
+// `error`, which names a file or a value, with the keys of the url that it is
+// of.
+absl::Status OfKey(std::string_view key, const absl::Status& error) {
+  return absl::Status(error.code(), absl::StrCat(key, ": ", error.message()));
+}
+
 absl::StatusOr<std::optional<TlsCertificate>> CertificateOf(const Url& url) {
   const std::string file = Get(url, "cert");
   if (file.empty()) {
@@ -71,8 +77,8 @@ absl::StatusOr<std::optional<TlsCertificate>> CertificateOf(const Url& url) {
   const std::string key = Get(url, "key");
   absl::StatusOr<TlsCertificate> read =
       TlsCertificate::FromFiles(file, key.empty() ? file : key);
-  if (!read.ok()) return read.status();
-  return *std::move(read);
+  if (read.ok()) return *std::move(read);
+  return OfKey(key.empty() ? "cert" : "cert and key", read.status());
 }
 
 absl::StatusOr<TlsCertificate> ServerCertificateOf(const Url& url) {
@@ -86,15 +92,17 @@ absl::StatusOr<TlsCertificate> ServerCertificateOf(const Url& url) {
             : "the url names no certificate: cert=FILE or self_signed=NAME");
   }
   if (given->has_value()) return **std::move(given);
-  return TlsCertificate::SelfSigned(names);
+  absl::StatusOr<TlsCertificate> made = TlsCertificate::SelfSigned(names);
+  if (made.ok()) return made;
+  return OfKey("self_signed", made.status());
 }
 
 absl::StatusOr<std::optional<TlsTrust>> TrustOf(const Url& url) {
   const std::string file = Get(url, "ca");
   if (file.empty()) return std::optional<TlsTrust>();
   absl::StatusOr<TlsTrust> read = TlsTrust::FromFile(file);
-  if (!read.ok()) return read.status();
-  return *std::move(read);
+  if (read.ok()) return *std::move(read);
+  return OfKey("ca", read.status());
 }
 
 absl::StatusOr<std::shared_ptr<const TlsContext>> ServerOf(const Url& url) {
