@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstddef>
 #include <memory>
 #include <string>
 #include <utility>
@@ -15,6 +16,7 @@
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/loop_options.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
@@ -29,15 +31,15 @@ using loop_internal::LoopFixture;
 using loop_internal::Record;
 using loop_internal::Recorder;
 using testing::LoopbackPair;
+using testing::ReadAvailable;
 
 // Alone on its page of the loop's table.
 constexpr int kHigh = 700;
 
 class FdReuse : public LoopFixture {
  protected:
-  FdReuse()
-      : LoopFixture({.poller = core_internal::PollerUnderTest(),
-                     .turn_budget = absl::Milliseconds(10)}) {}
+  explicit FdReuse(LoopOptions options = {})
+      : LoopFixture(WithPoller(std::move(options))) {}
 
   // Closes `fd`, and adopts another socket of that number.
   void Replace(int fd, Record& record) {
@@ -53,6 +55,22 @@ class FdReuse : public LoopFixture {
   }
 
   Socket far_;
+
+ private:
+  static LoopOptions WithPoller(LoopOptions options) {
+    options.poller = core_internal::PollerUnderTest();
+    return options;
+  }
+};
+
+// A turn moves little of each connection.
+class FdReuseInParts : public FdReuse {
+ protected:
+  static constexpr size_t kBudget = 1024;
+
+  FdReuseInParts()
+      : FdReuse({.read_budget_bytes = kBudget, .write_budget_bytes = kBudget}) {
+  }
 };
 
 TEST_F(FdReuse, InsideItsOwnCallback) {
@@ -133,6 +151,34 @@ TEST_F(FdReuse, GoneWhileItsTurnWasStillToCome) {
     first.Abort();
     if (comes_again) fresh_connection->Abort();
     Turn();
+  }
+}
+
+// What the earlier connections of a number had to do in a turn is not done for
+// the next one.
+TEST_F(FdReuseInParts, EachLifeIsServedOnceATurn) {
+  const std::string bytes(16 * kBudget, 'x');
+  const auto asks_for_turns = [&bytes](Connection& connection) {
+    connection.Force(Connection::Callback::kData);
+    EXPECT_TRUE(connection.Write(bytes));
+  };
+  LoopbackPair pair = LoopbackPair::Unix();
+  const int fd = pair.near.fd();
+  Record* last = &NewRecord();
+  last->on_open = asks_for_turns;
+  Adopt(pair.near, *last);
+  for (int life = 1; life < 4; ++life) {
+    last = &NewRecord();
+    last->on_open = asks_for_turns;
+    Replace(fd, *last);
+  }
+  ASSERT_TRUE(far_.TryWrite(bytes).ok());
+  for (int turn = 1; turn <= 8; ++turn) {
+    SCOPED_TRACE(turn);
+    Turn();
+    EXPECT_EQ(last->Count("data"), turn);
+    EXPECT_EQ(last->data.size(), static_cast<size_t>(turn) * kBudget);
+    EXPECT_EQ(ReadAvailable(far_).size(), kBudget);
   }
 }
 
