@@ -331,6 +331,7 @@ void Connections::DropStale(int fd) {
   stale->Set(Connection::kDead);
   stale->extra().lost = true;
   stale->lock_.Break();
+  if (receive_buffer_.IsOf(*stale)) receive_buffer_.Drop();
   Buried buried = TakeOut(*stale);
   ended_protocols_.push_back(
       {std::move(protocol), id,

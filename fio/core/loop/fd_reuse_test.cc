@@ -12,6 +12,7 @@
 
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "absl/types/span.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/connection_id.h"
@@ -180,6 +181,55 @@ TEST_F(FdReuseInParts, EachLifeIsServedOnceATurn) {
     EXPECT_EQ(last->data.size(), static_cast<size_t>(turn) * kBudget);
     EXPECT_EQ(ReadAvailable(far_).size(), kBudget);
   }
+}
+
+// Bytes that were read and not consumed, too.
+TEST_F(FdReuse, WhatWasUnreadGoesWithTheOldOne) {
+  LoopbackPair pair = LoopbackPair::Unix();
+  const int fd = pair.near.fd();
+  Record& old = NewRecord();
+  Record& fresh = NewRecord();
+  fresh.on_open = [](Connection& connection) {
+    char out[8];
+    EXPECT_EQ(connection.Read(absl::MakeSpan(out)), 0u);
+  };
+  old.on_data = [&](Connection& connection) {
+    EXPECT_EQ(connection.Unread(), "secret");
+    connection.Consume(1);
+    Replace(fd, fresh);
+    ASSERT_TRUE(far_.TryWrite("hello").ok());
+    // All that this callback may still do.
+    connection.Consume(1);
+    EXPECT_EQ(connection.Unread(), "");
+    EXPECT_EQ(connection.Received(), "");
+  };
+  Adopt(pair.near, old);
+  ASSERT_TRUE(pair.far.TryWrite("secret").ok());
+  Turn(3);
+  EXPECT_EQ(old.Count("data"), 1);
+  EXPECT_EQ(old.Count("close"), 1);
+  EXPECT_EQ(fresh.data, "hello");
+}
+
+// Only its own: another connection, whose callback runs, keeps its bytes.
+TEST_F(FdReuse, WhatIsUnreadOfAnotherStays) {
+  LoopbackPair lost = LoopbackPair::Unix();
+  LoopbackPair pair = LoopbackPair::Unix();
+  const int fd = lost.near.fd();
+  Record& record = NewRecord();
+  record.on_data = [&](Connection& connection) {
+    EXPECT_EQ(connection.Unread(), "kept");
+    Replace(fd, NewRecord());
+    connection.Consume(1);
+    record.on_data = nullptr;
+  };
+  Adopt(lost.near, NewRecord());
+  Adopt(pair.near, record);
+  ASSERT_TRUE(pair.far.TryWrite("kept").ok());
+  Turn(2);
+  ASSERT_TRUE(pair.far.TryWrite(", and more").ok());
+  Turn(2);
+  EXPECT_EQ(record.data, "ept, and more");
 }
 
 }  // namespace
