@@ -23,15 +23,18 @@
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
 #include "fio/testing/loopback_pair.h"
+#include "fio/testing/memory_file.h"
 #include "gtest/gtest.h"
 
 namespace fio {
 namespace {
 
 using loop_internal::LoopFixture;
+using loop_internal::Nothing;
 using loop_internal::Record;
 using loop_internal::Recorder;
 using testing::LoopbackPair;
+using testing::MemoryFile;
 using testing::ReadAvailable;
 
 // Alone on its page of the loop's table.
@@ -230,6 +233,36 @@ TEST_F(FdReuse, WhatIsUnreadOfAnotherStays) {
   ASSERT_TRUE(pair.far.TryWrite(", and more").ok());
   Turn(2);
   EXPECT_EQ(record.data, "ept, and more");
+}
+
+// The outer one is gone when its on_open returns, and the inner one, of the
+// same number, never came or is another.
+TEST_F(FdReuse, AnAdoptThatFailsInsideOfAdopt) {
+  for (const bool fails : {true, false}) {
+    SCOPED_TRACE(fails);
+    LoopbackPair pair = LoopbackPair::Unix();
+    const int fd = pair.near.fd();
+    Record& inner = NewRecord();
+    const absl::StatusOr<ConnectionId> outer_id =
+        loop_->Adopt(std::move(pair.near), [&](Connection&) {
+          if (!fails) {
+            Replace(fd, inner);
+            return;
+          }
+          const UniqueFd file = MemoryFile("no socket");
+          ASSERT_EQ(dup3(file.get(), fd, O_CLOEXEC), fd);
+          EXPECT_FALSE(loop_->Adopt(Socket(UniqueFd(fd)), Nothing).ok());
+        });
+    ASSERT_TRUE(outer_id.ok()) << outer_id.status();
+    EXPECT_EQ(loop_->Find(*outer_id), nullptr);
+    EXPECT_EQ(loop_->connection_count(), fails ? 0u : 1u);
+    Advance(2 * LoopOptions().attach_timeout);
+    if (!fails) {
+      ASSERT_TRUE(far_.TryWrite("hello").ok());
+    }
+    Turn(2);
+    EXPECT_EQ(inner.data, fails ? "" : "hello");
+  }
 }
 
 }  // namespace
