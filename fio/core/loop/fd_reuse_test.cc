@@ -244,7 +244,7 @@ TEST_F(FdReuse, AnAdoptThatFailsInsideOfAdopt) {
     const int fd = pair.near.fd();
     Record& inner = NewRecord();
     const absl::StatusOr<ConnectionId> outer_id =
-        loop_->Adopt(std::move(pair.near), [&](Connection&) {
+        loop_->Adopt(std::move(pair.near), [&](Connection& outer) {
           if (!fails) {
             Replace(fd, inner);
             return;
@@ -252,6 +252,7 @@ TEST_F(FdReuse, AnAdoptThatFailsInsideOfAdopt) {
           const UniqueFd file = MemoryFile("no socket");
           ASSERT_EQ(dup3(file.get(), fd, O_CLOEXEC), fd);
           EXPECT_FALSE(loop_->Adopt(Socket(UniqueFd(fd)), Nothing).ok());
+          EXPECT_FALSE(outer.is_open());
         });
     ASSERT_TRUE(outer_id.ok()) << outer_id.status();
     EXPECT_EQ(loop_->Find(*outer_id), nullptr);
