@@ -6,6 +6,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
@@ -77,6 +78,33 @@ TEST(Write, NothingIsNoCall) {
   FaultPlan plan;
   EXPECT_TRUE(pair.near.Flush().ok());
   EXPECT_EQ(plan.calls(), 0u);
+}
+
+// What was copied into one block leaves in parts, too.
+TEST(Write, BudgetOfFewBytes) {
+  const std::string bytes = Pattern(3000);
+  for (const bool closes : {false, true}) {
+    SCOPED_TRACE(closes);
+    LoopbackPair pair = LoopbackPair::Unix();
+    pair.near.HoldDescriptor(true);  // Close() leaves the rest to Flush().
+    EXPECT_EQ(pair.near.Write(bytes).bytes, bytes.size());
+    if (closes) pair.near.Close();
+    std::string received;
+    while (received.size() < bytes.size()) {
+      const size_t left = bytes.size() - received.size();
+      EXPECT_EQ(pair.near.pending_bytes(), left);
+      EXPECT_TRUE(pair.near.wants_write());
+      EXPECT_TRUE(pair.near.Flush(700).ok());
+      const std::string part = ReadAvailable(pair.far);
+      EXPECT_EQ(part.size(), std::min<size_t>(left, 700));
+      ASSERT_FALSE(part.empty());
+      received += part;
+    }
+    EXPECT_EQ(received, bytes);
+    EXPECT_FALSE(pair.near.wants_write());
+    EXPECT_EQ(pair.near.is_over(), closes);
+    pair.near.HoldDescriptor(false);
+  }
 }
 
 // One call of each kind of ownership, and how many of its owners it has

@@ -205,7 +205,8 @@ inline IoResult Socket::SendPlain(std::string_view bytes) {
 IoResult Socket::Flush(uint64_t budget) {
   WriteBlock* const block = rest_.copied();
   // What most have queued: bytes that leave by one send(2).
-  if (block != nullptr && IsValid() && error_ == 0 && !Has(kBusy | kHeldBack)) {
+  if (block != nullptr && block->size() <= budget && IsValid() && error_ == 0 &&
+      !Has(kBusy | kHeldBack)) {
     const std::string_view bytes = block->left_over();
     const IoResult written = PlainWrite(fd(), bytes);
     if (written.bytes == bytes.size()) {

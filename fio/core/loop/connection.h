@@ -511,7 +511,7 @@ class alignas(64) Connection {
   // 48 bits and 16; other threads look at the serial number, 0 for none.
   std::atomic<uint64_t> serial_and_error_{0};
   uint32_t timeout_ms_ = 0;
-  uint16_t flags_ = 0;
+  uint16_t flags_ = kDead;  // Until it is opened.
   loop_internal::CallbackLock lock_;
 };
 

@@ -298,12 +298,14 @@ std::string_view Connection::Unread() {
 
 void Connection::Consume(size_t bytes) {
   ReceiveBuffer& buffer = connections_->receive_buffer();
+  if (buffer.dropped()) return;
   ABSL_CHECK(buffer.IsOf(*this) && bytes <= buffer.unread().size())
       << "Connection::Consume: more than Unread() has shown";
   buffer.Consume(bytes);
 }
 
 void Connection::TakeKept(ReceiveBuffer& buffer) {
+  if (buffer.dropped()) return;
   const absl::Span<char> room = buffer.room();
   const size_t kept = socket_.unread_bytes();
   buffer.Add(socket_.Read(room.first(std::min(kept, room.size()))).bytes);

@@ -77,7 +77,7 @@ void ConnectionTable::Free(int fd) {
   // Under the mutex, so that no With() has it. Who has locked it by then does
   // not find it any more.
   const std::lock_guard lock(mutex_);
-  connection.flags_ = 0;
+  connection.flags_ = Connection::kDead;
   connection.SetSerialAndError(0, 0);
   connection.lock_.Break();
   // The first page stays, so that a lone connection that comes and goes does

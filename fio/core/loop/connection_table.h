@@ -38,22 +38,24 @@ class ConnectionTable {
 
   // Null if the id names no connection that is in use.
   Connection* Find(ConnectionId id);
-  // What the poller is given for a connection, and its connection.
-  // The low half of the serial number is enough: the poller tells of a
-  // descriptor that was closed in the turn in which that happened at the
-  // latest.
+  // What the poller is given for a connection, and its connection, as the
+  // lists of a turn have it.
+  // The low half of the serial number is enough: they have dropped the token of
+  // a connection that is gone long before that half comes again.
   static constexpr Token TokenOf(ConnectionId id) {
-    return static_cast<Token>(id.fd()) << 32 |
-           static_cast<uint32_t>(id.serial());
+    return TokenOf(id.fd(), id.serial());
   }
+  // REQUIRES: it is in use.
+  static Token TokenOf(const Connection& connection) {
+    return TokenOf(connection.socket_.fd(), connection.serial());
+  }
+  // Null, or a dead one, if that connection is gone.
+  // REQUIRES: it was one of this table.
   Connection* Find(Token token);
+  // That one will be needed soon.
+  void Prefetch(Token token) const;
   // Null if no connection uses `fd`, which may be negative.
   Connection* FindByFd(int fd);
-  // The memory for the connection of `fd`, in use or free; null if there is
-  // none.
-  Connection* Mapped(int fd) const;
-  // That one will be needed soon.
-  void Prefetch(int fd) const;
   // REQUIRES: one is in use or retired.
   Connection& at(int fd);
 
@@ -87,7 +89,13 @@ class ConnectionTable {
  private:
   static constexpr size_t kPageSize = 256;
 
+  static constexpr Token TokenOf(int fd, uint64_t serial) {
+    return static_cast<Token>(fd) << 32 | static_cast<uint32_t>(serial);
+  }
   static bool IsInUse(const Connection& connection);
+  // The memory for the connection of `fd`, in use or free; null if there is
+  // none.
+  Connection* Mapped(int fd) const;
 
   // Memory of its own, which goes back to the system with the page.
   struct Unmap {
@@ -120,8 +128,9 @@ inline Connection* ConnectionTable::Mapped(int fd) const {
   return &pages_[page].connections[index % kPageSize];
 }
 
-inline void ConnectionTable::Prefetch(int fd) const {
-  if (const Connection* const connection = Mapped(fd)) {
+inline void ConnectionTable::Prefetch(Token token) const {
+  if (const Connection* const connection =
+          Mapped(static_cast<int>(token >> 32))) {
     absl::PrefetchToLocalCache(connection);
   }
 }
@@ -140,11 +149,15 @@ inline Connection* ConnectionTable::Find(ConnectionId id) {
              : nullptr;
 }
 
+// Pages may go, but their places stay. The serial number of a free entry, 0,
+// may be taken for the one looked for, but it is dead.
 inline Connection* ConnectionTable::Find(Token token) {
-  Connection* const connection = FindByFd(static_cast<int>(token >> 32));
-  return connection != nullptr && TokenOf(connection->id()) == token
-             ? connection
-             : nullptr;
+  const size_t index = token >> 32;
+  Connection* const page = pages_[index / kPageSize].connections.get();
+  if (page == nullptr) return nullptr;
+  Connection& connection = page[index % kPageSize];
+  const auto low_half = static_cast<uint32_t>(connection.serial());
+  return low_half == static_cast<uint32_t>(token) ? &connection : nullptr;
 }
 
 inline bool ConnectionTable::IsInUse(const Connection& connection) {

@@ -95,7 +95,6 @@ Connections::Connections(const Uses& uses)
       memory_(*this) {
   mailbox_.connections = this;
   nobody_.connections_ = this;
-  nobody_.flags_ = Connection::kDead;
 }
 
 Connections::~Connections() = default;
@@ -117,10 +116,8 @@ void Connections::Deliver() {
   delivering_.swap(to_deliver_);
   size_t delivered = 0;
   while (delivered < delivering_.size() && !turn_.IsUp()) {
-    Connection* const connection = table_.Mapped(delivering_[delivered++]);
-    if (connection == nullptr || !connection->Has(Connection::kInDeliverList)) {
-      continue;
-    }
+    Connection* const connection = table_.Find(delivering_[delivered++]);
+    if (connection == nullptr) continue;
     connection->Clear(Connection::kInDeliverList);
     connection->Deliver();
   }
@@ -160,10 +157,8 @@ void Connections::Flush() {
   const bool many = flushing_.size() > kManyFlushes;
   for (size_t i = 0; i < flushing_.size(); ++i) {
     if (many) PrefetchFlush(i);
-    Connection* const connection = table_.Mapped(flushing_[i]);
-    if (connection == nullptr || !connection->Has(Connection::kInFlushList)) {
-      continue;
-    }
+    Connection* const connection = table_.Find(flushing_[i]);
+    if (connection == nullptr) continue;
     connection->Clear(Connection::kInFlushList);
     connection->FlushTurn();
   }
@@ -176,7 +171,7 @@ void Connections::Flush() {
 void Connections::PrefetchFlush(size_t i) {
   if (i + 2 < flushing_.size()) table_.Prefetch(flushing_[i + 2]);
   if (i + 1 >= flushing_.size()) return;
-  if (Connection* const next = table_.Mapped(flushing_[i + 1])) {
+  if (Connection* const next = table_.Find(flushing_[i + 1])) {
     absl::PrefetchToLocalCache(next->protocol());
   }
 }
@@ -292,7 +287,7 @@ void Connections::BuryOne(Connection& connection) {
 // From here on no id names the connection, and its place is free.
 Connections::Buried Connections::TakeOut(Connection& connection) {
   const int fd = connection.id().fd();
-  const Token token = ConnectionTable::TokenOf(connection.id());
+  const Token token = ConnectionTable::TokenOf(connection);
   table_.Retire(connection);
   counters_.closed.Add(1);
   Buried buried;
@@ -336,6 +331,7 @@ void Connections::DropStale(int fd) {
   stale->Set(Connection::kDead);
   stale->extra().lost = true;
   stale->lock_.Break();
+  if (receive_buffer_.IsOf(*stale)) receive_buffer_.Drop();
   Buried buried = TakeOut(*stale);
   ended_protocols_.push_back(
       {std::move(protocol), id,

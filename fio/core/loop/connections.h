@@ -226,11 +226,11 @@ class Connections final : private IdleWheel::Owner {
   loop_internal::OverloadGuard memory_;
   Connection nobody_;  // For protocols whose connection is gone.
 
-  // What the rest of this turn, or the next one, has to do. The first two have
-  // descriptors: a connection is in there if its flag says so. One that has
-  // gone may have left its own behind.
-  std::vector<int> to_deliver_, delivering_;
-  std::vector<int> to_flush_, flushing_;
+  // What the rest of this turn, or the next one, has to do. A connection is in
+  // each of them at most once. One that has gone may have left its token
+  // behind, which means nothing to the next connection of its descriptor.
+  std::vector<Token> to_deliver_, delivering_;
+  std::vector<Token> to_flush_, flushing_;
   std::vector<ConnectionId> to_shake_;  // A heap, the oldest first.
   std::vector<ConnectionId> to_bury_;
   std::vector<EndedProtocol> ended_protocols_;
@@ -253,14 +253,14 @@ inline void Connections::OnEvent(Token token, Readiness readiness) {
 inline void Connections::DeliverLater(Connection& connection) {
   if (connection.Has(Connection::kInDeliverList | Connection::kDead)) return;
   connection.Set(Connection::kInDeliverList);
-  to_deliver_.push_back(connection.socket_.fd());
+  to_deliver_.push_back(ConnectionTable::TokenOf(connection));
 }
 
 inline void Connections::FlushLater(Connection& connection) {
   CheckThread();
   if (connection.Has(Connection::kInFlushList | Connection::kDead)) return;
   connection.Set(Connection::kInFlushList);
-  to_flush_.push_back(connection.socket_.fd());
+  to_flush_.push_back(ConnectionTable::TokenOf(connection));
 }
 
 inline void Connections::AwaitBytes(const Connection& connection) {

@@ -37,9 +37,13 @@ absl::StatusOr<ConnectionId> Connections::AdoptCounted(
     Registered registered) {
   return OpenCounted(
       std::move(socket),
-      [on_open](Connection& connection) {
+      [this, on_open](Connection& connection) {
+        const ConnectionId id = connection.id();
         on_open(connection);
-        connection.RequireAttach();
+        // It is gone if its descriptor was closed, and another of that number
+        // adopted.
+        Connection* const opened = table_.Find(id);
+        if (opened != nullptr) opened->RequireAttach();
       },
       registered);
 }

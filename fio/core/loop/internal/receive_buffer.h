@@ -39,6 +39,7 @@ class ReceiveBuffer {
     user_ = &user;
     left_ = budget_;
     begin_ = end_ = 0;
+    dropped_ = false;
     Unpoison(memory_.get(), size_ + 2 * kPaddingBytes);
   }
   void End() {
@@ -47,6 +48,16 @@ class ReceiveBuffer {
   }
 
   bool IsOf(const Connection& connection) const { return user_ == &connection; }
+
+  // Its user is gone, and another connection may come in its place, at the same
+  // address. What is unread is not for that one, and the callback that still
+  // runs, the former one's, reads nothing of it.
+  void Drop() {
+    dropped_ = true;
+    begin_ = end_ = 0;
+    left_ = 0;
+  }
+  bool dropped() const { return dropped_; }
 
   // What was added and not consumed.
   absl::Span<char> unread() {
@@ -77,6 +88,7 @@ class ReceiveBuffer {
   const size_t budget_;
   const std::unique_ptr<char[]> memory_;
   const Connection* user_ = nullptr;
+  bool dropped_ = false;
   size_t left_ = 0;
   size_t begin_ = 0, end_ = 0;  // Of what is unread.
 };
