@@ -121,6 +121,7 @@ absl::Status Serve() {
     TlsSlotOr tls = MakeTls();
     if (!tls.ok()) return tls.status();
     options.transport = fio::TlsFactory(*tls);
+    fio::ReloadTls(reactor, *std::move(tls));
   }
   const absl::StatusOr<fio::ListenerId> listener =
       reactor.Listen(absl::GetFlag(FLAGS_url), std::move(options));

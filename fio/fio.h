@@ -47,6 +47,7 @@
 #include "fio/core/resolver.h"
 #include "fio/core/timer/timer.h"
 #include "fio/core/timer/timer_wheel.h"
+#include "fio/core/tls/reload_tls.h"
 #include "fio/core/tls/tls_factory.h"
 #include "fio/core/tls/tls_slot.h"
 #include "fio/core/transport_factory.h"

@@ -93,9 +93,9 @@ absl::StatusOr<Client> Shake(uint16_t port, SSL_CTX* context,
   return client;
 }
 
-class EchoLoad final : public Load {
+class TlsEchoLoad final : public Load {
  public:
-  explicit EchoLoad(size_t bytes)
+  explicit TlsEchoLoad(size_t bytes)
       : message_(bytes, 'x'), context_(NewContext(nullptr)) {}
 
   absl::Status Connect(uint16_t port, size_t connections) {
@@ -164,9 +164,9 @@ class EchoLoad final : public Load {
   char buffer_[64 * 1024];
 };
 
-class LifeLoad final : public Load {
+class TlsLifeLoad final : public Load {
  public:
-  LifeLoad(uint16_t port, TlsLife life)
+  TlsLifeLoad(uint16_t port, TlsLife life)
       : port_(port), life_(life), context_(NewContext(&ticket_)) {}
 
   absl::StatusOr<uint64_t> Run(absl::Duration span) override {
@@ -217,14 +217,14 @@ class LifeLoad final : public Load {
 absl::StatusOr<std::unique_ptr<Load>> ConnectTlsEcho(uint16_t port,
                                                      size_t connections,
                                                      size_t bytes) {
-  auto load = std::make_unique<EchoLoad>(bytes);
+  auto load = std::make_unique<TlsEchoLoad>(bytes);
   const absl::Status connected = load->Connect(port, connections);
   if (!connected.ok()) return connected;
   return load;
 }
 
 std::unique_ptr<Load> NewTlsLives(uint16_t port, TlsLife life) {
-  return std::make_unique<LifeLoad>(port, life);
+  return std::make_unique<TlsLifeLoad>(port, life);
 }
 
 }  // namespace fio::bench

@@ -448,6 +448,33 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Reactor::root_pid, reactor.root_pid()),
     FIO_HAS(Reactor::running_workers, reactor.running_workers()),
     FIO_HAS(ReactorOptions::signals, ReactorOptions().signals),
+    // --- tls ---
+    FIO_HAS(TlsCertificate::FromFiles,
+            TlsCertificate::FromFiles("cert.pem", "key.pem")),
+    FIO_HAS(TlsClientOptions, TlsClientOptions()),
+    FIO_HAS(TlsClientOptions::trust,
+            TlsClientOptions{.trust = TlsTrust::Insecure()}),
+    FIO_HAS(TlsContext, TlsContext::Client()),
+    FIO_HAS(TlsFactory, TlsFactory(std::shared_ptr<const TlsContext>())),
+    FIO_HAS(TlsInfo::Of, TlsInfo::Of(connection.transport())),
+    FIO_HAS(TlsInfo::server_name,
+            TlsInfo::Of(connection.transport())->server_name()),
+    FIO_HAS(TlsOfUrl, ListenOptions{.secure = TlsOfUrl}),
+    FIO_HAS(TlsServerOptions, TlsServerOptions()),
+    FIO_HAS(TlsServerOptions::certificates,
+            TlsServerOptions{.certificates = {}}),
+    FIO_HAS(TlsServerOptions::choose, TlsServerOptions{.choose = nullptr}),
+    FIO_HAS(TlsServerOptions::ciphers, TlsServerOptions().ciphers),
+    FIO_HAS(TlsServerOptions::client_certificates,
+            TlsServerOptions{.client_certificates =
+                                 TlsClientCertificates::kRequired}),
+    FIO_HAS(TlsServerOptions::trust,
+            TlsServerOptions{.trust = TlsTrust::Insecure()}),
+    FIO_HAS(TlsSlot, TlsSlot::Create(nullptr)),
+    FIO_HAS(TlsSlot::Reload, (*TlsSlot::Create(nullptr))->Reload()),
+    FIO_HAS(TlsTransport,
+            TlsTransport(std::shared_ptr<const TlsContext>())),
+    FIO_HAS(TlsTrust, TlsTrust::System()),
 };
 
 }  // namespace
