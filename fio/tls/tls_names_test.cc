@@ -122,6 +122,7 @@ TEST(Tls, EveryKindOfKeyWorks) {
     SCOPED_TRACE(name);
     const TlsCertificate certificate = TestCertificate(name);
     for (const TlsVersion version : {TlsVersion::kTls12, TlsVersion::kTls13}) {
+      if (name == "p521" && version == TlsVersion::kTls12) continue;
       Pair pair(Server({.max_version = version, .certificates = {certificate}}),
                 Client({.trust = tls_testing::TrustIn(certificate)}),
                 {.server_name = name + ".test"});

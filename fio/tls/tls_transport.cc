@@ -240,6 +240,7 @@ size_t TlsTransport::ReadRecords(absl::Span<char> out, int* end) {
     *end = read;
     if (read <= 0) break;
     bytes += static_cast<size_t>(read);
+    io_.Content();
   }
   return bytes;
 }

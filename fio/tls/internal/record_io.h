@@ -30,8 +30,8 @@ class RecordIo {
   // One call of a transport.
   class Call {
    public:
-    // About `most_bytes` may be read from below: in one read, unless the
-    // library needs more for a record that has begun.
+    // About `most_bytes` are read from below at once, none if it is 0. What the
+    // library needs beyond that for a record is read, too, until Content().
     Call(RecordIo& io, Socket& socket, size_t most_bytes);
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
@@ -52,6 +52,9 @@ class RecordIo {
   // Sends what was written. EAGAIN: the kernel has no room for all of it. An
   // error that is permanent drops it.
   IoResult Send();
+
+  // This call has something to return, so it can leave the rest in the kernel.
+  void Content() { content_ = true; }
 
   bool in_call() const { return buffers_ != nullptr; }
 
@@ -78,7 +81,9 @@ class RecordIo {
 
   Socket* socket_ = nullptr;    // During a call,
   Buffers* buffers_ = nullptr;  // likewise.
-  size_t may_read_ = 0;
+  size_t may_read_ = 0;         // At once.
+  bool stopped_ = false;        // The kernel has no more for this call.
+  bool content_ = false;
   std::string input_, output_;
   int error_ = 0;
   int memory_error_ = 0;
