@@ -27,6 +27,7 @@ using tls_internal::Credential;
 namespace {
 
 constexpr int kLeastRsaBits = 2048;
+constexpr int kLeastEcBits = 256;
 
 absl::Status Invalid(std::string_view what, std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat(what, ": ", why));
@@ -74,6 +75,10 @@ absl::StatusOr<TlsCertificate::KeyType> TypeOf(const EVP_PKEY* key) {
       }
       return TlsCertificate::KeyType::kRsa;
     case EVP_PKEY_EC:
+      if (EVP_PKEY_bits(key) < kLeastEcBits) {
+        return Invalid("key",
+                       "it is neither of P-256 nor of P-384 nor of P-521");
+      }
       return TlsCertificate::KeyType::kEcdsa;
     case EVP_PKEY_ED25519:
       return TlsCertificate::KeyType::kEd25519;

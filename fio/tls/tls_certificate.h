@@ -7,7 +7,8 @@
 //
 // The chain has the own certificate first, then those of the authorities that
 // lead to a root, without the root. The key is RSA (2048 bits or more), ECDSA
-// (P-256, P-384, P-521) or Ed25519.
+// (P-256, P-384, P-521) or Ed25519. Not all clients take the last two, and with
+// TLS 1.2 P-521 must be among the groups of both sides.
 //
 // Copies share the key. What was read of a key, or of a passphrase, is wiped
 // from memory once it has been parsed.

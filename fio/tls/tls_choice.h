@@ -38,6 +38,8 @@ struct TlsClientHello {
   std::vector<std::string_view> alpn;
   // Whether it takes a certificate with an ECDSA key.
   bool takes_ecdsa = false;
+  // The same for Ed25519.
+  bool takes_ed25519 = false;
 };
 
 class TlsChoice {

@@ -6,6 +6,7 @@
 #ifndef FIO_TLS_TLS_OPTIONS_H_
 #define FIO_TLS_TLS_OPTIONS_H_
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -23,37 +24,13 @@
 
 namespace fio {
 
-// What both sides may set.
-struct TlsProtocolOptions {
-  TlsVersion min_version = TlsVersion::kTls12;
-  TlsVersion max_version = TlsVersion::kTls13;
-
-  // The suites of TLS 1.2, the preferred first, in OpenSSL's notation. Those of
-  // TLS 1.3 are fixed: AES-GCM and ChaCha20-Poly1305. A name that is not known
-  // is an error.
-  std::string ciphers =
-      "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-      "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
-      "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
-
-  // The groups of the key exchange, the preferred first. One that the library
-  // lacks is left out; if it has none of them, that is an error. The first one
-  // holds against quantum computers; TlsContext::groups() tells which are used.
-  std::vector<std::string> groups = {"X25519MLKEM768", "X25519", "P-256",
-                                     "P-384"};
-
-  // The application protocols, the preferred first, as "h2" and "http/1.1"
-  // (RFC 7301): at most 255 bytes each. A server takes its first one that the
-  // client has, too, and refuses a client that has none of them (alert
-  // no_application_protocol). Empty: the two do not talk of it.
-  std::vector<std::string> alpn = {};
-
-  // Given each line for a file of keys, as Wireshark reads it, without its end.
-  // Whoever has such a line can read all bytes of the connection. Null: keys
-  // are told to nobody. Called on the thread of the connection, several at a
-  // time if several threads use the context.
-  std::function<void(std::string_view line)> key_log = nullptr;
-};
+// What both sides offer by default: see TlsServerOptions.
+inline constexpr const char* kTlsDefaultCiphers =
+    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
+    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
+inline constexpr std::array<const char*, 4> kTlsDefaultGroups = {
+    "X25519MLKEM768", "X25519", "P-256", "P-384"};
 
 // What a server does with a client that asks for a name that no certificate
 // has. A client that asks for no name gets the first certificate.
@@ -69,7 +46,33 @@ enum class TlsClientCertificates : uint8_t {
   kRequired,  // They must (alert certificate_required).
 };
 
-struct TlsServerOptions : TlsProtocolOptions {
+struct TlsServerOptions {
+  TlsVersion min_version = TlsVersion::kTls12;
+  TlsVersion max_version = TlsVersion::kTls13;
+
+  // The suites of TLS 1.2, the preferred first, in OpenSSL's notation. Those of
+  // TLS 1.3 are fixed: AES-GCM and ChaCha20-Poly1305. A name that is not known
+  // is an error.
+  std::string ciphers = kTlsDefaultCiphers;
+
+  // The groups of the key exchange, the preferred first. One that the library
+  // lacks is left out; if it has none of them, that is an error. The first one
+  // holds against quantum computers; TlsContext::groups() tells which are used.
+  std::vector<std::string> groups = {kTlsDefaultGroups.begin(),
+                                     kTlsDefaultGroups.end()};
+
+  // The application protocols, the preferred first, as "h2" and "http/1.1"
+  // (RFC 7301): at most 255 bytes each. A server takes its first one that the
+  // client has, too, and refuses a client that has none of them (alert
+  // no_application_protocol). Empty: the two do not talk of it.
+  std::vector<std::string> alpn = {};
+
+  // Given each line for a file of keys, as Wireshark reads it, without its end.
+  // Whoever has such a line can read all bytes of the connection. Null: keys
+  // are told to nobody. Called on the thread of the connection, several at a
+  // time if several threads use the context.
+  std::function<void(std::string_view line)> key_log = nullptr;
+
   // What the server shows: the one for the name that the client asks for, or
   // else the first. A certificate is for its names(): "example.org", and
   // "*.example.org" for one label more. An exact name wins over a wildcard. Of
@@ -102,7 +105,17 @@ struct TlsServerOptions : TlsProtocolOptions {
   bool early_data = false;
 };
 
-struct TlsClientOptions : TlsProtocolOptions {
+struct TlsClientOptions {
+  // As of a server, see TlsServerOptions. A client offers its protocols, and a
+  // server that takes none of them may go on without.
+  TlsVersion min_version = TlsVersion::kTls12;
+  TlsVersion max_version = TlsVersion::kTls13;
+  std::string ciphers = kTlsDefaultCiphers;
+  std::vector<std::string> groups = {kTlsDefaultGroups.begin(),
+                                     kTlsDefaultGroups.end()};
+  std::vector<std::string> alpn = {};
+  std::function<void(std::string_view line)> key_log = nullptr;
+
   // Who may vouch for servers. Absent: TlsTrust::System(). The name of the host
   // is checked as well, unless it is Insecure().
   std::optional<TlsTrust> trust = std::nullopt;

@@ -1,23 +1,31 @@
 #include "fio/tls/tls_test_util.h"
 
+#include <fcntl.h>
 #include <poll.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
+#include <cstdlib>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 
 #include "absl/log/absl_check.h"
+#include "absl/strings/str_cat.h"
 #include "absl/types/span.h"
+#include "fio/base/unique_fd.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
 #include "fio/testing/loopback_pair.h"
+#include "fio/tls/internal/secret_file.h"
 #include "fio/tls/tls_certificate.h"
 #include "fio/tls/tls_context.h"
 #include "fio/tls/tls_options.h"
 #include "fio/tls/tls_transport.h"
 #include "fio/tls/tls_trust.h"
+#include "gtest/gtest.h"
 
 namespace fio::tls_testing {
 namespace {
@@ -31,31 +39,8 @@ TlsTransport* SetTls(Socket& socket, Context context,
   TlsTransport* const set = transport.get();
   ABSL_CHECK_OK(socket.SetTransport(std::move(transport)));
   socket.SetShaking(true);
-  socket.HoldDescriptor(true);  // The transport stays until the test ends.
+  socket.HoldDescriptor(true);
   return set;
-}
-
-Handshake ShakeOne(Socket& socket, Handshake state, absl::Status* failure) {
-  if (state == Handshake::kDone || state == Handshake::kFailed) return state;
-  state = socket.Shake(failure);
-  if (state == Handshake::kDone) socket.SetShaking(false);
-  if (state == Handshake::kFailed) {
-    socket.SetShaking(false);
-    socket.CloseFailed();
-    static_cast<void>(socket.Flush());
-  }
-  return state;
-}
-
-// Loopback delivers at once, but not within the call.
-void AwaitAny(const Socket& a, const Socket& b) {
-  pollfd both[] = {{.fd = a.fd(), .events = POLLIN, .revents = 0},
-                   {.fd = b.fd(), .events = POLLIN, .revents = 0}};
-  poll(both, 2, -1);
-}
-
-bool IsOver(Handshake state) {
-  return state == Handshake::kDone || state == Handshake::kFailed;
 }
 
 }  // namespace
@@ -76,6 +61,57 @@ TlsCertificate CertificateFor(const std::string& name) {
   return *std::move(made);
 }
 
+std::string TestData(std::string_view name) {
+  auto text = tls_internal::ReadFile(
+      absl::StrCat("fio/tls/testdata/certificates/", name),
+      tls_internal::Readers::kAnybody);
+  ABSL_CHECK_OK(text);
+  return *std::move(text);
+}
+
+TlsCertificate TestCertificate(std::string_view name) {
+  auto certificate =
+      TlsCertificate::FromPem(TestData(absl::StrCat(name, ".pem")),
+                              TestData(absl::StrCat(name, ".key.pem")));
+  ABSL_CHECK_OK(certificate);
+  return *std::move(certificate);
+}
+
+TlsTrust TrustIn(const TlsCertificate& certificate) {
+  auto trust = TlsTrust::FromPem(certificate.chain_pem());
+  ABSL_CHECK_OK(trust);
+  return *std::move(trust);
+}
+
+std::string TempPath(std::string_view name) {
+  const char* const folder = std::getenv("TEST_TMPDIR");
+  const auto* const test =
+      ::testing::UnitTest::GetInstance()->current_test_info();
+  std::string path = absl::StrCat(folder == nullptr ? "/tmp" : folder, "/",
+                                  test->name(), "-", getpid(), "-", name);
+  unlink(path.c_str());
+  return path;
+}
+
+std::string TempFile(std::string_view name, std::string_view text,
+                     mode_t mode) {
+  std::string path = TempPath(name);
+  const UniqueFd fd = UniqueFd::Created(
+      open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  ABSL_CHECK(fd) << path;
+  ABSL_CHECK_EQ(write(fd.get(), text.data(), text.size()),
+                static_cast<ssize_t>(text.size()));
+  ABSL_CHECK_EQ(fchmod(fd.get(), mode), 0);
+  return path;
+}
+
+// Loopback delivers at once, but not within the call.
+void AwaitAny(const Socket& a, const Socket& b) {
+  pollfd both[] = {{.fd = a.fd(), .events = POLLIN, .revents = 0},
+                   {.fd = b.fd(), .events = POLLIN, .revents = 0}};
+  poll(both, 2, -1);
+}
+
 Context Server(TlsServerOptions options) {
   if (options.certificates.empty() && options.choose == nullptr) {
     options.certificates = {OurCertificate()};
@@ -87,42 +123,51 @@ Context Server(TlsServerOptions options) {
 
 Context Client(TlsClientOptions options) {
   if (!options.trust.has_value()) {
-    options.trust = *TlsTrust::FromPem(OurCertificate().chain_pem());
+    options.trust = TrustIn(OurCertificate());
   }
   auto context = TlsContext::Client(std::move(options));
   ABSL_CHECK_OK(context);
   return *std::move(context);
 }
 
+Side::Side(Socket socket, Context context, TlsTransportOptions options)
+    : socket_(std::move(socket)),
+      tls_(SetTls(socket_, std::move(context), std::move(options))) {
+  socket_.AllowHalfOpen();
+}
+
+bool Side::is_over() const {
+  return state_ == Handshake::kDone || state_ == Handshake::kFailed;
+}
+
+Handshake Side::Shake() {
+  if (is_over()) return state_;
+  state_ = socket_.Shake(&failure_);
+  if (is_over()) socket_.SetShaking(false);
+  if (state_ == Handshake::kFailed) {
+    socket_.CloseFailed();
+    static_cast<void>(socket_.Flush());
+  }
+  return state_;
+}
+
 Pair::Pair(Context server, Context client, TlsTransportOptions client_options,
-           testing::LoopbackPair sockets)
-    : sockets_(std::move(sockets)),
-      server_tls_(SetTls(sockets_.near, std::move(server), {})),
-      client_tls_(
-          SetTls(sockets_.far, std::move(client), std::move(client_options))) {
-  sockets_.near.AllowHalfOpen();
-}
-
-Handshake Pair::ShakeServer() {
-  return server_state_ =
-             ShakeOne(sockets_.near, server_state_, &server_failure_);
-}
-
-Handshake Pair::ShakeClient() {
-  return client_state_ =
-             ShakeOne(sockets_.far, client_state_, &client_failure_);
-}
+           testing::LoopbackPair sockets, TlsTransportOptions server_options)
+    : server_(std::move(sockets.near), std::move(server),
+              std::move(server_options)),
+      client_(std::move(sockets.far), std::move(client),
+              std::move(client_options)) {}
 
 bool Pair::Shake() {
   for (;;) {
-    ShakeClient();
-    ShakeServer();
-    if (server_state_ == Handshake::kSuspended) return false;
-    if (IsOver(client_state_) && IsOver(server_state_)) {
-      return client_state_ == Handshake::kDone &&
-             server_state_ == Handshake::kDone;
+    client_.Shake();
+    server_.Shake();
+    if (server_.state() == Handshake::kSuspended) return false;
+    if (client_.is_over() && server_.is_over()) {
+      return client_.state() == Handshake::kDone &&
+             server_.state() == Handshake::kDone;
     }
-    AwaitAny(sockets_.near, sockets_.far);
+    AwaitAny(client_.socket(), server_.socket());
   }
 }
 

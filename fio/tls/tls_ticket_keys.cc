@@ -35,7 +35,7 @@ namespace {
 
 constexpr absl::Duration kMostRotation = absl::Hours(7 * 24);
 constexpr std::string_view kMagic = "fio-ticket-keys-1";
-// No ticket is that old.
+constexpr std::string_view kNextSecret = "next secret";
 constexpr int64_t kMostPeriodsBehind = 10'000;
 
 absl::Status Invalid(std::string_view why) {
@@ -74,7 +74,7 @@ TlsTicketKeys::TlsTicketKeys(TlsTicketKeysOptions options)
 TlsTicketKeys::~TlsTicketKeys() {
   OPENSSL_cleanse(secret_.data(), secret_.size());
   OPENSSL_cleanse(&current_, sizeof(current_));
-  if (previous_.has_value()) OPENSSL_cleanse(&*previous_, sizeof(*previous_));
+  OPENSSL_cleanse(&previous_, sizeof(previous_));
 }
 
 absl::Status TlsTicketKeys::Begin() {
@@ -85,7 +85,7 @@ absl::Status TlsTicketKeys::Begin() {
     absl::Status begun = BeginWithFile();
     if (!begun.ok()) return begun;
   }
-  current_ = KeyOf(secret_);
+  DeriveKeys();
   if (!Advance() || options_.file.empty()) return absl::OkStatus();
   return Save(IfThere::kReplace);
 }
@@ -114,8 +114,8 @@ int64_t TlsTicketKeys::PeriodNow() const {
          absl::ToInt64Seconds(options_.rotation);
 }
 
-// "fio-ticket-keys-1 PERIOD SECONDS SECRET": of which period, how long it is,
-// and the secret in hexadecimal digits.
+// "fio-ticket-keys-1 PERIOD SECONDS SECRET": the period then, how long it is,
+// and the secret of the one before in hexadecimal digits.
 bool TlsTicketKeys::Parse(std::string_view text) {
   const std::vector<std::string_view> words =
       absl::StrSplit(absl::StripAsciiWhitespace(text), ' ');
@@ -151,15 +151,18 @@ absl::Status TlsTicketKeys::Save(IfThere if_there) const {
 // secret has changed.
 bool TlsTicketKeys::Advance() {
   const int64_t now = PeriodNow();
-  const bool changes = period_ < now;
-  for (; period_ < now; ++period_) {
-    previous_ = current_;
-    secret_ = Derive(secret_, "next secret");
-    current_ = KeyOf(secret_);
-    // After a day in a drawer.
-    if (now - period_ > kMostPeriodsBehind) period_ = now - kMostPeriodsBehind;
-  }
-  return changes;
+  if (period_ >= now) return false;
+  period_ = std::max(period_, now - kMostPeriodsBehind);
+  for (; period_ < now; ++period_) secret_ = Derive(secret_, kNextSecret);
+  DeriveKeys();
+  return true;
+}
+
+void TlsTicketKeys::DeriveKeys() {
+  previous_ = KeyOf(secret_);
+  Secret current = Derive(secret_, kNextSecret);
+  current_ = KeyOf(current);
+  OPENSSL_cleanse(current.data(), current.size());
 }
 
 void TlsTicketKeys::Rotate() {
@@ -197,7 +200,7 @@ std::optional<TlsTicketKeys::Key> TlsTicketKeys::Find(std::string_view name) {
            std::memcmp(name.data(), key.name.data(), name.size()) == 0;
   };
   if (is_of(current_)) return current_;
-  if (previous_.has_value() && is_of(*previous_)) return previous_;
+  if (is_of(previous_)) return previous_;
   return std::nullopt;
 }
 

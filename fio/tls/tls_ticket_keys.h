@@ -8,8 +8,9 @@
 // secret, and so is the next secret, from which the earlier ones cannot be
 // found. So all processes that began with the same secret have the same keys at
 // any time, without a word between them, and a key that is stolen opens what
-// was sent in its period and later, not before. A ticket is accepted in its
-// own period and in the next one.
+// was sent in its period, in the one before, and later. A ticket is accepted in
+// its own period and in the next one. (A process that was not asked for a key
+// for 10,000 periods has other keys than the rest from then on.)
 //
 // Make them before the workers are forked. With a file the next start goes on
 // with them, and tickets outlive a restart:
@@ -48,10 +49,10 @@ struct TlsTicketKeysOptions {
   // seven days (a longer lifetime is of no use, RFC 8446, section 4.6.1).
   absl::Duration rotation = absl::Hours(12);
 
-  // Where the secret is kept, readable by its owner alone. A file that is
-  // missing is created. When the secret changes, the file is replaced by a
-  // rename; if that fails, it is logged, and the file stays as it is. Empty: in
-  // memory alone.
+  // Where the secret of the last period is kept, from which those since are
+  // derived, readable by its owner alone. A file that is missing is created.
+  // When the secret changes, the file is replaced by a rename; if that fails,
+  // it is logged, and the file stays as it is. Empty: in memory alone.
   std::string file = {};
 
   // Its time of day decides. Null is the system's; otherwise it must outlive
@@ -99,15 +100,16 @@ class TlsTicketKeys {
   bool Parse(std::string_view text) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Save(tls_internal::IfThere if_there) const
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DeriveKeys() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   bool Advance() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void Rotate() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   const TlsTicketKeysOptions options_;
   absl::Mutex mutex_;
   int64_t period_ ABSL_GUARDED_BY(mutex_) = 0;
-  Secret secret_ ABSL_GUARDED_BY(mutex_) = {};
+  Secret secret_ ABSL_GUARDED_BY(mutex_) = {};  // Of the period before.
+  Key previous_ ABSL_GUARDED_BY(mutex_) = {};
   Key current_ ABSL_GUARDED_BY(mutex_) = {};
-  std::optional<Key> previous_ ABSL_GUARDED_BY(mutex_);
 };
 
 }  // namespace fio

@@ -90,8 +90,9 @@ void TlsTransport::SetUp(const TlsTransportOptions& options) {
   const std::string& name = core.client().server_name.empty()
                                 ? options.server_name
                                 : core.client().server_name;
+  // A session that is resumed shows no certificate: it must be for this name.
   negotiation_->session_key =
-      options.session_key.empty() ? name : options.session_key;
+      absl::StrCat(name, std::string_view("\0", 1), options.session_key);
   status_ = SetServerName(name);
   if (status_.ok()) ResumeSession();
 }
@@ -188,7 +189,10 @@ Transport::Handshake TlsTransport::Done() {
 
 Transport::Handshake TlsTransport::Fail(absl::Status status) {
   status_ = std::move(status);
-  context_->core().counts().CountFailed(status_.message());
+  // Names are of the peers' choice, and would soon be all that is counted.
+  const bool of_name = negotiation_ != nullptr && negotiation_->refuses_name;
+  context_->core().counts().CountFailed(of_name ? "no certificate for the name"
+                                                : status_.message());
   return Handshake::kFailed;
 }
 
@@ -236,6 +240,7 @@ size_t TlsTransport::ReadRecords(absl::Span<char> out, int* end) {
     *end = read;
     if (read <= 0) break;
     bytes += static_cast<size_t>(read);
+    io_.Content();
   }
   return bytes;
 }
@@ -246,7 +251,7 @@ IoResult TlsTransport::EndOfRead(int result) {
       return {};
     case SSL_ERROR_WANT_READ:
     case SSL_ERROR_PENDING_CERTIFICATE:
-      return {.error = EAGAIN};
+      return {.error = io_.memory_error() != 0 ? io_.memory_error() : EAGAIN};
     default:
       break;
   }

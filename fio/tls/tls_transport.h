@@ -50,9 +50,8 @@ struct TlsTransportOptions {
   // Insecure().
   std::string server_name = {};
 
-  // For a client: under which name the tickets of the server are kept. Empty is
-  // the server's name: set it where several servers have one name, as on
-  // several ports.
+  // For a client: what tells apart servers of one name, as on several ports.
+  // The tickets of a server are kept under its name and this.
   std::string session_key = {};
 
   // Called once a choice (TlsServerOptions::choose) has been made after the

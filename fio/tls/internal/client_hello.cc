@@ -26,18 +26,37 @@ bool GetExtension(const SSL_CLIENT_HELLO& hello, uint16_t type, CBS* list) {
   return CBS_get_u16_length_prefixed(&all, list) == 1;
 }
 
-bool TakesEcdsa(const SSL_CLIENT_HELLO& hello) {
-  CBS schemes;
-  if (!GetExtension(hello, TLSEXT_TYPE_signature_algorithms, &schemes)) {
-    return false;
-  }
-  uint16_t scheme;
-  while (CBS_get_u16(&schemes, &scheme) == 1) {
-    for (const uint16_t ecdsa : kEcdsaSchemes) {
-      if (scheme == ecdsa) return true;
+// Whether a suite of it may go with a key that is not RSA. Those of TLS 1.3 go
+// with any.
+bool HasSuiteBeyondRsa(const SSL_CLIENT_HELLO& hello) {
+  const bool speaks_13 = SSL_get_max_proto_version(hello.ssl) >= TLS1_3_VERSION;
+  CBS suites;
+  CBS_init(&suites, hello.cipher_suites, hello.cipher_suites_len);
+  uint16_t suite;
+  while (CBS_get_u16(&suites, &suite) == 1) {
+    const SSL_CIPHER* const cipher = SSL_get_cipher_by_value(suite);
+    if (cipher == nullptr) continue;
+    const int key = SSL_CIPHER_get_auth_nid(cipher);
+    if (key == NID_auth_ecdsa || (key == NID_auth_any && speaks_13)) {
+      return true;
     }
   }
   return false;
+}
+
+void ReadKeyTypes(const SSL_CLIENT_HELLO& hello, TlsClientHello* read) {
+  CBS schemes;
+  if (!GetExtension(hello, TLSEXT_TYPE_signature_algorithms, &schemes) ||
+      !HasSuiteBeyondRsa(hello)) {
+    return;
+  }
+  uint16_t scheme;
+  while (CBS_get_u16(&schemes, &scheme) == 1) {
+    if (scheme == SSL_SIGN_ED25519) read->takes_ed25519 = true;
+    for (const uint16_t ecdsa : kEcdsaSchemes) {
+      if (scheme == ecdsa) read->takes_ecdsa = true;
+    }
+  }
 }
 
 }  // namespace
@@ -55,7 +74,7 @@ TlsClientHello ReadClientHello(const SSL_CLIENT_HELLO& hello) {
       return false;
     });
   }
-  read.takes_ecdsa = TakesEcdsa(hello);
+  ReadKeyTypes(hello, &read);
   return read;
 }
 

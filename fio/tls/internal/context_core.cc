@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
@@ -49,6 +50,27 @@ uint16_t WireVersion(TlsVersion version) {
   return version == TlsVersion::kTls12 ? TLS1_2_VERSION : TLS1_3_VERSION;
 }
 
+// What is taken from peers: the library leaves out Ed25519 and P-521.
+constexpr uint16_t kSignatures[] = {
+    SSL_SIGN_ECDSA_SECP256R1_SHA256, SSL_SIGN_ED25519,
+    SSL_SIGN_RSA_PSS_RSAE_SHA256,    SSL_SIGN_RSA_PKCS1_SHA256,
+    SSL_SIGN_ECDSA_SECP384R1_SHA384, SSL_SIGN_RSA_PSS_RSAE_SHA384,
+    SSL_SIGN_RSA_PKCS1_SHA384,       SSL_SIGN_ECDSA_SECP521R1_SHA512,
+    SSL_SIGN_RSA_PSS_RSAE_SHA512,    SSL_SIGN_RSA_PKCS1_SHA512,
+};
+
+bool Takes(const TlsClientHello& hello, TlsCertificate::KeyType type) {
+  switch (type) {
+    case TlsCertificate::KeyType::kEcdsa:
+      return hello.takes_ecdsa;
+    case TlsCertificate::KeyType::kEd25519:
+      return hello.takes_ed25519;
+    case TlsCertificate::KeyType::kRsa:
+      break;
+  }
+  return true;
+}
+
 absl::Status CheckProtocols(const std::vector<std::string>& alpn) {
   size_t bytes = 0;
   for (const std::string& name : alpn) {
@@ -94,16 +116,17 @@ void SetTrust(SSL_CTX* library, const TrustStore& trust) {
 
 }  // namespace
 
-ContextCore::ContextCore(std::optional<TlsServerOptions> server,
-                         std::optional<TlsClientOptions> client)
-    : server_(std::move(server)),
-      client_(std::move(client)),
-      sessions_(client_.has_value() ? client_->max_sessions : 0) {}
+ContextCore::ContextCore(TlsServerOptions options)
+    : protocol_(options), server_(std::move(options)), sessions_(0) {}
+
+ContextCore::ContextCore(TlsClientOptions options)
+    : protocol_(options),
+      client_(std::move(options)),
+      sessions_(client_->max_sessions) {}
 
 absl::StatusOr<std::unique_ptr<ContextCore>> ContextCore::Server(
     TlsServerOptions options) {
-  std::unique_ptr<ContextCore> core(
-      new ContextCore(std::move(options), std::nullopt));
+  std::unique_ptr<ContextCore> core(new ContextCore(std::move(options)));
   absl::Status status = core->SetUpServer();
   if (!status.ok()) return status;
   return core;
@@ -111,8 +134,7 @@ absl::StatusOr<std::unique_ptr<ContextCore>> ContextCore::Server(
 
 absl::StatusOr<std::unique_ptr<ContextCore>> ContextCore::Client(
     TlsClientOptions options) {
-  std::unique_ptr<ContextCore> core(
-      new ContextCore(std::nullopt, std::move(options)));
+  std::unique_ptr<ContextCore> core(new ContextCore(std::move(options)));
   absl::Status status = core->SetUpClient();
   if (!status.ok()) return status;
   return core;
@@ -121,11 +143,6 @@ absl::StatusOr<std::unique_ptr<ContextCore>> ContextCore::Client(
 const ContextCore& ContextCore::Of(const SSL_CTX* library) {
   return *static_cast<const ContextCore*>(
       SSL_CTX_get_ex_data(library, ContextIndex()));
-}
-
-const TlsProtocolOptions& ContextCore::protocol() const {
-  if (server_.has_value()) return *server_;
-  return *client_;
 }
 
 const TrustStore* ContextCore::trust() const {
@@ -198,7 +215,7 @@ absl::Status ContextCore::AddContext(const TlsCertificate* certificate) {
 }
 
 absl::Status ContextCore::SetProtocol(SSL_CTX* library) {
-  const TlsProtocolOptions& options = protocol();
+  const ProtocolOptions& options = protocol();
   if (options.min_version > options.max_version) {
     return Invalid("min_version", "it is above max_version");
   }
@@ -207,6 +224,8 @@ absl::Status ContextCore::SetProtocol(SSL_CTX* library) {
   if (SSL_CTX_set_strict_cipher_list(library, options.ciphers.c_str()) != 1) {
     return Invalid("ciphers", LibraryReason());
   }
+  SSL_CTX_set_verify_algorithm_prefs(library, kSignatures,
+                                     std::size(kSignatures));
   if (absl::Status set = SetGroups(library); !set.ok()) return set;
   if (absl::Status checked = CheckProtocols(options.alpn); !checked.ok()) {
     return checked;
@@ -244,9 +263,7 @@ SSL_CTX* ContextCore::Choose(const TlsClientHello& hello) const {
     found = first_;
   }
   for (const size_t index : found) {
-    const TlsCertificate::KeyType type =
-        server_->certificates[index].key_type();
-    if (type == TlsCertificate::KeyType::kRsa || hello.takes_ecdsa) {
+    if (Takes(hello, server_->certificates[index].key_type())) {
       return contexts_[index].get();
     }
   }

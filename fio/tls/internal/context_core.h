@@ -7,9 +7,11 @@
 #define FIO_TLS_INTERNAL_CONTEXT_CORE_H_
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -23,8 +25,26 @@
 #include "fio/tls/tls_options.h"
 #include "fio/tls/tls_ticket_keys.h"
 #include "fio/tls/tls_trust.h"
+#include "fio/tls/tls_version.h"
 
 namespace fio::tls_internal {
+
+// What both kinds of options have.
+struct ProtocolOptions {
+  template <typename Options>
+  explicit ProtocolOptions(const Options& options)
+      : min_version(options.min_version),
+        max_version(options.max_version),
+        ciphers(options.ciphers),
+        groups(options.groups),
+        alpn(options.alpn),
+        key_log(options.key_log) {}
+
+  TlsVersion min_version, max_version;
+  std::string ciphers;
+  std::vector<std::string> groups, alpn;
+  std::function<void(std::string_view line)> key_log;
+};
 
 class ContextCore {
  public:
@@ -41,7 +61,7 @@ class ContextCore {
   static const ContextCore& Of(const SSL_CTX* library);
 
   bool is_server() const { return server_.has_value(); }
-  const TlsProtocolOptions& protocol() const;
+  const ProtocolOptions& protocol() const { return protocol_; }
   // REQUIRES: is_server().
   const TlsServerOptions& server() const { return *server_; }
   // REQUIRES: !is_server().
@@ -61,8 +81,8 @@ class ContextCore {
   HandshakeCounts& counts() const { return counts_; }
 
  private:
-  ContextCore(std::optional<TlsServerOptions> server,
-              std::optional<TlsClientOptions> client);
+  explicit ContextCore(TlsServerOptions options);
+  explicit ContextCore(TlsClientOptions options);
 
   absl::Status SetUpServer();
   absl::Status SetUpClient();
@@ -70,6 +90,7 @@ class ContextCore {
   absl::Status SetProtocol(SSL_CTX* library);
   absl::Status SetGroups(SSL_CTX* library);
 
+  const ProtocolOptions protocol_;
   const std::optional<TlsServerOptions> server_;
   const std::optional<TlsClientOptions> client_;
   std::optional<TlsTrust> trust_;

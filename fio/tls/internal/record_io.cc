@@ -51,6 +51,9 @@ RecordIo::Call::Call(RecordIo& io, Socket& socket, size_t most_bytes)
   io.buffers_ = buffers.release();
   io.socket_ = &socket;
   io.may_read_ = most_bytes;
+  io.stopped_ = most_bytes == 0;
+  io.content_ = false;
+  io.memory_error_ = 0;
 }
 
 RecordIo::Call::~Call() {
@@ -77,15 +80,17 @@ int RecordIo::Read(char* out, size_t size) {
   return static_cast<int>(bytes);
 }
 
-// A read that returns less than it could has left nothing, or the next call
-// finds out.
+// A read of TCP that returns less than it could has left nothing.
 bool RecordIo::Refill(size_t wanted) {
-  if (ended_ || error_ != 0 || may_read_ == 0) return false;
+  if (ended_ || error_ != 0 || stopped_) return false;
+  if (may_read_ == 0 && content_) return false;
   const size_t asked = std::min(kInputBytes, std::max(wanted, may_read_));
   const IoResult read =
       socket_->ReadRaw(absl::MakeSpan(buffers_->input.get(), asked));
-  may_read_ = read.bytes < asked ? 0 : may_read_ - std::min(may_read_, asked);
+  may_read_ -= std::min(may_read_, asked);
+  stopped_ = read.bytes == 0 || socket_->raw_is_empty();
   if (read.failed()) error_ = read.error;
+  if (read.out_of_memory()) memory_error_ = read.error;
   if (read.ok() && read.bytes == 0) ended_ = true;
   buffers_->begin = 0;
   buffers_->end = read.bytes;

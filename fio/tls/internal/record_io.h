@@ -30,8 +30,8 @@ class RecordIo {
   // One call of a transport.
   class Call {
    public:
-    // About `most_bytes` may be read from below: in one read, unless the
-    // library needs more for a record that has begun.
+    // About `most_bytes` are read from below at once, none if it is 0. What the
+    // library needs beyond that for a record is read, too, until Content().
     Call(RecordIo& io, Socket& socket, size_t most_bytes);
     Call(const Call&) = delete;
     Call& operator=(const Call&) = delete;
@@ -53,6 +53,9 @@ class RecordIo {
   // error that is permanent drops it.
   IoResult Send();
 
+  // This call has something to return, so it can leave the rest in the kernel.
+  void Content() { content_ = true; }
+
   bool in_call() const { return buffers_ != nullptr; }
 
   // How many bytes the kernel has not taken.
@@ -64,6 +67,9 @@ class RecordIo {
   // The stream below has ended; the errno with which it has failed, or 0.
   bool has_ended() const { return ended_; }
   int error() const { return error_; }
+  // The kernel had no memory for the read that this call has tried: its errno,
+  // or 0. Nothing was lost, and nothing tells when to try again.
+  int memory_error() const { return memory_error_; }
 
  private:
   friend struct BioFunctions;
@@ -75,9 +81,12 @@ class RecordIo {
 
   Socket* socket_ = nullptr;    // During a call,
   Buffers* buffers_ = nullptr;  // likewise.
-  size_t may_read_ = 0;
+  size_t may_read_ = 0;         // At once.
+  bool stopped_ = false;        // The kernel has no more for this call.
+  bool content_ = false;
   std::string input_, output_;
   int error_ = 0;
+  int memory_error_ = 0;
   bool ended_ = false;
 };
 
