@@ -30,25 +30,49 @@ def transport_tests(name, srcs, deps, **kwargs):
     Args:
       name: of the test over no transport, as of poller_tests();
         name_over_pass_through and name_over_handshake are those over transports.
+        fio/core/tls has name_over_tls: see tls_suite_tests().
       srcs: as of cc_test.
       deps: likewise.
       **kwargs: likewise.
     """
-    _tests(name, srcs, deps, _ON_POLLERS + _OVER_TRANSPORTS, kwargs)
+    _tests(
+        name,
+        srcs,
+        deps,
+        _ON_POLLERS + _OVER_TRANSPORTS,
+        kwargs,
+        pairs = [":plain_pairs"],
+        visibility = ["//fio/core/tls:__pkg__"],
+    )
 
-def _tests(name, srcs, deps, environments, kwargs):
+def tls_suite_tests(names, **kwargs):
+    """Tests of fio/core/loop, which knows no TLS, over TLS on both sides.
+
+    Args:
+      names: of transport_tests() of fio/core/loop.
+      **kwargs: as of cc_test.
+    """
+    for name in names:
+        cc_test(
+            name = name + "_over_tls",
+            deps = ["//fio/core/loop:%s_cases" % name, ":tls_pairs"],
+            **kwargs
+        )
+
+def _tests(name, srcs, deps, environments, kwargs, pairs = [], visibility = None):
     cc_library(
         name = name + "_cases",
         testonly = True,
         srcs = srcs,
         linkstatic = True,
         alwayslink = True,
+        visibility = visibility,
         deps = deps,
     )
     for suffix, env in environments:
         cc_test(
             name = name + suffix,
             env = env,
-            deps = [":" + name + "_cases"],
+            deps = [":" + name + "_cases"] + pairs,
             **kwargs
         )

@@ -57,8 +57,8 @@ TransportFactory TlsFactory(std::shared_ptr<const TlsSlot> slot);
 //   alpn=NAME,...         see TlsProtocolOptions
 //
 // A server needs `cert` or `self_signed`. Errors: those of TlsCertificate,
-// TlsTrust and TlsContext, with the key in front; kInvalidArgument for keys that
-// make no sense together.
+// TlsTrust and TlsContext, with the key in front; kInvalidArgument for keys
+// that make no sense together.
 absl::StatusOr<TransportFactory> TlsOfUrl(const Url& url,
                                           TransportRequest::Role role);
 

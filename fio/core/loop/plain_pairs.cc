@@ -1,11 +1,10 @@
-#include "fio/core/loop/test_pair.h"
-
 #include <cstddef>
 #include <cstdlib>
 #include <memory>
 #include <string_view>
 
 #include "absl/log/absl_check.h"
+#include "fio/core/loop/test_pair.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
 #include "fio/testing/handshake_side.h"
@@ -42,6 +41,8 @@ LoopbackPair Dress(LoopbackPair pair) {
       }
       break;
     }
+    case TransportKind::kTls:
+      ABSL_CHECK(false) << "fio/core/tls makes those";
   }
   return pair;
 }
