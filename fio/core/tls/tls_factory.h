@@ -54,7 +54,7 @@ TransportFactory TlsFactory(std::shared_ptr<const TlsSlot> slot);
 //   ca=FILE               whom we trust: a server then requires a certificate
 //                         of each client; a client trusts nobody else
 //   server_name=NAME      a client's: what the server must be called
-//   alpn=NAME,...         see TlsProtocolOptions
+//   alpn=NAME,...         see TlsServerOptions
 //
 // A server needs `cert` or `self_signed`. Errors: those of TlsCertificate,
 // TlsTrust and TlsContext, with the key in front; kInvalidArgument for keys
@@ -74,7 +74,7 @@ struct AlpnProtocol {
 
 // An on_open that calls the one for the protocol that the two sides have agreed
 // on. A peer that has talked of none gets the first, as does a connection
-// without TLS. Give the names to TlsProtocolOptions::alpn, in this order; a
+// without TLS. Give the names to TlsServerOptions::alpn, in this order; a
 // protocol that is agreed on and is not here aborts the connection. REQUIRES:
 // there is one, and none has a null on_open.
 std::function<void(Connection&)> OpenByAlpn(
