@@ -139,7 +139,10 @@ class Socket {
   // Reads up to `out.size()` bytes, by one recv(2). No error and no bytes: the
   // end of the peer's stream. EAGAIN: there is nothing to read, the connection
   // is not established, or `out` is empty. ENOMEM, ENOBUFS: try again later.
-  // EBADF after Close(). Any other error closes the socket.
+  // EBADF after Close(). EPROTO of a transport, which has failed: what is
+  // queued is dropped, and the socket closes as by Close() and LingerAtClose(),
+  // so that the transport's last words reach the peer; but when it has dropped
+  // 64 KiB of the peer, it waits no longer. Any other error closes the socket.
   IoResult Read(absl::Span<char> out);
 
   // Gives back the last bytes that were read: the next Read() returns them
@@ -517,6 +520,8 @@ class Socket {
   bool TransportHasReadAll() const;
   bool IsShaking() const;
   IoResult ReadToClose();
+  void CloseWithLastWords();
+  bool HasDroppedEnough(size_t bytes);
   void AwaitPeersClose();
   bool MayHaveBytes();
   void WriteFailed(int error);

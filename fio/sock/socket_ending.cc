@@ -2,6 +2,7 @@
 
 #include <cerrno>
 #include <cstddef>
+#include <cstdint>
 #include <utility>
 
 #include "absl/log/absl_check.h"
@@ -23,6 +24,9 @@ namespace {
 // How much unread input is dropped at once when a socket closes.
 constexpr size_t kSinkBytes = size_t{16} << 10;
 constexpr int kSinkReads = 64;
+
+// How much of a peer is dropped that may still listen to last words.
+constexpr uint16_t kLastWordsBytes = 0xffff;
 
 // So that close(2) does not block. A time of 0 does not block: it resets.
 void DoNotLinger(int fd) {
@@ -202,11 +206,26 @@ IoResult Socket::ReadToClose() {
       reading_.drained = true;
       return {.error = ending_.lingering ? EAGAIN : 0};
     }
-    if (read.bytes == 0) return {};
+    if (read.bytes == 0 || HasDroppedEnough(read.bytes)) return {};
     AwaitPeersClose();
   }
   reading_.drained = false;
   return {.error = EAGAIN};
+}
+
+// Of a transport that has failed.
+void Socket::CloseWithLastWords() {
+  reading_.drained = false;
+  state().drops_at_most = kLastWordsBytes;
+  CloseFailed();
+}
+
+bool Socket::HasDroppedEnough(size_t bytes) {
+  State* const state = rest_.state();
+  if (state == nullptr || state->drops_at_most == 0) return false;
+  if (bytes >= state->drops_at_most) return true;
+  state->drops_at_most -= static_cast<uint16_t>(bytes);
+  return false;
 }
 
 void Socket::AwaitPeersClose() {

@@ -49,6 +49,10 @@ IoResult Socket::ReadInState(absl::Span<char> out) {
   const IoResult read = transport()->Read(*this, out);
   // It may have something to send now: an answer, or what it took earlier.
   if (!read.failed()) Set(kHeldBack);
+  if (read.error == EPROTO && IsValid() && error_ == 0) {
+    CloseWithLastWords();
+    return read;
+  }
   const IoResult result = Account(read, false);
   if (read.bytes > 0) reading_.drained = TransportHasReadAll();
   return result;

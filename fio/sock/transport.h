@@ -71,7 +71,7 @@ class Transport {
   virtual Handshake Shake(Socket& /*socket*/) { return Handshake::kDone; }
 
   // Why the handshake, or another call, has failed. OK if it has nothing to say
-  // beyond the error.
+  // beyond the error. Asked only after a failure, before the transport goes.
   virtual absl::Status status() const { return absl::OkStatus(); }
 
   // What errors call its handshake, as in "the handshake has timed out".
@@ -83,6 +83,9 @@ class Transport {
 
   // Reads up to `out.size()` bytes, which is not 0. No error and no bytes is
   // the end of the peer's stream; EAGAIN if nothing is there. May write.
+  // EPROTO: what the peer has sent makes no sense, or may not be. Then only
+  // Flush() is called, so that last words (an alert) reach the peer, and the
+  // socket closes; see Socket::Read().
   virtual IoResult Read(Socket& socket, absl::Span<char> out);
 
   // Whether Read() would return something without reading from below. Asked

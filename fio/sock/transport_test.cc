@@ -10,7 +10,9 @@
 
 #include "absl/status/status.h"
 #include "absl/strings/cord.h"
+#include "absl/time/time.h"
 #include "absl/types/span.h"
+#include "fio/base/clock.h"
 #include "fio/sock/file_range.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
@@ -316,6 +318,39 @@ TEST_F(Hooks, AFarewellThatFailsIsTold) {
     }
     EXPECT_EQ(flushed.error, EPROTO);
     EXPECT_TRUE(pair.near.is_over());
+  }
+}
+
+// The rest of what it has to say is flushed, and the peer's end awaited.
+TEST_F(Hooks, AProtocolErrorHasLastWords) {
+  for (const bool held : {false, true}) {
+    ScriptedTransport::Script script;
+    LoopbackPair pair = LoopbackPair::Tcp();
+    script.reads = {ScriptedTransport::Error(EPROTO)};
+    script.flushes = {{.bytes = 2}, {.bytes = 0}};
+    script.delays_close = true;
+    ASSERT_TRUE(
+        pair.near.SetTransport(std::make_unique<ScriptedTransport>(script))
+            .ok());
+    pair.near.HoldDescriptor(held);
+    ASSERT_TRUE(pair.near.Write("queued").ok());
+    ASSERT_TRUE(pair.far.TryWrite("unread").ok());
+    EXPECT_EQ(pair.near.Read(absl::MakeSpan(buffer_)).error, EPROTO);
+    EXPECT_TRUE(pair.near.is_closing());
+    EXPECT_FALSE(pair.near.is_over());
+    EXPECT_FALSE(pair.near.has_pending());
+    if (held) {
+      EXPECT_TRUE(pair.near.Flush().would_block());
+    }
+    EXPECT_EQ(script.calls, (Calls{"read", "flush"}));
+    EXPECT_TRUE(pair.near.Flush().would_block());
+    EXPECT_EQ(script.calls, (Calls{"read", "flush", "flush"}));
+    EXPECT_EQ(ReadToEnd(pair.far), "");
+    pair.far.Close();
+    const Clock& clock = Clock::System();
+    EXPECT_TRUE(
+        pair.near.FlushUntil(clock, clock.Now() + absl::Seconds(60)).ok());
+    EXPECT_TRUE(held ? pair.near.is_over() : pair.near.fd() < 0);
   }
 }
 

@@ -277,7 +277,7 @@ void Connection::Unref() {
 }
 
 void Connection::Fail(int error) {
-  SetError(error);
+  if (this->error() == 0) SetError(error);
   if (FindExtra() != nullptr) extra().code = 0;
   connections_->BuryLater(*this);
 }

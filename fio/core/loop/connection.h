@@ -395,6 +395,10 @@ class alignas(64) Connection {
   }
   // Not closing, though it may have failed with bytes left to read.
   bool IsServed() const { return !Has(kDead) && !socket_.is_closing(); }
+  // Its transport has failed, and tells the peer.
+  bool IsSayingLastWords() const {
+    return error() != 0 && socket_.is_closing() && !socket_.is_over();
+  }
   uint64_t serial() const {
     return serial_and_error_.load(std::memory_order_relaxed) >> 16;
   }
@@ -447,6 +451,8 @@ class alignas(64) Connection {
   void TellEnd();
   size_t Account(const IoResult& read);
   void AccountNone(const IoResult& read);
+  void EndReading(int error);
+  void NoteError(int error);
   void AfterTransport();
   bool Shake();
   void AwaitMore();

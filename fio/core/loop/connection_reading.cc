@@ -2,9 +2,11 @@
 #include <cstddef>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "absl/base/attributes.h"
 #include "absl/log/absl_check.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/base/monotonic_time.h"
@@ -213,8 +215,8 @@ void Connection::PeekHungUp() {
       Account(peek);
       return;
     }
-    if (this->error() == 0) SetError(peek.error);
-    Set(kEndRead);
+    EndReading(peek.error);
+    if (IsSayingLastWords()) return;
   }
   if (error() != 0) {
     Fail(error());
@@ -367,11 +369,30 @@ void Connection::AccountNone(const IoResult& read) {
           connections->DeliverLater(*connection);
         });
   } else {
-    // For the next Deliver() to tell.
-    if (this->error() == 0) SetError(read.error);
-    Set(kHungUp | kEndRead);
-    connections_->DeliverLater(*this);
+    EndReading(read.error);
+    connections_->DeliverLater(*this);  // It tells.
   }
+}
+
+// At the end of the peer's stream, or by an error.
+void Connection::EndReading(int error) {
+  if (error != 0) NoteError(error);
+  Set(kHungUp | kEndRead);
+  if (!IsSayingLastWords()) return;
+  last_active_ = connections_->turn().ReadClock();
+  LimitClosing();
+  CountMemory();
+  connections_->FlushLater(*this);
+}
+
+// The first error is the one that counts.
+void Connection::NoteError(int error) {
+  if (this->error() != 0) return;
+  SetError(error);
+  const Transport* const transport = socket_.transport();
+  if (transport == nullptr) return;
+  absl::Status why = transport->status();
+  if (!why.ok()) extra().detail = std::move(why);
 }
 
 }  // namespace fio

@@ -310,17 +310,17 @@ void Connection::FlushSoon() {
 // The peer takes no more. What it sent before is still delivered.
 void Connection::WriteFailed(int error) {
   if (Has(kDead)) return;  // By a transport, which had it aborted.
-  const bool has_reason =
-      Has(kEndTold) || (FindExtra() != nullptr && !FindExtra()->detail.ok());
+  const bool has_reason = this->error() != 0 || Has(kEndTold) ||
+                          (FindExtra() != nullptr && !FindExtra()->detail.ok());
   if (has_reason && socket_.is_closing() && socket_.has_said_farewell()) {
     connections_->BuryLater(*this);  // Nothing but the farewell is lost.
     return;
   }
+  NoteError(error);
   if (socket_.is_closing() || protocol() == nullptr) {
     Fail(error);
     return;
   }
-  if (this->error() == 0) SetError(error);
   Set(kReadable | kHungUp);
   connections_->DeliverLater(*this);
 }

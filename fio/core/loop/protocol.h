@@ -45,8 +45,9 @@ struct CloseReason {
   int error = 0;
   // What Close() was given.
   uint16_t code = 0;
-  // Why a handshake was not done, as StartHandshake() tells it. OK if there is
-  // nothing to say.
+  // Why a handshake was not done, as StartHandshake() tells it. Of an error of
+  // reading or writing: what Transport::status() says. OK if there is nothing
+  // to say.
   absl::Status detail = absl::OkStatus();
 
   // For logs, as "closed here, code 3", "ended by the peer" or "failed:

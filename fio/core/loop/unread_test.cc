@@ -431,6 +431,8 @@ TEST_F(Unread, ATransportThatRefusesItEndsTheConnection) {
     Adopt(pair.near, record);
     ASSERT_TRUE(pair.far.TryWrite("garbage").ok());
     Turn(4);
+    pair.far.Close();
+    Turn(3);
     EXPECT_EQ(record.Count("close"), 1);
     EXPECT_EQ(record.reason.error, EPROTO);
   }

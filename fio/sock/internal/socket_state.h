@@ -85,6 +85,8 @@ struct Socket::State {
     }
   } raw;
 
+  uint16_t drops_at_most = 0;  // See HasDroppedEnough(); 0 for no bound.
+
   // Transports that were replaced inside their own calls; destroyed when these
   // have returned.
   std::unique_ptr<std::vector<std::unique_ptr<Transport>>> retired;
