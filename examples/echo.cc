@@ -97,6 +97,11 @@ TlsSlotOr MakeTls() {
       });
 }
 
+bool IsSecure(const std::string& url) {
+  const absl::StatusOr<fio::Url> parsed = fio::Url::Parse(url);
+  return parsed.ok() && parsed->is_secure();
+}
+
 bool WantsTls() {
   return !absl::GetFlag(FLAGS_tls_cert).empty() ||
          !absl::GetFlag(FLAGS_tls_key).empty() ||
@@ -109,6 +114,9 @@ absl::Status Serve() {
     return absl::InvalidArgumentError("--timeout is negative");
   }
 
+  const std::string url = absl::GetFlag(FLAGS_url);
+  const bool secure = WantsTls() || IsSecure(url);
+
   fio::Reactor reactor({.threads = absl::GetFlag(FLAGS_threads),
                         .workers = absl::GetFlag(FLAGS_workers)});
   fio::ListenOptions options;
@@ -116,7 +124,7 @@ absl::Status Serve() {
     connection.SetTimeout(timeout);
     connection.Attach(std::make_unique<Echo>());
   };
-  options.secure = fio::TlsOfUrl;  // For a url such as tls://.
+  options.secure = fio::ReloadedTls(reactor);  // For a url such as tls://.
   if (WantsTls()) {
     TlsSlotOr tls = MakeTls();
     if (!tls.ok()) return tls.status();
@@ -124,12 +132,12 @@ absl::Status Serve() {
     fio::ReloadTls(reactor, *std::move(tls));
   }
   const absl::StatusOr<fio::ListenerId> listener =
-      reactor.Listen(absl::GetFlag(FLAGS_url), std::move(options));
+      reactor.Listen(url, std::move(options));
   if (!listener.ok()) return listener.status();
 
   // Once, before there are workers, and when signals are taken care of.
   reactor.lifecycle().Add(fio::LifecycleEvent::kPreStart, [&] {
-    examples::PrintListening(WantsTls() ? "tls" : "tcp",
+    examples::PrintListening(secure ? "tls" : "tcp",
                              *reactor.ListenAddress(*listener));
   });
   return reactor.Run();
