@@ -194,7 +194,10 @@ IoResult Socket::EndWriting() {
 // would reset (RFC 2525, section 2.17). After the first such byte the peer has
 // to close.
 IoResult Socket::ReadToClose() {
-  if (reading_.ended) return {};
+  // A transport tells an end of its own, behind which bytes may be unread.
+  if (reading_.ended && (!has_transport() || rest_.state()->raw.ended)) {
+    return {};
+  }
   if (ending_.lingers) AwaitPeersClose();
   // Without HoldDescriptor(), kDrained may be wrong: urgent data.
   if (reading_.drained && Has(kHeld) && !ending_.lingering) return {};

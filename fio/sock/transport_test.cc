@@ -354,6 +354,28 @@ TEST_F(Hooks, AProtocolErrorHasLastWords) {
   }
 }
 
+// As close_notify of TLS: bytes behind it would make the kernel reset.
+TEST_F(Hooks, AnEndOfItsOwnIsNoEndBelow) {
+  ScriptedTransport::Script script;
+  LoopbackPair pair = LoopbackPair::Tcp();
+  script.reads = {ScriptedTransport::End()};
+  ASSERT_TRUE(
+      pair.near.SetTransport(std::make_unique<ScriptedTransport>(script)).ok());
+  pair.near.AllowHalfOpen();
+  ASSERT_TRUE(pair.far.TryWrite(std::string(1000, 'u')).ok());
+  const IoResult end = pair.near.Read(absl::MakeSpan(buffer_));
+  ASSERT_TRUE(end.ok() && end.bytes == 0);
+  pair.near.Close();
+  EXPECT_GE(pair.near.fd(), 0);
+  EXPECT_EQ(ReadToEnd(pair.far), "");
+  EXPECT_EQ(pair.far.TakeError(), 0);
+  pair.far.Close();
+  const Clock& clock = Clock::System();
+  EXPECT_TRUE(
+      pair.near.FlushUntil(clock, clock.Now() + absl::Seconds(60)).ok());
+  EXPECT_LT(pair.near.fd(), 0);
+}
+
 // One that overrides nothing is no different from none, and stays as it is.
 TEST_F(Hooks, DefaultUnmodified) {
   const std::string sent(1 << 20, 's');
