@@ -43,7 +43,7 @@ class Tls : public TlsLoop {
             }};
   }
   ListenOptions ServingBoth() {
-    ListenOptions options = Serving(Server({{.alpn = {"h2", "http/1.1"}}}));
+    ListenOptions options = Serving(Server({.alpn = {"h2", "http/1.1"}}));
     options.on_open = OpenByAlpn({Noting("h2"), Noting("http/1.1")});
     return options;
   }
@@ -65,21 +65,21 @@ TEST_F(Tls, AlpnOpensWhatWasAgreedOn) {
   const std::vector<std::string> both = {"http/1.1", "h2"};
   for (const std::string& name : both) {
     by_.clear();
-    TestClient client(address(), Client({{.alpn = {name, "else"}}}));
+    TestClient client(address(), Client({.alpn = {name, "else"}}));
     ASSERT_TRUE(Shake(client)) << client.failure();
     EXPECT_EQ(client.info().alpn(), name);
     EXPECT_EQ(Ask(client, "x"), "x");
     EXPECT_THAT(by_, ElementsAre(name));
   }
   by_.clear();
-  TestClient client(address(), Client({{.alpn = both}}));
+  TestClient client(address(), Client({.alpn = both}));
   ASSERT_TRUE(Shake(client)) << client.failure();
   EXPECT_EQ(client.info().alpn(), "h2") << "the server's order counts";
 }
 
 TEST_F(Tls, AlpnMismatchOpensNothing) {
   Listen(ServingBoth());
-  TestClient client(address(), Client({{.alpn = {"spdy/1"}}}));
+  TestClient client(address(), Client({.alpn = {"spdy/1"}}));
   EXPECT_FALSE(Shake(client));
   EXPECT_TRUE(absl::IsPermissionDenied(client.failure())) << client.failure();
   EXPECT_THAT(client.failure().message(), HasSubstr("protocol"));
@@ -89,10 +89,10 @@ TEST_F(Tls, AlpnMismatchOpensNothing) {
 
 // The server has a protocol that nobody here opens.
 TEST_F(Tls, AlpnWithoutAnOpenerAborts) {
-  ListenOptions options = Serving(Server({{.alpn = {"h3", "h2"}}}));
+  ListenOptions options = Serving(Server({.alpn = {"h3", "h2"}}));
   options.on_open = OpenByAlpn({Noting("h2")});
   Listen(std::move(options));
-  TestClient client(address(), Client({{.alpn = {"h3"}}}));
+  TestClient client(address(), Client({.alpn = {"h3"}}));
   ASSERT_TRUE(Shake(client)) << client.failure();
   ASSERT_TRUE(Until([&] { return loop_->connection_count() == 0; }));
   EXPECT_THAT(by_, IsEmpty());
@@ -110,7 +110,7 @@ TEST_F(Tls, AlpnWithoutTlsIsTheDefault) {
 
 TEST_F(Tls, AlpnIsForConnectorsToo) {
   Listen(ServingBoth());
-  ConnectorOptions options = Asking(Client({{.alpn = {"http/1.1"}}}));
+  ConnectorOptions options = Asking(Client({.alpn = {"http/1.1"}}));
   options.on_open =
       OpenByAlpn({{.name = "h2", .on_open = [](Connection& c) { c.Abort(); }},
                   {.name = "http/1.1", .on_open = options.on_open}});
@@ -130,7 +130,7 @@ TEST_F(Tls, AlpnClosedEarly) {
       ++released;
     });
     const auto open = [this, held](Connection&) { ++opened_; };
-    ListenOptions options = Serving(Server({{.alpn = {"h2", "http/1.1"}}}));
+    ListenOptions options = Serving(Server({.alpn = {"h2", "http/1.1"}}));
     options.on_open = OpenByAlpn({{.name = "h2", .on_open = open},
                                   {.name = "http/1.1", .on_open = open}});
     options.on_handshake_failed = [this, held](const SocketAddress&,
@@ -145,7 +145,7 @@ TEST_F(Tls, AlpnClosedEarly) {
       SCOPED_TRACE(::testing::Message() << sent << " " << reset);
       refused_.clear();
       auto client =
-          std::make_unique<TestClient>(address(), Client({{.alpn = {"h2"}}}));
+          std::make_unique<TestClient>(address(), Client({.alpn = {"h2"}}));
       ASSERT_TRUE(Until([&] { return loop_->connection_count() == 1; }));
       if (sent == 1) {
         Socket& socket = client->socket();

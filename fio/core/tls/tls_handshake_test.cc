@@ -61,7 +61,7 @@ using Handshake = Transport::Handshake;
 class Tls : public TlsLoop {};
 
 TEST_F(Tls, OnOpenAfterHandshake) {
-  ListenOptions options = Serving(Server({{.alpn = {"echo"}}}));
+  ListenOptions options = Serving(Server({.alpn = {"echo"}}));
   std::string agreed;
   options.on_open = [&](Connection& connection) {
     ++opened_;
@@ -70,7 +70,7 @@ TEST_F(Tls, OnOpenAfterHandshake) {
     connection.Attach(std::make_unique<Echo>());
   };
   Listen(std::move(options));
-  TestClient client(address(), Client({{.alpn = {"echo"}}}));
+  TestClient client(address(), Client({.alpn = {"echo"}}));
   Turn(3);
   EXPECT_EQ(opened_, 0) << "the client has said nothing";
   ASSERT_EQ(client.Shake(), Handshake::kMore);
