@@ -23,8 +23,9 @@ using fio::ProxyTransport;
 using Handshake = fio::Transport::Handshake;
 using Kind = fio::ProxyHeaderResult::Kind;
 
-// A socket takes no more without its peer reading.
+// A socket takes no more without its peer reading: bytes, and pieces of them.
 constexpr size_t kMostBytes = 16 << 10;
+constexpr size_t kMostPieces = 100;
 
 Handshake Expected(Kind kind) {
   switch (kind) {
@@ -62,7 +63,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t kLimits[] = {536, 16, 60, 300};
   options.max_v2_bytes = kLimits[(data[0] >> 2) & 3];
   const bool removes = (data[0] & 16) != 0;
-  const size_t step = data[1] == 0 ? bytes.size() + 1 : data[1];
+  const size_t step =
+      data[1] == 0 ? bytes.size() + 1
+                   : std::max<size_t>(data[1], bytes.size() / kMostPieces + 1);
 
   fio::testing::LoopbackPair pair = fio::testing::LoopbackPair::Unix();
   auto transport = std::make_unique<ProxyTransport>(options);

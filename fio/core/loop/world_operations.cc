@@ -232,8 +232,9 @@ void Scenario::Operate(Link& link) {
       break;
     case 38:
       group_.ForEach([this](Connection& each) {
-        for (Link& one : links_) {
-          if (one.id == each.id()) Act(one);
+        // By index, since Act() may connect.
+        for (size_t i = 0; i < links_.size(); ++i) {
+          if (links_[i].id == each.id()) Act(links_[i]);
         }
       });
       break;
