@@ -50,7 +50,6 @@ class ConnectionTable {
     return TokenOf(connection.socket_.fd(), connection.serial());
   }
   // Null, or a dead one, if that connection is gone.
-  // REQUIRES: it was one of this table.
   Connection* Find(Token token);
   // That one will be needed soon.
   void Prefetch(Token token) const;
@@ -92,6 +91,9 @@ class ConnectionTable {
   static constexpr Token TokenOf(int fd, uint64_t serial) {
     return static_cast<Token>(fd) << 32 | static_cast<uint32_t>(serial);
   }
+  static constexpr int FdOf(Token token) {
+    return static_cast<int>(token >> 32);
+  }
   static bool IsInUse(const Connection& connection);
   // The memory for the connection of `fd`, in use or free; null if there is
   // none.
@@ -129,8 +131,7 @@ inline Connection* ConnectionTable::Mapped(int fd) const {
 }
 
 inline void ConnectionTable::Prefetch(Token token) const {
-  if (const Connection* const connection =
-          Mapped(static_cast<int>(token >> 32))) {
+  if (const Connection* const connection = Mapped(FdOf(token))) {
     absl::PrefetchToLocalCache(connection);
   }
 }
@@ -149,15 +150,14 @@ inline Connection* ConnectionTable::Find(ConnectionId id) {
              : nullptr;
 }
 
-// Pages may go, but their places stay. The serial number of a free entry, 0,
-// may be taken for the one looked for, but it is dead.
+// The serial number of a free entry, 0, may be taken for the one looked for,
+// but it is dead.
 inline Connection* ConnectionTable::Find(Token token) {
-  const size_t index = token >> 32;
-  Connection* const page = pages_[index / kPageSize].connections.get();
-  if (page == nullptr) return nullptr;
-  Connection& connection = page[index % kPageSize];
-  const auto low_half = static_cast<uint32_t>(connection.serial());
-  return low_half == static_cast<uint32_t>(token) ? &connection : nullptr;
+  Connection* const connection = Mapped(FdOf(token));
+  return connection != nullptr && static_cast<uint32_t>(connection->serial()) ==
+                                      static_cast<uint32_t>(token)
+             ? connection
+             : nullptr;
 }
 
 inline bool ConnectionTable::IsInUse(const Connection& connection) {
