@@ -21,9 +21,9 @@ class Clock {
   // Like Now(), but up to 10 ms old; costs less than half as much.
   virtual MonotonicTime CoarseNow() const { return Now(); }
 
-  // The time of day, for logs and messages, and for what outlives a process (the
-  // keys of TLS tickets): fio bases no other decision on it.
-  // By default it is Now() counted from 1970.
+  // The time of day, for logs and messages, and for what outlives a process
+  // (the keys of TLS tickets): fio bases no other decision on it. By default it
+  // is Now() counted from 1970.
   virtual absl::Time WallNow() const {
     return absl::UnixEpoch() + (Now() - MonotonicTime());
   }

@@ -472,8 +472,7 @@ constexpr std::string_view kSymbols[] = {
             TlsServerOptions{.trust = TlsTrust::Insecure()}),
     FIO_HAS(TlsSlot, TlsSlot::Create(nullptr)),
     FIO_HAS(TlsSlot::Reload, (*TlsSlot::Create(nullptr))->Reload()),
-    FIO_HAS(TlsTransport,
-            TlsTransport(std::shared_ptr<const TlsContext>())),
+    FIO_HAS(TlsTransport, TlsTransport(std::shared_ptr<const TlsContext>())),
     FIO_HAS(TlsTrust, TlsTrust::System()),
 };
 

@@ -16,19 +16,19 @@
 namespace fio {
 
 void ReloadTls(Reactor& reactor, std::shared_ptr<TlsSlot> slot) {
-  reactor.lifecycle().Add(
-      LifecycleEvent::kOnReload, [slot = std::move(slot)] {
-        const absl::Status reloaded = slot->Reload();
-        ABSL_LOG_IF(ERROR, !reloaded.ok())
-            << "the certificate stays as it is: " << reloaded;
-      });
+  reactor.lifecycle().Add(LifecycleEvent::kOnReload, [slot = std::move(slot)] {
+    const absl::Status reloaded = slot->Reload();
+    ABSL_LOG_IF(ERROR, !reloaded.ok())
+        << "the certificate stays as it is: " << reloaded;
+  });
 }
 
 SecureTransport ReloadedTls(Reactor& reactor) {
-  return [&reactor](const Url& url, TransportRequest::Role role)
-             -> absl::StatusOr<TransportFactory> {
-    absl::StatusOr<std::shared_ptr<TlsSlot>> slot = TlsSlot::Create(
-        [url, role] { return TlsContextOfUrl(url, role); });
+  return [&reactor](
+             const Url& url,
+             TransportRequest::Role role) -> absl::StatusOr<TransportFactory> {
+    absl::StatusOr<std::shared_ptr<TlsSlot>> slot =
+        TlsSlot::Create([url, role] { return TlsContextOfUrl(url, role); });
     if (!slot.ok()) return slot.status();
     ReloadTls(reactor, *slot);
     return TlsFactory(*std::move(slot));
