@@ -51,9 +51,9 @@ class TlsChoice {
   ~TlsChoice();
 
   // The client is shown a certificate of `context`, by its rules for names; its
-  // client_certificates, trust and alpn hold as well. Versions, ciphers, groups
-  // and tickets stay those of the context that has asked. Null, or a context of
-  // a client: as Refuse().
+  // client_certificates, trust, alpn and key_log hold as well. Versions,
+  // ciphers, groups and tickets stay those of the context that has asked. Null,
+  // or a context of a client: as Refuse().
   void Use(std::shared_ptr<const TlsContext> context) &&;
 
   // The certificates of the context that has asked. If it has none: as

@@ -1,14 +1,13 @@
 // Bytes in both directions, under kernels without room.
 
 #include <poll.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
-#include <functional>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -22,8 +21,11 @@
 #include "fio/sock/transport.h"
 #include "fio/testing/fault_plan.h"
 #include "fio/testing/loopback_pair.h"
+#include "fio/tls/internal/boringssl.h"
+#include "fio/tls/tls_certificate.h"
 #include "fio/tls/tls_context.h"
 #include "fio/tls/tls_options.h"
+#include "fio/tls/tls_raw_client.h"
 #include "fio/tls/tls_test_util.h"
 #include "fio/tls/tls_transport.h"
 #include "fio/tls/tls_version.h"
@@ -36,6 +38,7 @@ using testing::FaultPlan;
 using testing::LoopbackPair;
 using tls_testing::Client;
 using tls_testing::Pair;
+using tls_testing::RawPair;
 using tls_testing::Server;
 
 // Connections of which the kernel holds little.
@@ -121,6 +124,47 @@ TEST(Tls, KeyUpdate) {
   ASSERT_TRUE(old.Shake());
   EXPECT_FALSE(old.client_tls().UpdateKeys());
   EXPECT_TRUE(old.CarriesBothWays());
+}
+
+// What the other side has sent and received of them.
+struct Updates {
+  static void Count(int is_write, int /*version*/, int type, const void* bytes,
+                    size_t size, SSL* ssl, void* /*unused*/) {
+    if (type != SSL3_RT_HANDSHAKE || size == 0) return;
+    if (*static_cast<const uint8_t*>(bytes) != SSL3_MT_KEY_UPDATE) return;
+    auto& updates =
+        *static_cast<Updates*>(SSL_CTX_get_ex_data(SSL_get_SSL_CTX(ssl), 0));
+    ++(is_write != 0 ? updates.sent : updates.received);
+  }
+
+  int sent = 0, received = 0;
+};
+
+TEST(Tls, KeyUpdatesReachThePeer) {
+  Updates updates;
+  RawPair pair(Server(), [&updates](SSL_CTX* context) {
+    SSL_CTX_set_ex_data(context, 0, &updates);
+    SSL_CTX_set_msg_callback(context, Updates::Count);
+  });
+  ASSERT_EQ(pair.Shake(), SSL_ERROR_NONE);
+  Socket& socket = pair.server().socket();
+  EXPECT_TRUE(pair.server().tls().UpdateKeys());
+  EXPECT_EQ(socket.TryWrite("a").bytes, 1u);
+  int error = 0;
+  EXPECT_EQ(pair.client().Read(&error), "a");
+  EXPECT_EQ(updates.received, 1);
+  EXPECT_EQ(pair.client().Write("b"), 1);  // With its own update before.
+  EXPECT_EQ(updates.sent, 1);
+  char out[10];
+  EXPECT_EQ(socket.Read(absl::MakeSpan(out)).bytes, 1u);
+  // And the other way round.
+  ASSERT_EQ(SSL_key_update(pair.client().ssl(), SSL_KEY_UPDATE_REQUESTED), 1);
+  EXPECT_EQ(pair.client().Write("c"), 1);
+  EXPECT_EQ(socket.Read(absl::MakeSpan(out)).bytes, 1u);
+  EXPECT_TRUE(socket.Flush().ok());
+  EXPECT_EQ(socket.TryWrite("d").bytes, 1u);
+  EXPECT_EQ(pair.client().Read(&error), "d");
+  EXPECT_EQ(updates.received, 2);
 }
 
 // An update that is not read yet asks for no second one.

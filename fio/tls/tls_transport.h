@@ -13,8 +13,10 @@
 // an error, since whoever sits in between can make one.
 //
 // Cost: an idle connection keeps what the library needs, about 3 kB for a
-// server. Ciphertext passes through two buffers of the thread; a connection has
-// one of its own only while the kernel has no room or a record is incomplete.
+// server, and the library allocates a buffer for each record while it is made
+// or read. Ciphertext passes through two buffers of the thread; a connection
+// has one of its own only while the kernel has no room or a record is
+// incomplete.
 //
 // Thread safety: none; see Transport.
 

@@ -41,6 +41,8 @@ TEST(TlsTrust, NoCertificateIsAnError) {
             absl::StatusCode::kInvalidArgument);
   std::string damaged = TestData("root.pem");
   damaged.replace(100, 4, "!!!!");
+  EXPECT_EQ(TlsTrust::FromPem(TestData("p256.pem") + damaged).status().code(),
+            absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(TlsTrust::FromPem(damaged).status().code(),
             absl::StatusCode::kInvalidArgument);
 }

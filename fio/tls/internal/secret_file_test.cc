@@ -98,6 +98,17 @@ TEST(SecretFile, WritesForTheOwnerAlone) {
   EXPECT_EQ(FilesIn(folder), (std::set<std::string>{"secret"}));
 }
 
+// Such as one that somebody has put there, to read what is written into it.
+TEST(SecretFile, AFileThatWasThereIsNotUsed) {
+  const std::string folder = NewFolder();
+  const std::string file = folder + "/secret";
+  const std::string beside = absl::StrCat(file, ".", getpid(), ".new");
+  ASSERT_EQ(symlink(TempFile("known", "", 0644).c_str(), beside.c_str()), 0);
+  EXPECT_TRUE(WriteSecretFile(file, "one", IfThere::kReplace).ok());
+  EXPECT_EQ(*ReadFile(file, Readers::kNotEverybody), "one");
+  EXPECT_EQ(FilesIn(folder).size(), 2u);
+}
+
 // A link stays a link's target: the file beside it takes its place.
 TEST(SecretFile, ReplacesALinkItself) {
   const std::string target = TempFile("target", "kept");

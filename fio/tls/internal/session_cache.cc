@@ -11,7 +11,6 @@ namespace fio::tls_internal {
 
 void SessionCache::Put(std::string_view key,
                        bssl::UniquePtr<SSL_SESSION> session) {
-  if (max_keys_ == 0) return;
   const absl::MutexLock lock(&mutex_);
   const auto [found, added] = sessions_.try_emplace(key);
   Sessions& sessions = found->second;

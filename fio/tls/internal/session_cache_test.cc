@@ -31,9 +31,9 @@ TEST(SessionCache, ASessionOfTls13IsUsedOnce) {
 TEST(SessionCache, ASessionOfTls12IsUsedAgain) {
   SessionCache cache(10);
   cache.Put("a", New(TLS1_2_VERSION));
-  const SSL_SESSION* const first = cache.Take("a").get();
+  const bssl::UniquePtr<SSL_SESSION> first = cache.Take("a");
   EXPECT_NE(first, nullptr);
-  EXPECT_EQ(cache.Take("a").get(), first);
+  EXPECT_EQ(cache.Take("a"), first);
 }
 
 TEST(SessionCache, TheNewestIsTakenFirst) {
