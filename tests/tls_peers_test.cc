@@ -64,7 +64,7 @@ struct Outcome {
   std::string said;  // On stdout and stderr.
 };
 
-Outcome Run(const std::string& command) {
+Outcome RunInShell(const std::string& command) {
   Subprocess shell({"/bin/sh", "-c", absl::StrCat("(", command, ") 2>&1")});
   Outcome outcome;
   outcome.said = shell.ReadStdout();
@@ -108,16 +108,16 @@ class TlsPeers : public ::testing::Test {
 
 TEST_F(TlsPeers, OpenSslSpeaksBothVersions) {
   testing::Server server = Start();
-  const Outcome newest = Run(OpenSsl(server, "-tls1_3"));
+  const Outcome newest = RunInShell(OpenSsl(server, "-tls1_3"));
   EXPECT_THAT(newest.said,
               AllOf(HasSubstr("New, TLSv1.3"), HasSubstr("Goodbye."),
                     HasSubstr("Verification: OK")));
-  const Outcome older = Run(OpenSsl(server, "-tls1_2"));
+  const Outcome older = RunInShell(OpenSsl(server, "-tls1_2"));
   EXPECT_THAT(older.said,
               AllOf(HasSubstr("New, TLSv1.2"), HasSubstr("Goodbye."),
                     HasSubstr("Secure Renegotiation IS supported")));
   const Outcome old =
-      Run(OpenSsl(server, "-tls1_1 -cipher DEFAULT@SECLEVEL=0"));
+      RunInShell(OpenSsl(server, "-tls1_1 -cipher DEFAULT@SECLEVEL=0"));
   EXPECT_THAT(old.said, HasSubstr("alert protocol version"));
 }
 
@@ -125,9 +125,9 @@ TEST_F(TlsPeers, OpenSslResumes) {
   testing::Server server = Start();
   for (const char* const version : {"-tls1_3", "-tls1_2"}) {
     const std::string session = absl::StrCat(::testing::TempDir(), "/session");
-    Run(OpenSsl(server, absl::StrCat(version, " -sess_out ", session)));
-    const Outcome again =
-        Run(OpenSsl(server, absl::StrCat(version, " -sess_in ", session)));
+    RunInShell(OpenSsl(server, absl::StrCat(version, " -sess_out ", session)));
+    const Outcome again = RunInShell(
+        OpenSsl(server, absl::StrCat(version, " -sess_in ", session)));
     EXPECT_THAT(again.said, AllOf(HasSubstr("Reused, "), HasSubstr("Goodbye.")))
         << version;
   }
@@ -196,23 +196,25 @@ TEST_F(TlsPeers, RenegotiationIsRefused) {
   client.Await("Extended master secret");
   client.Say("R\n");
   EXPECT_THAT(client.Await("no renegotiation"), HasSubstr("no renegotiation"));
-  EXPECT_THAT(Run(OpenSsl(server, "")).said, HasSubstr("Goodbye."));
+  EXPECT_THAT(RunInShell(OpenSsl(server, "")).said, HasSubstr("Goodbye."));
 }
 
 TEST_F(TlsPeers, CurlChecksWhoItIs) {
   testing::Server server = Start("&alpn=http/1.1");
   const std::string ours = absl::StrCat("--cacert ", files_.certificate);
-  const Outcome right = Run(Curl(server, ours));
+  const Outcome right = RunInShell(Curl(server, ours));
   EXPECT_EQ(right.code, 0) << right.said;
   EXPECT_THAT(right.said,
               AllOf(HasSubstr("accepted http/1.1"), HasSubstr("Goodbye.")));
   constexpr int kNotTrusted = 60;  // CURLE_PEER_FAILED_VERIFICATION
   const Files other("other");
   EXPECT_EQ(
-      Run(Curl(server, absl::StrCat("--cacert ", other.certificate))).code,
+      RunInShell(Curl(server, absl::StrCat("--cacert ", other.certificate)))
+          .code,
       kNotTrusted);
-  EXPECT_EQ(Run(Curl(server, ours, "example.org")).code, kNotTrusted);
-  const Outcome protocol = Run(absl::StrCat(OpenSsl(server, "-alpn h2")));
+  EXPECT_EQ(RunInShell(Curl(server, ours, "example.org")).code, kNotTrusted);
+  const Outcome protocol =
+      RunInShell(absl::StrCat(OpenSsl(server, "-alpn h2")));
   EXPECT_THAT(protocol.said, HasSubstr("alert no application protocol"));
 }
 
@@ -221,17 +223,17 @@ TEST_F(TlsPeers, CurlShowsItsCertificate) {
   testing::Server server = Start(absl::StrCat("&ca=", client.certificate));
   const std::string ours = absl::StrCat("--cacert ", files_.certificate);
   const Outcome with =
-      Run(Curl(server, absl::StrCat(ours, " --cert ", client.certificate,
-                                    " --key ", client.key)));
+      RunInShell(Curl(server, absl::StrCat(ours, " --cert ", client.certificate,
+                                           " --key ", client.key)));
   EXPECT_EQ(with.code, 0) << with.said;
   EXPECT_THAT(with.said, HasSubstr("Goodbye."));
-  const Outcome without = Run(Curl(server, ours));
+  const Outcome without = RunInShell(Curl(server, ours));
   EXPECT_NE(without.code, 0);
   EXPECT_THAT(without.said, HasSubstr("certificate required"));
   const Files other("other");
   const Outcome wrong =
-      Run(Curl(server, absl::StrCat(ours, " --cert ", other.certificate,
-                                    " --key ", other.key)));
+      RunInShell(Curl(server, absl::StrCat(ours, " --cert ", other.certificate,
+                                           " --key ", other.key)));
   EXPECT_NE(wrong.code, 0);
   EXPECT_THAT(wrong.said,
               AnyOf(HasSubstr("unknown CA"), HasSubstr("bad certificate")));
@@ -240,7 +242,7 @@ TEST_F(TlsPeers, CurlShowsItsCertificate) {
 TEST_F(TlsPeers, GnuTlsTrustsIt) {
   testing::Server server = Start();
   for (const char* const priority : {"NORMAL", "NORMAL:-VERS-TLS1.3"}) {
-    const Outcome outcome = Run(absl::StrCat(
+    const Outcome outcome = RunInShell(absl::StrCat(
         "printf 'bye\\n' | gnutls-cli --x509cafile ", files_.certificate,
         " --priority ", priority, " --port ", PortOf(server), " localhost"));
     EXPECT_THAT(outcome.said, AllOf(HasSubstr("The certificate is trusted"),
@@ -252,8 +254,8 @@ TEST_F(TlsPeers, GnuTlsTrustsIt) {
 
 TEST_F(TlsPeers, SslScanFindsWhatIsSafeAlone) {
   testing::Server server = Start();
-  const Outcome outcome =
-      Run(absl::StrCat("sslscan --no-colour 127.0.0.1:", PortOf(server)));
+  const Outcome outcome = RunInShell(
+      absl::StrCat("sslscan --no-colour 127.0.0.1:", PortOf(server)));
   EXPECT_THAT(
       outcome.said,
       AllOf(HasSubstr("TLSv1.0   disabled"), HasSubstr("TLSv1.1   disabled"),
@@ -277,8 +279,8 @@ TEST_F(TlsPeers, OurClientTellsWhatItHasAgreedOn) {
   const std::string client = absl::StrCat(
       "examples/tls_client --url=tls://localhost:", PortOf(server));
   const Outcome right =
-      Run(absl::StrCat(client, " --ca=", files_.certificate,
-                       " --alpn=echo --send=hello --times=2"));
+      RunInShell(absl::StrCat(client, " --ca=", files_.certificate,
+                              " --alpn=echo --send=hello --times=2"));
   EXPECT_EQ(right.code, 0) << right.said;
   EXPECT_THAT(
       right.said,
@@ -288,10 +290,11 @@ TEST_F(TlsPeers, OurClientTellsWhatItHasAgreedOn) {
             HasSubstr("resumed      no"), HasSubstr("resumed      yes"),
             HasSubstr("answer       hello")));
   const Files other("other");
-  const Outcome wrong = Run(absl::StrCat(client, " --ca=", other.certificate));
+  const Outcome wrong =
+      RunInShell(absl::StrCat(client, " --ca=", other.certificate));
   EXPECT_EQ(wrong.code, 1);
   EXPECT_THAT(wrong.said, HasSubstr("the peer's certificate is not trusted"));
-  const Outcome insecure = Run(absl::StrCat(client, " --insecure"));
+  const Outcome insecure = RunInShell(absl::StrCat(client, " --insecure"));
   EXPECT_EQ(insecure.code, 0) << insecure.said;
   EXPECT_THAT(insecure.said, HasSubstr("verified     the peer's certificate"));
 }
@@ -314,7 +317,7 @@ TEST_F(TlsPeers, SighupRenewsTheCertificate) {
       Curl(server, absl::StrCat("--cacert ", files_.certificate));
   // Each worker reads by itself: asked until both have.
   for (int in_a_row = 0; in_a_row < 16;) {
-    in_a_row = Run(trusting_new).code == 0 ? in_a_row + 1 : 0;
+    in_a_row = RunInShell(trusting_new).code == 0 ? in_a_row + 1 : 0;
   }
   client.Say("bye\n");
   EXPECT_THAT(client.Await("Goodbye."), HasSubstr("Goodbye."));
