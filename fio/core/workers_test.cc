@@ -331,6 +331,7 @@ TEST(Workers, Usr1ToOneWorker) {
     cluster.Signal(replaced, SIGUSR1);
     cluster.AwaitMore("start", 2 + i, 1);
     ASSERT_NO_FATAL_FAILURE(ExpectEcho(address, "hello"));
+    cluster.Await("at_exit", 1 + i);
     EXPECT_EQ(cluster.TraceOf(replaced).back(), "at_exit");
   }
   EXPECT_EQ(cluster.Count("child_crash"), 0u);
