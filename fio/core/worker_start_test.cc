@@ -38,6 +38,7 @@ namespace {
 
 using core_internal::TestCluster;
 using core_internal::Trace;
+using ::testing::AnyOf;
 using ::testing::SizeIs;
 
 constexpr int kWorkers = 4;
@@ -151,7 +152,9 @@ TEST(Fork, NoThreadOfOursIsRunning) {
   for (const std::string& other : cluster.Values("other")) {
     EXPECT_LE(std::atoi(other.c_str()), int{kThreadsOfTools});
   }
-  EXPECT_THAT(cluster.Values("other"), SizeIs(kForks));
+  // Stop() is heard in the next turn. If both workers had ended by then, this
+  // turn has replaced the other one, too.
+  EXPECT_THAT(cluster.Values("other"), SizeIs(AnyOf(kForks, kForks + 1)));
 }
 
 // A worker's question; `answered` runs in it.
