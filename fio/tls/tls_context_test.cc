@@ -68,6 +68,25 @@ TEST(TlsContext, TellsItsGroups) {
   EXPECT_EQ(defaults.back(), "P-384");
 }
 
+// Some libraries lack the group that holds against quantum computers; with the
+// others two ends that are as by default agree on it.
+TEST(TlsContext, AsksForPostQuantumFirst) {
+  const Context server = Server();
+  const Context client = Client();
+  std::vector<std::string> groups = {"X25519MLKEM768", "X25519", "P-256",
+                                     "P-384"};
+  const bool has_it =
+      TlsContext::Client({.groups = {groups[0]}, .trust = TlsTrust::Insecure()})
+          .ok();
+  if (!has_it) groups.erase(groups.begin());
+  EXPECT_EQ(server->groups(), groups);
+  EXPECT_EQ(client->groups(), groups);
+  Pair pair(server, client);
+  ASSERT_TRUE(pair.Shake());
+  EXPECT_EQ(pair.server_info().group(), groups[0]);
+  EXPECT_EQ(pair.client_info().group(), groups[0]);
+}
+
 TEST(TlsContext, HasTheFirstCertificate) {
   EXPECT_EQ(Server()->certificate()->names(), OurCertificate().names());
   const Context client = Client({.certificate = OurCertificate()});
