@@ -23,8 +23,10 @@
 //
 // A child of fork(2) has its own copy of the plan and its counts.
 //
-// Thread safety: any thread may call any function. No call of the table may run
-// while the plan is created or destroyed.
+// Thread safety: any thread may call any function of a plan that exists. Other
+// threads may make calls of the table while a plan is created or destroyed:
+// such a call has no faults, or those of the plan, but it never uses a plan
+// that has ended.
 
 #ifndef FIO_TESTING_FAULT_PLAN_H_
 #define FIO_TESTING_FAULT_PLAN_H_
@@ -129,7 +131,9 @@ class FaultPlan {
   FaultPlan() : FaultPlan(Options()) {}
   FaultPlan(const FaultPlan&) = delete;
   FaultPlan& operator=(const FaultPlan&) = delete;
-  // Restores the previous table.
+  // Restores the previous table. Waits for a function of OnPoll() that another
+  // thread runs, but for no call that is in the kernel: what that does is not
+  // told to this plan, nor to a later one.
   ~FaultPlan();
 
   // The settings of a descriptor below are valid until it is closed through the
@@ -186,7 +190,9 @@ class FaultPlan {
   std::vector<int> open_descriptors() const;
 
  private:
-  struct Table;  // See fault_plan_calls.cc.
+  // See fault_plan_calls.cc.
+  class Use;
+  struct Table;
 
   // Instead of the descriptor, in calls that name none.
   static constexpr int kNoFd = -1;

@@ -18,7 +18,6 @@
 
 #include "absl/container/inlined_vector.h"
 #include "absl/log/absl_check.h"
-#include "absl/synchronization/mutex.h"
 #include "fio/base/syscalls.h"
 #include "fio/testing/fault_plan.h"
 
@@ -30,6 +29,9 @@ using Options = FaultPlan::Options;
 
 // The functions of a table have no place for a plan in their arguments.
 constinit std::atomic<FaultPlan*> live_plan = nullptr;
+// How many plans have begun to end, and how many FaultPlan::Use may use one.
+constinit std::atomic<uint64_t> ended_plans = 0;
+constinit std::atomic<int> uses = 0;
 // Those that were in force before the plan.
 constinit std::atomic<const Syscalls*> replaced = nullptr;
 
@@ -87,15 +89,72 @@ uint64_t MovedBytes(const mmsghdr* messages, int count) {
 
 }  // namespace
 
+// What a call of the table has of the plan: nothing, if that has ended since
+// the caller took the table. A plan does not end while it is used, but it may
+// while the call is in the kernel.
+class FaultPlan::Use {
+ public:
+  Use() {
+    Begin();
+    ended_plans_ = ended_plans;
+    plan_ = live_plan;
+  }
+  Use(const Use&) = delete;
+  Use& operator=(const Use&) = delete;
+  ~Use() { End(); }
+
+  // Calls `kernel`, which may block, and returns what that does. Keeps errno.
+  template <typename Kernel>
+  auto WithoutPlan(Kernel kernel) {
+    End();
+    const auto result = kernel();
+    Begin();
+    // A plan that is made where this one was is another.
+    if (ended_plans != ended_plans_) plan_ = nullptr;
+    return result;
+  }
+
+  // Those of the plan.
+  Verdict Judge(Call call, int fd, size_t size = 0) {
+    if (plan_ == nullptr) return {.error = 0, .size = size};
+    return plan_->Judge(call, fd, size);
+  }
+  bool Moved(Call call, int fd, uint64_t bytes) {
+    return plan_ != nullptr && plan_->Moved(call, fd, bytes);
+  }
+  void Opened(int fd, int listener = kNoFd) {
+    if (plan_ != nullptr) plan_->Opened(fd, listener);
+  }
+  void Closing(int fd) {
+    if (plan_ != nullptr) plan_->Closing(fd);
+  }
+  int FindTarget(const pollfd* fds, nfds_t count) const {
+    return plan_ != nullptr ? plan_->FindTarget(fds, count) : kNoFd;
+  }
+  std::shared_ptr<PollFunction> poll_function() const {
+    return plan_ != nullptr ? plan_->poll_function() : nullptr;
+  }
+
+ private:
+  // The order of these and of ~FaultPlan()'s writes and reads is total: either
+  // that waits for this use, or this use sees that the plan has ended.
+  static void Begin() { ++uses; }
+  static void End() {
+    if (--uses == 0) uses.notify_all();
+  }
+
+  uint64_t ended_plans_;
+  FaultPlan* plan_;
+};
+
 // What takes the places of the functions that were in force before.
 struct FaultPlan::Table {
-  static FaultPlan& Live() { return *live_plan.load(); }
   static const Syscalls& Below() { return *replaced.load(); }
 
   // For calls that the plan refuses or lets pass.
   template <Call kCall, auto kEntry, typename... Args>
   static int Pass(int fd, Args... args) {
-    if (const int error = Live().Judge(kCall, fd).error) return Fail(error);
+    if (const int error = Use().Judge(kCall, fd).error) return Fail(error);
     return (Below().*kEntry)(fd, args...);
   }
 
@@ -104,11 +163,12 @@ struct FaultPlan::Table {
   template <typename Kernel, typename Bytes>
   static ssize_t Move(Call call, int fd, size_t size, Kernel kernel,
                       Bytes bytes) {
-    FaultPlan& plan = Live();
+    Use plan;
     const Verdict verdict = plan.Judge(call, fd, size);
     if (verdict.error == EAGAIN) WakePollers(Below(), fd);
     if (verdict.error != 0) return Fail(verdict.error);
-    const ssize_t result = kernel(verdict.size);
+    const ssize_t result =
+        plan.WithoutPlan([&]() -> ssize_t { return kernel(verdict.size); });
     if (result < 0) return result;
     const bool reset = plan.Moved(call, fd, bytes(result));
     if (reset || verdict.size < size) WakePollers(Below(), fd);
@@ -119,22 +179,22 @@ struct FaultPlan::Table {
   // For calls that make one descriptor out of nothing.
   template <Call kCall, auto kEntry, typename... Args>
   static int Make(Args... args) {
-    FaultPlan& plan = Live();
+    Use plan;
     if (const int error = plan.Judge(kCall, kNoFd).error) return Fail(error);
-    const int fd = (Below().*kEntry)(args...);
-    if (fd >= 0) plan.Opened(fd, kNoFd);
+    const int fd = plan.WithoutPlan([&] { return (Below().*kEntry)(args...); });
+    if (fd >= 0) plan.Opened(fd);
     return fd;
   }
 
   // For calls that make two: `make(fds)`.
   template <typename MakePair>
   static int MakeTwo(Call call, int* fds, MakePair make) {
-    FaultPlan& plan = Live();
+    Use plan;
     if (const int error = plan.Judge(call, kNoFd).error) return Fail(error);
-    const int result = make(fds);
+    const int result = plan.WithoutPlan([&] { return make(fds); });
     if (result != 0) return result;
-    plan.Opened(fds[0], kNoFd);
-    plan.Opened(fds[1], kNoFd);
+    plan.Opened(fds[0]);
+    plan.Opened(fds[1]);
     return 0;
   }
 
@@ -150,12 +210,13 @@ struct FaultPlan::Table {
   }
 
   static int Signalfd(int fd, const sigset_t* signals, int flags) {
-    FaultPlan& plan = Live();
+    Use plan;
     if (const int error = plan.Judge(Call::kSignalfd, fd).error) {
       return Fail(error);
     }
-    const int result = Below().signalfd(fd, signals, flags);
-    if (fd < 0 && result >= 0) plan.Opened(result, kNoFd);
+    const int result =
+        plan.WithoutPlan([&] { return Below().signalfd(fd, signals, flags); });
+    if (fd < 0 && result >= 0) plan.Opened(result);
     return result;
   }
 
@@ -164,29 +225,31 @@ struct FaultPlan::Table {
     va_start(arguments, command);
     const int argument = va_arg(arguments, int);
     va_end(arguments);
-    FaultPlan& plan = Live();
+    Use plan;
     if (const int error = plan.Judge(Call::kFcntl, fd).error) {
       return Fail(error);
     }
-    const int result = Below().fcntl(fd, command, argument);
+    const int result =
+        plan.WithoutPlan([&] { return Below().fcntl(fd, command, argument); });
     const bool makes = command == F_DUPFD || command == F_DUPFD_CLOEXEC;
-    if (makes && result >= 0) plan.Opened(result, kNoFd);
+    if (makes && result >= 0) plan.Opened(result);
     return result;
   }
 
   static int Accept4(int listener, sockaddr* address, socklen_t* size,
                      int flags) {
-    FaultPlan& plan = Live();
+    Use plan;
     if (const int error = plan.Judge(Call::kAccept4, listener).error) {
       return Fail(error);
     }
-    const int fd = Below().accept4(listener, address, size, flags);
+    const int fd = plan.WithoutPlan(
+        [&] { return Below().accept4(listener, address, size, flags); });
     if (fd >= 0) plan.Opened(fd, listener);
     return fd;
   }
 
   static int Connect(int fd, const sockaddr* address, socklen_t size) {
-    const int error = Live().Judge(Call::kConnect, fd).error;
+    const int error = Use().Judge(Call::kConnect, fd).error;
     if (error != 0 && error != EINTR) return Fail(error);
     const int result = Below().connect(fd, address, size);
     const bool goes_on = result == 0 || errno == EINPROGRESS;
@@ -258,28 +321,29 @@ struct FaultPlan::Table {
   }
 
   static int Poll(pollfd* fds, nfds_t count, int timeout_ms) {
-    FaultPlan& plan = Live();
+    Use plan;
     const int target = plan.FindTarget(fds, count);
     if (const int error = plan.Judge(Call::kPoll, target).error) {
       return Fail(error);
     }
     const std::shared_ptr<PollFunction> poll = plan.poll_function();
     if (poll != nullptr) return (*poll)(fds, count, timeout_ms);
-    return Below().poll(fds, count, timeout_ms);
+    return plan.WithoutPlan(
+        [&] { return Below().poll(fds, count, timeout_ms); });
   }
 
   static int EpollCtl(int epoll, int operation, int fd, epoll_event* event) {
-    const int error = Live().Judge(Call::kEpollCtl, fd).error;
+    const int error = Use().Judge(Call::kEpollCtl, fd).error;
     if (error != 0) return Fail(error);
     return Below().epoll_ctl(epoll, operation, fd, event);
   }
 
   static int Close(int fd) {
-    FaultPlan& plan = Live();
+    Use plan;
     const int error = plan.Judge(Call::kClose, fd).error;
     // Before the kernel may give the number to another thread.
     plan.Closing(fd);
-    const int result = Below().close(fd);
+    const int result = plan.WithoutPlan([&] { return Below().close(fd); });
     return result == 0 && error != 0 ? Fail(error) : result;
   }
 
@@ -330,7 +394,8 @@ FaultPlan::FaultPlan(const Options& options)
 FaultPlan::~FaultPlan() {
   ReplaceSyscalls(replaced);
   live_plan = nullptr;
-  absl::MutexLock lock(&mutex_);  // Another thread's call may just have ended.
+  ++ended_plans;
+  for (int now = uses; now != 0; now = uses) uses.wait(now);
 }
 
 void FaultPlan::WakePollersOf(int fd) { WakePollers(Table::Below(), fd); }
