@@ -70,7 +70,7 @@ TEST(FaultPlanEnd, DoesNotWaitForTheKernel) {
 // Wherever in a call other threads are at that moment.
 TEST(FaultPlanEnd, OtherThreadsCallAllTheTime) {
   constexpr int kThreads = 2;
-  constexpr int kPlans = 100;
+  constexpr int kPlans = 500;
   std::atomic<bool> is_over = false;
   std::vector<std::thread> threads;
   for (int i = 0; i < kThreads; ++i) {
