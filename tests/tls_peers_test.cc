@@ -173,9 +173,9 @@ class OpenSslSession {
 TEST_F(TlsPeers, OpenSslUpdatesKeys) {
   testing::Server server = Start();
   OpenSslSession client(absl::StrCat(
-      "openssl s_client -tls1_3 -connect 127.0.0.1:", PortOf(server),
+      "stdbuf -oL openssl s_client -tls1_3 -connect 127.0.0.1:", PortOf(server),
       " -CAfile ", files_.certificate));
-  client.Await("read R BLOCK");
+  client.Await("Verify return code");
   client.Say("one\n");
   EXPECT_THAT(client.Await("one"), HasSubstr("one"));
   client.Say("K\n");
@@ -191,7 +191,7 @@ TEST_F(TlsPeers, OpenSslUpdatesKeys) {
 TEST_F(TlsPeers, RenegotiationIsRefused) {
   testing::Server server = Start();
   OpenSslSession client(absl::StrCat(
-      "openssl s_client -tls1_2 -connect 127.0.0.1:", PortOf(server),
+      "stdbuf -oL openssl s_client -tls1_2 -connect 127.0.0.1:", PortOf(server),
       " -CAfile ", files_.certificate));
   client.Await("Extended master secret");
   client.Say("R\n");
@@ -308,9 +308,9 @@ TEST_F(TlsPeers, SighupRenewsTheCertificate) {
   const std::string old_one = files_.certificate + ".old";
   ABSL_CHECK(rename(files_.certificate.c_str(), old_one.c_str()) == 0);
   OpenSslSession client(absl::StrCat(
-      "openssl s_client -tls1_3 -connect 127.0.0.1:", PortOf(server),
+      "stdbuf -oL openssl s_client -tls1_3 -connect 127.0.0.1:", PortOf(server),
       " -CAfile ", old_one));
-  client.Await("read R BLOCK");
+  client.Await("Verify return code");
   files_.Renew();
   server.process().Signal(SIGHUP);
   const std::string trusting_new =
