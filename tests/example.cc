@@ -94,7 +94,8 @@ SocketAddress ListeningAddress(std::string_view line, pid_t pid) {
   EXPECT_TRUE(
       absl::ConsumePrefix(&port, "listening on ") &&
       (absl::ConsumePrefix(&port, "tcp://127.0.0.1:") ||
-       absl::ConsumePrefix(&port, "http://127.0.0.1:")) &&
+       absl::ConsumePrefix(&port, "http://127.0.0.1:") ||
+       absl::ConsumePrefix(&port, "tls://127.0.0.1:")) &&
       absl::ConsumeSuffix(&port, absl::StrCat(" (process ", pid, ")")) &&
       absl::SimpleAtoi(port, &number))
       << line;
