@@ -105,7 +105,8 @@ class Tls : public TlsLoop {
     }
   }
 
-  const Context client_ = Client();
+  // Begin() knows how much is said with this group.
+  const Context client_ = Client({.groups = {"X25519"}});
   std::mt19937_64 random_{18};
 };
 
