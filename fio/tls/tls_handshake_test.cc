@@ -324,5 +324,30 @@ TEST(Tls, EarlyDataIsToldAsSuch) {
   ASSERT_EQ(socket.Read(absl::MakeSpan(out)).bytes, 4u);
 }
 
+// github.com/h2o/h2o/issues/2534: the end of the client's handshake met a
+// server that had closed, and the reset destroyed the answer.
+TEST(Tls, AnAnswerToEarlyDataOutlivesTheClose) {
+  const Context server = Server({.early_data = true});
+  const bssl::UniquePtr<SSL_SESSION> session = SessionWith(server);
+  RawPair pair(server, SendEarly, session.get());
+  ASSERT_EQ(pair.client().Shake(), SSL_ERROR_NONE);
+  ASSERT_EQ(pair.client().Write("early"), 5);
+  ASSERT_EQ(pair.server().Shake(), Handshake::kDone);
+  Socket& socket = pair.server().socket();
+  char out[10];
+  ASSERT_EQ(socket.Read(absl::MakeSpan(out)).bytes, 5u);
+  constexpr size_t kBytes = 1'000'000;  // More than the kernel holds.
+  ASSERT_TRUE(socket.Write(std::string(kBytes, 'a')).ok());
+  socket.Close();
+  std::string answer;
+  int error = SSL_ERROR_WANT_READ;
+  for (int i = 0; i < 1000 && error == SSL_ERROR_WANT_READ; ++i) {
+    static_cast<void>(socket.Flush());
+    answer += pair.client().Read(&error);
+  }
+  EXPECT_EQ(answer.size(), kBytes);
+  EXPECT_EQ(error, SSL_ERROR_ZERO_RETURN);
+}
+
 }  // namespace
 }  // namespace fio
