@@ -121,7 +121,8 @@ TEST(Tls, WhatIsNoTlsIsAnsweredByAnAlert) {
   ASSERT_TRUE(sockets.far.TryWrite("SSH-2.0-OpenSSH_9.2p1\r\n").ok());
   EXPECT_EQ(server.Shake(), Handshake::kFailed);
   EXPECT_EQ(server.failure(),
-            absl::InvalidArgumentError("TLS: wrong version number"));
+            absl::InvalidArgumentError(
+                "what the peer sends is no TLS (wrong version number)"));
   EXPECT_EQ(testing::ReadUntil(sockets.far, 7).substr(0, 3), "\x15\x03\x01");
 }
 

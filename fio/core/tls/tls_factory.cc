@@ -80,7 +80,8 @@ absl::StatusOr<std::optional<TlsCertificate>> CertificateOf(const Url& url) {
   absl::StatusOr<TlsCertificate> read =
       TlsCertificate::FromFiles(file, key.empty() ? file : key);
   if (read.ok()) return *std::move(read);
-  return OfKey(key.empty() ? "cert" : "cert and key", read.status());
+  return OfKey(key.empty() ? "cert, without a key=FILE" : "cert and key",
+               read.status());
 }
 
 absl::StatusOr<TlsCertificate> ServerCertificateOf(const Url& url) {
