@@ -138,7 +138,7 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   void OnResolved(const Resolver::Addresses& resolved);
   void OnTimeout();
   void Open(Connection& connection);
-  void OnGone(bool released);
+  void OnGone(bool released, bool refused);
   void Fail(const absl::Status& reason);
   void Again();
 
@@ -147,6 +147,7 @@ class Connector::Impl : public std::enable_shared_from_this<Impl> {
   const Url url_;
   ConnectorOptions options_;
   Backoff backoff_;
+  MonotonicTime opened_;  // When the connection, or the last one, was opened.
   AddressRace race_;
 
   State state_ = State::kWaiting;
@@ -249,14 +250,15 @@ void Connector::Impl::Open(Connection& connection) {
   ++stats_.opened;
   state_ = State::kConnected;
   connection_ = connection.id();
-  backoff_.Reset();
+  opened_ = loop_.options().clock->Now();
   connection.NotifyGone(
       [weak = weak_from_this(), &loop = loop_](const CloseReason& reason) {
         const bool released = reason.origin == CloseReason::Origin::kReleased;
+        const bool refused = absl::IsPermissionDenied(reason.detail);
         // What follows is none of the burial's business.
-        loop.Defer([weak, released] {
+        loop.Defer([weak, released, refused] {
           const std::shared_ptr<Impl> self = weak.lock();
-          if (self != nullptr) self->OnGone(released);
+          if (self != nullptr) self->OnGone(released, refused);
         });
       });
   options_.on_open(connection);
@@ -283,8 +285,11 @@ void Connector::Impl::Fail(const absl::Status& reason) {
   Again();
 }
 
-void Connector::Impl::OnGone(bool released) {
+void Connector::Impl::OnGone(bool released, bool refused) {
   connection_ = ConnectionId();
+  // With TLS 1.3 who is refused learns it after its own part of the handshake.
+  const absl::Duration lasted = loop_.options().clock->Now() - opened_;
+  if (!refused || lasted >= options_.max_reconnect_delay) backoff_.Reset();
   if (state_ == State::kFinished) return;
   state_ = State::kWaiting;
   // Who has taken the socket has it still.

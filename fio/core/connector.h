@@ -73,9 +73,12 @@ struct ConnectorOptions {
   bool reconnect = false;
 
   // How long to wait before the next attempt. The delay doubles after each
-  // failure in a row, up to the maximum; a success resets it. Each delay is
-  // then made up to a quarter shorter or longer, at random. `jitter_seed` seeds
-  // the random numbers; 0 means a different seed for each connector.
+  // failure in a row, up to the maximum; a success resets it. A connection that
+  // the peer has refused (CloseReason::detail is kPermissionDenied), as with
+  // TLS 1.3 it does after on_open, is a success only if it has lasted as long
+  // as the maximum. Each delay is then made up to a quarter shorter or longer,
+  // at random. `jitter_seed` seeds the random numbers; 0 means a different seed
+  // for each connector.
   absl::Duration reconnect_delay = absl::Milliseconds(150);
   absl::Duration max_reconnect_delay = absl::Seconds(30);
   uint64_t jitter_seed = 0;

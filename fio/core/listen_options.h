@@ -142,7 +142,8 @@ struct ListenOptions {
   // kUnavailable: the peer has ended its stream. kCancelled: the loop ends, or
   // something has closed the connection. kInternal: no transport was made.
   // kInvalidArgument: the PROXY header is malformed. Otherwise
-  // Transport::status(). The connection is closed, and is not for anybody.
+  // Transport::status(). The connection is closed, and is not for anybody. With
+  // or without it, one failure a second is logged (INFO).
   std::function<void(const SocketAddress& peer, const absl::Status& why)>
       on_handshake_failed = nullptr;
 

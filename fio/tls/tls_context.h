@@ -36,7 +36,8 @@ namespace tls_internal {
 class ContextCore;
 }
 
-// What the connections of a context have done, in this process.
+// What the connections of a context have done, in this process. A context that
+// replaces it (TlsSlot) counts from zero.
 struct TlsStats {
   uint64_t handshakes = 0;  // That are done.
   uint64_t resumed = 0;     // Of these.

@@ -121,7 +121,8 @@ TEST(Tls, WhatIsNoTlsIsAnsweredByAnAlert) {
   ASSERT_TRUE(sockets.far.TryWrite("SSH-2.0-OpenSSH_9.2p1\r\n").ok());
   EXPECT_EQ(server.Shake(), Handshake::kFailed);
   EXPECT_EQ(server.failure(),
-            absl::InvalidArgumentError("TLS: wrong version number"));
+            absl::InvalidArgumentError(
+                "what the peer sends is no TLS (wrong version number)"));
   EXPECT_EQ(testing::ReadUntil(sockets.far, 7).substr(0, 3), "\x15\x03\x01");
 }
 
@@ -322,6 +323,31 @@ TEST(Tls, EarlyDataIsToldAsSuch) {
   EXPECT_FALSE(info.is_early());
   ASSERT_EQ(pair.client().Write("late"), 4);
   ASSERT_EQ(socket.Read(absl::MakeSpan(out)).bytes, 4u);
+}
+
+// github.com/h2o/h2o/issues/2534: the end of the client's handshake met a
+// server that had closed, and the reset destroyed the answer.
+TEST(Tls, AnAnswerToEarlyDataOutlivesTheClose) {
+  const Context server = Server({.early_data = true});
+  const bssl::UniquePtr<SSL_SESSION> session = SessionWith(server);
+  RawPair pair(server, SendEarly, session.get());
+  ASSERT_EQ(pair.client().Shake(), SSL_ERROR_NONE);
+  ASSERT_EQ(pair.client().Write("early"), 5);
+  ASSERT_EQ(pair.server().Shake(), Handshake::kDone);
+  Socket& socket = pair.server().socket();
+  char out[10];
+  ASSERT_EQ(socket.Read(absl::MakeSpan(out)).bytes, 5u);
+  constexpr size_t kBytes = 1'000'000;  // More than the kernel holds.
+  ASSERT_TRUE(socket.Write(std::string(kBytes, 'a')).ok());
+  socket.Close();
+  std::string answer;
+  int error = SSL_ERROR_WANT_READ;
+  for (int i = 0; i < 1000 && error == SSL_ERROR_WANT_READ; ++i) {
+    static_cast<void>(socket.Flush());
+    answer += pair.client().Read(&error);
+  }
+  EXPECT_EQ(answer.size(), kBytes);
+  EXPECT_EQ(error, SSL_ERROR_ZERO_RETURN);
 }
 
 }  // namespace

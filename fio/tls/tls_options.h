@@ -95,13 +95,15 @@ struct TlsServerOptions {
 
   // Clients that come back may resume their session.
   bool tickets = true;
-  // Null: keys of this context alone, made with it.
+  // Null: keys of this context alone, made with it. Contexts that follow one
+  // another, or that each worker makes for itself, need common ones.
   std::shared_ptr<TlsTicketKeys> ticket_keys = nullptr;
 
   // Takes what a client that resumes sends before the handshake is done (0-RTT,
   // RFC 8446, section 8). Who has seen those bytes can send them again, any
   // number of times, and they are taken again: only for what may happen twice.
-  // TlsInfo::is_early() tells.
+  // TlsInfo::is_early() tells. A stream that is ended before the rest of the
+  // client's handshake has come ends without close_notify.
   bool early_data = false;
 };
 

@@ -363,7 +363,12 @@ IoResult TlsTransport::Flush(Socket& socket) {
 
 bool TlsTransport::BeforeClose(Socket& socket) {
   if (io_.in_call() || !done_ || !status_.ok()) return false;
-  const RecordIo::Call call(io_, socket, 0);
+  const RecordIo::Call call(io_, socket, kShakeBytes);
+  ClearLibraryErrors();
+  // After early data the library says nothing before it has read the client's
+  // part of the handshake.
+  char first = 0;
+  if (SSL_in_init(ssl_.get()) == 1) SSL_peek(ssl_.get(), &first, 1);
   ClearLibraryErrors();
   SSL_shutdown(ssl_.get());
   ClearLibraryErrors();

@@ -18,7 +18,8 @@ namespace fio {
 // process has then. Call it before Run().
 void ReloadTls(Reactor& reactor, std::shared_ptr<TlsSlot> slot);
 
-// As TlsOfUrl, for a reactor whose reloads read the files of the urls again:
+// As TlsOfUrl, for a reactor whose reloads read the files of the urls again.
+// The keys of tickets stay, the same in all processes:
 //
 //   reactor.Listen("tls://0.0.0.0:443?cert=cert.pem&key=key.pem",
 //                  {.on_open = Serve, .secure = fio::ReloadedTls(reactor)});

@@ -15,16 +15,20 @@
 
 #include "absl/log/absl_check.h"
 #include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "fio/core/exit_with.h"
 #include "fio/core/listener.h"
 #include "fio/core/loop/connection.h"
+#include "fio/core/process/lifecycle.h"
 #include "fio/core/reactor.h"
 #include "fio/core/test_cluster.h"
+#include "fio/core/tls/reload_tls.h"
 #include "fio/core/tls/tls_factory.h"
 #include "fio/core/tls/tls_test_client.h"
 #include "fio/core/tls/tls_test_loop.h"
 #include "fio/sock/socket_address.h"
+#include "fio/tls/tls_certificate.h"
 #include "fio/tls/tls_info.h"
 #include "fio/tls/tls_options.h"
 #include "fio/tls/tls_test_util.h"
@@ -40,11 +44,20 @@ using tls_testing::Client;
 using tls_testing::Context;
 using tls_testing::Echo;
 using tls_testing::Server;
+using tls_testing::TempFile;
 using tls_testing::TestClient;
 
 constexpr size_t kGreetingBytes = 10;
 
 // Each worker greets with its pid, and whether the session was resumed.
+ListenOptions Greeting() {
+  return {.on_open = [](Connection& connection) {
+    const TlsInfo* const tls = TlsInfo::Of(connection.transport());
+    connection.Write(absl::StrFormat("%8d %d", getpid(), tls->is_resumed()));
+    connection.Attach(std::make_unique<Echo>());
+  }};
+}
+
 int Serve(const Trace& trace) {
   auto keys = TlsTicketKeys::Create();
   ABSL_CHECK_OK(keys);
@@ -52,39 +65,44 @@ int Serve(const Trace& trace) {
   options.ticket_keys = *keys;
   Reactor reactor({.threads = 1, .workers = 2});
   trace.Follow(reactor.lifecycle());
-  trace.Listen(reactor,
-               {.on_open =
-                    [](Connection& connection) {
-                      const TlsInfo* const tls =
-                          TlsInfo::Of(connection.transport());
-                      connection.Write(absl::StrFormat("%8d %d", getpid(),
-                                                       tls->is_resumed()));
-                      connection.Attach(std::make_unique<Echo>());
-                    },
-                .transport = TlsFactory(Server(std::move(options)))},
-               "tls://127.0.0.1:0");
+  ListenOptions greeting = Greeting();
+  greeting.transport = TlsFactory(Server(std::move(options)));
+  trace.Listen(reactor, std::move(greeting), "tls://127.0.0.1:0");
   return ExitWith(reactor.Run());
 }
 
-struct Greeting {
+// By url, and with a word on each reload.
+int ServeFiles(const Trace& trace, const std::string& files) {
+  Reactor reactor({.threads = 1, .workers = 2});
+  trace.Follow(reactor.lifecycle());
+  ListenOptions greeting = Greeting();
+  greeting.secure = ReloadedTls(reactor);
+  trace.Listen(reactor, std::move(greeting),
+               absl::StrCat("tls://127.0.0.1:0?", files));
+  reactor.lifecycle().Add(LifecycleEvent::kOnReload,
+                          [&trace] { trace.Tell("reload"); });
+  return ExitWith(reactor.Run());
+}
+
+struct Heard {
   pid_t worker = 0;
   bool resumed = false;
 };
 
 // Of a client that has connected; it also asks.
-Greeting GreetingOf(TestClient& client) {
+Heard GreetingOf(TestClient& client) {
   EXPECT_TRUE(client.ShakeToEnd()) << client.failure();
   if (!client.is_done()) return {};
   const std::string greeting = client.Receive(kGreetingBytes);
   EXPECT_EQ(client.Ask("a question", 10), "a question");
   EXPECT_EQ(greeting.size(), kGreetingBytes);
   if (greeting.size() != kGreetingBytes) return {};
-  Greeting read = {.resumed = greeting.back() == '1'};
+  Heard read = {.resumed = greeting.back() == '1'};
   EXPECT_TRUE(absl::SimpleAtoi(greeting.substr(0, 8), &read.worker));
   return read;
 }
 
-Greeting Visit(const SocketAddress& address, const Context& context) {
+Heard Visit(const SocketAddress& address, const Context& context) {
   TestClient client(address, context);
   return GreetingOf(client);
 }
@@ -95,21 +113,47 @@ class Tls : public ::testing::Test {
   Tls() { tls_testing::OurCertificate(); }
 };
 
-TEST_F(Tls, TicketsAcrossWorkers) {
-  TestCluster cluster(Serve);
-  const SocketAddress address = cluster.AwaitAddress();
-  ASSERT_EQ(cluster.Await("start", 2).size(), 2u);
-  const Context context = Client();
-  const Greeting first = Visit(address, context);
-  EXPECT_FALSE(first.resumed);
+// The first visit has no ticket; later ones have, whichever worker they meet.
+void ExpectResumed(const SocketAddress& address, const Context& context) {
+  const Heard first = Visit(address, context);
   // The kernel chooses the worker: soon it is the other one, whose first client
   // has the ticket of the one before.
-  Greeting next = first;
+  Heard next = first;
   for (int i = 0; i < 400 && next.worker == first.worker; ++i) {
     next = Visit(address, context);
     EXPECT_TRUE(next.resumed) << "visit " << i;
   }
   EXPECT_NE(next.worker, first.worker);
+}
+
+TEST_F(Tls, TicketsAcrossWorkers) {
+  TestCluster cluster(Serve);
+  const SocketAddress address = cluster.AwaitAddress();
+  ASSERT_EQ(cluster.Await("start", 2).size(), 2u);
+  const Context context = Client();
+  EXPECT_FALSE(Visit(address, context).resumed);
+  ExpectResumed(address, context);
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
+}
+
+// Each worker reads the files for itself.
+TEST_F(Tls, TicketsAcrossWorkersAfterAReload) {
+  const std::string cert =
+      TempFile("cert.pem", tls_testing::OurCertificate().chain_pem());
+  const std::string key =
+      TempFile("key.pem", tls_testing::OurCertificate().key_pem());
+  TestCluster cluster([&](const Trace& trace) {
+    return ServeFiles(trace, absl::StrCat("cert=", cert, "&key=", key));
+  });
+  const SocketAddress address = cluster.AwaitAddress();
+  ASSERT_EQ(cluster.Await("start", 2).size(), 2u);
+  const Context context = Client();
+  EXPECT_FALSE(Visit(address, context).resumed);
+  cluster.Signal(SIGHUP);
+  ASSERT_EQ(cluster.Await("reload", 3).size(), 3u);  // The root as well.
+  EXPECT_TRUE(Visit(address, context).resumed);
+  ExpectResumed(address, context);
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);
 }
@@ -134,7 +178,7 @@ TEST_F(Tls, ARestartRefusesNobody) {
       GreetingOf(begun.front());
       begun.pop_front();
     }
-    const Greeting greeting = Visit(address, context);
+    const Heard greeting = Visit(address, context);
     EXPECT_EQ(greeting.resumed, visits > 0) << "visit " << visits;
     if (old_ones.count(greeting.worker) == 0) {
       new_ones.insert(greeting.worker);

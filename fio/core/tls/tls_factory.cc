@@ -16,6 +16,7 @@
 #include "absl/strings/str_split.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/tls/internal/context_of_url.h"
 #include "fio/core/tls/tls_slot.h"
 #include "fio/core/transport_factory.h"
 #include "fio/sock/transport.h"
@@ -24,6 +25,7 @@
 #include "fio/tls/tls_context.h"
 #include "fio/tls/tls_info.h"
 #include "fio/tls/tls_options.h"
+#include "fio/tls/tls_ticket_keys.h"
 #include "fio/tls/tls_transport.h"
 #include "fio/tls/tls_trust.h"
 
@@ -78,7 +80,8 @@ absl::StatusOr<std::optional<TlsCertificate>> CertificateOf(const Url& url) {
   absl::StatusOr<TlsCertificate> read =
       TlsCertificate::FromFiles(file, key.empty() ? file : key);
   if (read.ok()) return *std::move(read);
-  return OfKey(key.empty() ? "cert" : "cert and key", read.status());
+  return OfKey(key.empty() ? "cert, without a key=FILE" : "cert and key",
+               read.status());
 }
 
 absl::StatusOr<TlsCertificate> ServerCertificateOf(const Url& url) {
@@ -105,7 +108,8 @@ absl::StatusOr<std::optional<TlsTrust>> TrustOf(const Url& url) {
   return OfKey("ca", read.status());
 }
 
-absl::StatusOr<std::shared_ptr<const TlsContext>> ServerOf(const Url& url) {
+absl::StatusOr<std::shared_ptr<const TlsContext>> ServerOf(
+    const Url& url, std::shared_ptr<TlsTicketKeys> ticket_keys) {
   if (url.Find("server_name").has_value()) {
     return absl::InvalidArgumentError(
         "server_name is for who connects; a server has its certificate's");
@@ -118,6 +122,7 @@ absl::StatusOr<std::shared_ptr<const TlsContext>> ServerOf(const Url& url) {
   options.alpn = GetList(url, "alpn");
   options.certificates = {*std::move(certificate)};
   options.trust = *std::move(trust);
+  options.ticket_keys = std::move(ticket_keys);
   if (options.trust.has_value()) {
     options.client_certificates = TlsClientCertificates::kRequired;
   }
@@ -161,7 +166,13 @@ absl::StatusOr<TransportFactory> TlsOfUrl(const Url& url, Role role) {
 
 absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContextOfUrl(
     const Url& url, Role role) {
-  return role == Role::kServer ? ServerOf(url) : ClientOf(url);
+  return core_internal::ContextOfUrl(url, role, nullptr);
+}
+
+absl::StatusOr<std::shared_ptr<const TlsContext>> core_internal::ContextOfUrl(
+    const Url& url, Role role, std::shared_ptr<TlsTicketKeys> ticket_keys) {
+  return role == Role::kServer ? ServerOf(url, std::move(ticket_keys))
+                               : ClientOf(url);
 }
 
 std::function<void(Connection&)> OpenByAlpn(

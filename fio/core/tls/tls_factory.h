@@ -14,7 +14,9 @@
 //
 // on_open is called when the handshake is done; TlsInfo tells what came of it.
 // A handshake that fails reaches on_handshake_failed or on_failed with the
-// reason in words (TlsTransport::status()).
+// reason in words (TlsTransport::status()). Of a client whose certificate the
+// server refuses, the handshake is done before that with TLS 1.3: on_open was
+// called, and CloseReason::detail has the reason.
 //
 // Thread safety: thread-safe; the factories may be called on several threads at
 // the same time.
@@ -62,7 +64,8 @@ TransportFactory TlsFactory(std::shared_ptr<const TlsSlot> slot);
 absl::StatusOr<TransportFactory> TlsOfUrl(const Url& url,
                                           TransportRequest::Role role);
 
-// The same as a context, for a TlsSlot.
+// The same as a context, for a TlsSlot. Each context of a server has ticket
+// keys of its own; ReloadedTls() makes contexts that share them.
 absl::StatusOr<std::shared_ptr<const TlsContext>> TlsContextOfUrl(
     const Url& url, TransportRequest::Role role);
 

@@ -142,6 +142,35 @@ TEST_F(Tls, ARefusalGrowsTheBackOff) {
   connector.Cancel();
 }
 
+// A client whose certificate is refused has been open by then (TLS 1.3).
+TEST_F(Tls, ALateRefusalGrowsTheBackOff) {
+  TlsServerOptions refusing;
+  refusing.trust = *TlsTrust::FromPem(CertificateFor("a.test").chain_pem());
+  refusing.client_certificates = TlsClientCertificates::kRequired;
+  Listen(Serving(Server(std::move(refusing))));
+  ConnectorOptions options = Asking(Client());
+  options.reconnect = true;
+  Connector& connector = Connect(std::move(options));
+  absl::Duration waited = absl::ZeroDuration();
+  for (size_t i = 1; i <= 4; ++i) {
+    ASSERT_TRUE(Until([&] {
+      return connector.stats().opened == i &&
+             connector.state() == State::kWaiting;
+    }));
+    EXPECT_TRUE(absl::IsPermissionDenied(heard_.closed->detail))
+        << heard_.closed->detail;
+    waited = absl::ZeroDuration();
+    while (connector.state() == State::kWaiting) {
+      Advance(absl::Milliseconds(10));
+      waited += absl::Milliseconds(10);
+      ASSERT_LT(waited, absl::Seconds(5));
+    }
+  }
+  EXPECT_GT(waited, absl::Milliseconds(800));  // 150 * 8, less a quarter.
+  EXPECT_THAT(failed_, SizeIs(0));
+  connector.Cancel();
+}
+
 // --- Who is behind a proxy ---
 
 TEST_F(Tls, AProxysHeaderComesBeforeTls) {

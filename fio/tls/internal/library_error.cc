@@ -46,6 +46,12 @@ absl::Status StatusOf(uint32_t error, const SSL* ssl) {
       case SSL_R_HTTPS_PROXY_REQUEST:
         return absl::InvalidArgumentError(
             "the peer speaks HTTP without TLS (http request)");
+      case SSL_R_WRONG_VERSION_NUMBER:  // Of a record, not of TLS.
+        return absl::InvalidArgumentError(
+            "what the peer sends is no TLS (wrong version number)");
+      case SSL_R_NO_APPLICATION_PROTOCOL:
+        return absl::InvalidArgumentError(
+            "the peer speaks none of our application protocols");
       default:
         break;
     }
