@@ -221,6 +221,13 @@ int Socket::raw_error() const {
   return rest_.state() == nullptr ? 0 : rest_.state()->raw.error;
 }
 
+bool Socket::TakeRawMoved() {
+  State* const state = rest_.state();
+  const bool moved = state != nullptr && state->raw.moved;
+  if (moved) state->raw.moved = false;
+  return moved;
+}
+
 void Socket::SetShaking(bool shaking) {
   if (shaking != IsShaking()) state().shaking = shaking;
 }

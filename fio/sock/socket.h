@@ -355,6 +355,9 @@ class Socket {
   bool raw_had_no_memory() const;
   bool raw_has_ended() const;
   int raw_error() const;
+  // Whether a raw call has moved bytes since this was last asked. They may be
+  // bytes that the transport took earlier, or a part of what it reads whole.
+  bool TakeRawMoved();
 
   // --- Environment ---
 

@@ -1,10 +1,13 @@
 // Sessions that are resumed, and those that must not be.
 
+#include <sys/socket.h>
+
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "absl/time/time.h"
+#include "fio/sock/transport.h"
 #include "fio/testing/manual_clock.h"
 #include "fio/tls/tls_certificate.h"
 #include "fio/tls/tls_context.h"
@@ -21,6 +24,7 @@ namespace fio {
 namespace {
 
 using testing::ManualClock;
+using tls_testing::AwaitAny;
 using tls_testing::CertificateFor;
 using tls_testing::Client;
 using tls_testing::Context;
@@ -105,6 +109,29 @@ TEST(TlsTickets, EachNameHasItsOwn) {
                        {.server_name = "localhost", .session_key = "443"}));
   EXPECT_TRUE(Resumes(server, client,
                       {.server_name = "localhost", .session_key = "443"}));
+}
+
+// Else a server that fails with it would be out of reach as long as it lives.
+TEST(TlsTickets, OneThatFailsIsForgotten) {
+  const Context server = Server({.max_version = TlsVersion::kTls12});
+  const Context client = Client();
+  EXPECT_FALSE(Resumes(server, client));
+  EXPECT_TRUE(Resumes(server, client));
+  {
+    Pair pair(server, client);
+    pair.ShakeClient();
+    EXPECT_EQ(shutdown(pair.server().fd(), SHUT_WR), 0);
+    AwaitAny(pair.client(), pair.client());
+    EXPECT_EQ(pair.ShakeClient(), Transport::Handshake::kFailed);
+  }
+  EXPECT_FALSE(Resumes(server, client));
+  {
+    // Given up without an answer.
+    Pair pair(server, client);
+    pair.ShakeClient();
+  }
+  EXPECT_FALSE(Resumes(server, client));
+  EXPECT_TRUE(Resumes(server, client));
 }
 
 // A session that is resumed shows no certificate to check the name in.

@@ -69,8 +69,10 @@ TlsTransport::TlsTransport(std::shared_ptr<const TlsContext> context,
   SetUp(options);
 }
 
-// SSL_free() would call back otherwise.
-TlsTransport::~TlsTransport() { SSL_set_app_data(ssl_.get(), nullptr); }
+TlsTransport::~TlsTransport() {
+  SSL_set_app_data(ssl_.get(), nullptr);  // SSL_free() would call back.
+  ForgetSession();
+}
 
 void TlsTransport::SetUp(const TlsTransportOptions& options) {
   const ContextCore& core = context_->core();
@@ -126,9 +128,19 @@ absl::Status TlsTransport::SetServerName(const std::string& name) {
 }
 
 void TlsTransport::ResumeSession() {
-  const bssl::UniquePtr<SSL_SESSION> session =
+  negotiation_->offered =
       context_->core().sessions().Take(negotiation_->session_key);
-  if (session != nullptr) SSL_set_session(ssl_.get(), session.get());
+  SSL_SESSION* const session = negotiation_->offered.get();
+  if (session != nullptr) SSL_set_session(ssl_.get(), session);
+}
+
+// With a session that a handshake has failed with, the next ones would fail,
+// too (RFC 5077, section 3.2).
+void TlsTransport::ForgetSession() {
+  if (negotiation_ == nullptr || negotiation_->offered == nullptr) return;
+  context_->core().sessions().Forget(negotiation_->session_key,
+                                     negotiation_->offered.get());
+  negotiation_->offered = nullptr;
 }
 
 absl::Status TlsTransport::status() const { return status_; }
@@ -180,6 +192,7 @@ Transport::Handshake TlsTransport::Done() {
   done_ = true;
   context_->core().counts().CountDone(info_.is_resumed());
   chosen_ = std::move(negotiation_->chosen);
+  negotiation_->offered = nullptr;
   if (context_->is_server() && !info_.is_early()) {
     SSL_set_app_data(ssl_.get(), nullptr);
     negotiation_ = nullptr;
@@ -189,6 +202,7 @@ Transport::Handshake TlsTransport::Done() {
 
 Transport::Handshake TlsTransport::Fail(absl::Status status) {
   status_ = std::move(status);
+  ForgetSession();
   // Names are of the peers' choice, and would soon be all that is counted.
   const bool of_name = negotiation_ != nullptr && negotiation_->refuses_name;
   context_->core().counts().CountFailed(of_name ? "no certificate for the name"

@@ -112,6 +112,7 @@ class TlsTransport final : public Transport {
   void SetUp(const TlsTransportOptions& options);
   absl::Status SetServerName(const std::string& name);
   void ResumeSession();
+  void ForgetSession();
   Handshake Step();
   Handshake AfterStep(int result);
   Handshake Done();

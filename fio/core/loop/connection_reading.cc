@@ -39,7 +39,9 @@ constexpr size_t kLeastAheadBytes = 1024;
 
 // Takes note of what a read has given; returns how many bytes.
 inline size_t Connection::Account(const IoResult& read) {
+  const bool moved = !socket_.is_direct() && socket_.TakeRawMoved();
   if (read.bytes == 0) {
+    if (moved) Active();  // A part of a record has come, or has left.
     AccountNone(read);
     return 0;
   }

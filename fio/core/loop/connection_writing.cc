@@ -86,9 +86,11 @@ bool Connection::Queue(bool any, Bytes&&... bytes) {
   return true;
 }
 
-// They have left.
+// They have left, or a transport has them. What it had before may leave while
+// it takes no more.
 inline void Connection::CountWritten(size_t bytes) {
-  if (bytes == 0) return;
+  const bool moved = !socket_.is_direct() && socket_.TakeRawMoved();
+  if (bytes == 0 && !moved) return;
   if (!IsLingering()) last_active_ = connections_->turn().active();
   connections_->counters().bytes_written.Add(bytes);
   if (!Has(kUnacknowledged)) AwaitAcknowledgment();

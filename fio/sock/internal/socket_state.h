@@ -65,17 +65,20 @@ struct Socket::State {
     bool full : 1 = false;
     bool ended : 1 = false;
     bool starved : 1 = false;
+    bool moved : 1 = false;   // Since TakeRawMoved() has asked.
     uint16_t error : 10 = 0;  // With `ended`: it has failed.
 
     void NoteRead(const IoResult& result) {
       const bool at_end = result.bytes == 0 && (result.ok() || result.failed());
       read = read || result.bytes > 0 || at_end;
+      moved = moved || result.bytes > 0;
       ended = ended || at_end;
       empty = result.would_block();
       NoteError(result);
     }
     void NoteWrite(const IoResult& result) {
       full = full || result.would_block();
+      moved = moved || result.bytes > 0;
       ended = ended || result.failed();
       NoteError(result);
     }

@@ -8,6 +8,7 @@
 #include <memory>
 #include <string>
 
+#include "fio/tls/internal/boringssl.h"
 #include "fio/tls/internal/choice_state.h"
 #include "fio/tls/tls_context.h"
 
@@ -23,6 +24,7 @@ struct Negotiation {
   // Of a client:
   std::string server_name;
   std::string session_key;
+  bssl::UniquePtr<SSL_SESSION> offered;  // Until the handshake is done.
 };
 
 }  // namespace fio::tls_internal

@@ -1,5 +1,6 @@
 #include "fio/tls/internal/session_cache.h"
 
+#include <deque>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,6 +36,14 @@ bssl::UniquePtr<SSL_SESSION> SessionCache::Take(std::string_view key) {
   bssl::UniquePtr<SSL_SESSION> session = std::move(sessions.back());
   sessions.pop_back();
   return session;
+}
+
+void SessionCache::Forget(std::string_view key, const SSL_SESSION* session) {
+  const absl::MutexLock lock(&mutex_);
+  const auto found = sessions_.find(key);
+  if (found == sessions_.end()) return;
+  std::erase_if(found->second,
+                [session](const auto& kept) { return kept.get() == session; });
 }
 
 }  // namespace fio::tls_internal

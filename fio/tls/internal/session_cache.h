@@ -28,6 +28,8 @@ class SessionCache {
   void Put(std::string_view key, bssl::UniquePtr<SSL_SESSION> session);
   // The newest for the key; null if there is none.
   bssl::UniquePtr<SSL_SESSION> Take(std::string_view key);
+  // Forgets one that Take() has given: what it was for has failed.
+  void Forget(std::string_view key, const SSL_SESSION* session);
 
  private:
   // A server of TLS 1.3 gives two at once.

@@ -36,6 +36,20 @@ TEST(SessionCache, ASessionOfTls12IsUsedAgain) {
   EXPECT_EQ(cache.Take("a"), first);
 }
 
+TEST(SessionCache, OneIsForgotten) {
+  SessionCache cache(10);
+  cache.Put("a", New(TLS1_2_VERSION));
+  cache.Put("a", New(TLS1_2_VERSION));
+  const bssl::UniquePtr<SSL_SESSION> newest = cache.Take("a");
+  cache.Forget("b", newest.get());
+  EXPECT_EQ(cache.Take("a"), newest);
+  cache.Forget("a", newest.get());
+  cache.Forget("a", newest.get());
+  const bssl::UniquePtr<SSL_SESSION> other = cache.Take("a");
+  EXPECT_NE(other, nullptr);
+  EXPECT_NE(other, newest);
+}
+
 TEST(SessionCache, TheNewestIsTakenFirst) {
   SessionCache cache(10);
   SSL_SESSION* newest = nullptr;
