@@ -44,6 +44,11 @@ inline size_t Connection::Account(const IoResult& read) {
     // A part of a record; not what a transport reads for itself.
     const Transport* const transport = socket_.transport();
     if (moved && transport != nullptr && transport->HasUnread()) Active();
+    // It has stopped behind a short read, and the end has no edge to come.
+    if (moved && read.would_block() && Has(kHungUp)) {
+      connections_->DeliverLater(*this);
+      return 0;
+    }
     AccountNone(read);
     return 0;
   }
