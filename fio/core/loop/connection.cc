@@ -38,6 +38,7 @@ void Connection::Open(Connections& connections, Socket socket,
   socket_ = std::move(socket);
   socket_.HoldDescriptor(true);
   socket_.AllowHalfOpen();
+  static_cast<void>(socket_.TakeRawMoved());  // As in a handshake before.
   last_active_ = connections.now();
   timeout_ms_ = 0;
   flags_ = kWritable;

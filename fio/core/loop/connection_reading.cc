@@ -41,7 +41,14 @@ constexpr size_t kLeastAheadBytes = 1024;
 inline size_t Connection::Account(const IoResult& read) {
   const bool moved = !socket_.is_direct() && socket_.TakeRawMoved();
   if (read.bytes == 0) {
-    if (moved) Active();  // A part of a record has come, or has left.
+    // A part of a record; not what a transport reads for itself.
+    const Transport* const transport = socket_.transport();
+    if (moved && transport != nullptr && transport->HasUnread()) Active();
+    // It has stopped behind a short read, and the end has no edge to come.
+    if (moved && read.would_block() && Has(kHungUp)) {
+      connections_->DeliverLater(*this);
+      return 0;
+    }
     AccountNone(read);
     return 0;
   }

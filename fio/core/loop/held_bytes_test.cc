@@ -42,8 +42,9 @@ class Holds final : public Transport {
       read = socket.ReadRaw(absl::MakeSpan(piece));
       come_.append(piece, read.bytes);
       if (read.ok() && read.bytes == 0) return read;
+      if (socket.raw_is_empty()) break;
     }
-    if (come_.size() < kRecordBytes) return read;
+    if (come_.size() < kRecordBytes) return {.error = EAGAIN};
     const size_t bytes = come_.copy(out.data(), out.size());
     come_.erase(0, bytes);
     return {.bytes = bytes};
@@ -156,6 +157,16 @@ TEST_F(HeldBytes, OfARecordThatComesAreActivity) {
   }
   EXPECT_EQ(heard_.bytes, kRecordBytes);
   EXPECT_EQ(heard_.timeouts, 0);
+}
+
+TEST_F(HeldBytes, OfARecordThatIsCutDoNotHideTheEnd) {
+  Peer peer = Connect();
+  peer.SetAutoRead(true);
+  world_.RunUntilIdle();
+  peer.Send(std::string(kBytesPerSecond, 'y'));
+  peer.ShutdownWrite();
+  world_.RunUntilIdle();
+  EXPECT_TRUE(heard_.closed.has_value());
 }
 
 TEST_F(HeldBytes, OfAClosingConnectionReachASlowPeer) {
