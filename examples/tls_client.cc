@@ -80,7 +80,9 @@ class Visit final : public fio::Protocol {
   explicit Visit(Session& session) : session_(session) {}
 
   void OnData(fio::Connection& connection) override {
-    Print("answer", connection.Received());
+    const std::string_view answer = connection.Received();
+    if (answer.empty()) return;  // A ticket, which is not for us.
+    Print("answer", answer);
     connection.Close();
   }
 

@@ -466,7 +466,6 @@ class alignas(64) Connection {
   absl::Span<char> Fill(const char* call);
   void TakeKept(loop_internal::ReceiveBuffer& buffer);
   size_t ReadNew(absl::Span<char> out);
-  bool FillAhead();
   void KeepUnread();
   void DeliverUnread();
   bool IsFull() const;

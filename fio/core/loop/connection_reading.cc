@@ -32,8 +32,6 @@ using loop_internal::ReceiveBuffer;
 namespace {
 
 constexpr absl::Duration kMemoryPause = absl::Milliseconds(10);
-// Who may leave less than that unread is told before it is read.
-constexpr size_t kLeastAheadBytes = 1024;
 
 }  // namespace
 
@@ -138,7 +136,7 @@ void Connection::TellData() {
   const bool told = Tell(CallbackLock::kTask, [&](Protocol& protocol) {
     ReceiveBuffer& buffer = connections_->receive_buffer();
     buffer.Begin(*this);
-    if (forced != 0 || FillAhead()) protocol.OnData(*this);
+    protocol.OnData(*this);
     progress = buffer.spent();
     if (!buffer.unread().empty()) KeepUnread();
     buffer.End();
@@ -158,18 +156,6 @@ void Connection::TellData() {
              !Has(kInDeliverList)) {
     ReadWhatWasTold();
   }
-}
-
-// False if there is nothing to tell. What has come may be of a transport alone,
-// as its tickets and its keys, so that one reads first.
-inline bool Connection::FillAhead() {
-  if (socket_.is_direct() || !socket_.has_transport()) return true;
-  if (socket_.unread_bytes() > 0 || unread_limit_bytes() < kLeastAheadBytes) {
-    return true;
-  }
-  ReceiveBuffer& buffer = connections_->receive_buffer();
-  buffer.Add(ReadNew(buffer.Limit(buffer.room())));
-  return !buffer.unread().empty();
 }
 
 // What OnData() has not consumed is in front of what comes next.

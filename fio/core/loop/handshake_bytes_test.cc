@@ -119,22 +119,6 @@ class HandshakeBytes : public LoopFixture {
   std::vector<absl::Status> done_;
 };
 
-// What has come was for the transport alone.
-TEST_F(HandshakeBytes, OnDataIsToldOfBytes) {
-  Connection& connection = Adopt(pair_.near, record_);
-  Turn(2);
-  const int before = record_.Count("data");
-  Start(connection);
-  Send("hello;");
-  Turn(3);
-  ASSERT_THAT(done_, ElementsAre(absl::OkStatus()));
-  EXPECT_EQ(record_.Count("data"), before);
-  Send("question");
-  Turn(2);
-  EXPECT_EQ(record_.Count("data"), before + 1);
-  EXPECT_EQ(record_.data, "question");
-}
-
 TEST_F(HandshakeBytes, FlushSendsNothing) {
   Connection& connection = Adopt(pair_.near, record_);
   Turn(2);
