@@ -68,8 +68,8 @@ class Protocol {
 
   // Bytes have arrived: take them with Received() or Read(). What is left in
   // the kernel is told again in the next turn. May be called with nothing to
-  // read: rarely, and over a transport for what is the transport's alone, as the
-  // tickets of TLS.
+  // read: rarely, and over a transport for what is the transport's alone, as
+  // the tickets of TLS.
   virtual void OnData(Connection& connection) = 0;
 
   // Everything written has been taken by the kernel: once after Attach(), and
