@@ -72,7 +72,8 @@ class TlsCertificate {
   KeyType key_type() const;
   // The chain as PEM, without the key.
   std::string chain_pem() const;
-  // The key as PEM (PKCS #8), not encrypted. Whoever has it, can be this host.
+  // The private key as PEM (PKCS #8), not encrypted. Keep it secret: with it
+  // another program can pretend to be this host.
   std::string key_pem() const;
 
   // For fio/tls itself.

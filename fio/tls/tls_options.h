@@ -67,10 +67,11 @@ struct TlsServerOptions {
   // no_application_protocol). Empty: the two do not talk of it.
   std::vector<std::string> alpn = {};
 
-  // Given each line for a file of keys, as Wireshark reads it, without its end.
-  // Whoever has such a line can read all bytes of the connection. Null: keys
-  // are told to nobody. Called on the thread of the connection, several at a
-  // time if several threads use the context.
+  // Called with the secrets of each connection, a line at a time without its
+  // newline, in the format of key log files that Wireshark reads. A line is
+  // enough to decrypt its connection. Null: secrets are not given out. Called
+  // on the thread of the connection, several at a time if several threads use
+  // the context.
   std::function<void(std::string_view line)> key_log = nullptr;
 
   // What the server shows: the one for the name that the client asks for, or
@@ -100,8 +101,9 @@ struct TlsServerOptions {
   std::shared_ptr<TlsTicketKeys> ticket_keys = nullptr;
 
   // Takes what a client that resumes sends before the handshake is done (0-RTT,
-  // RFC 8446, section 8). Who has seen those bytes can send them again, any
-  // number of times, and they are taken again: only for what may happen twice.
+  // RFC 8446, section 8). An attacker who has recorded those bytes can send
+  // them again, and the server accepts them again. Use it only for requests
+  // that may safely be repeated.
   // TlsInfo::is_early() tells. A stream that is ended before the rest of the
   // client's handshake has come ends without close_notify.
   bool early_data = false;

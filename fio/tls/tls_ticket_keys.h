@@ -46,7 +46,7 @@ enum class IfThere : bool;
 
 struct TlsTicketKeysOptions {
   // How long new tickets are encrypted with one key. At least a second, at most
-  // seven days (a longer lifetime is of no use, RFC 8446, section 4.6.1).
+  // seven days, the longest lifetime of a ticket (RFC 8446, section 4.6.1).
   absl::Duration rotation = absl::Hours(12);
 
   // Where the secret of the last period is kept, from which those since are

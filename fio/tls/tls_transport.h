@@ -10,7 +10,7 @@
 //
 // A graceful end says close_notify first, Abort() does not. Either side may end
 // its stream and read on. An end of the peer's stream without close_notify is
-// an error, since whoever sits in between can make one.
+// an error: an attacker on the network can cut a stream in this way.
 //
 // Cost: an idle connection keeps what the library needs, about 3 kB for a
 // server, and the library allocates a buffer for each record while it is made
@@ -56,10 +56,11 @@ struct TlsTransportOptions {
   // The tickets of a server are kept under its name and this.
   std::string session_key = {};
 
-  // Called once a choice (TlsServerOptions::choose) has been made after the
-  // handshake had to wait for it: from the thread that has answered, perhaps
-  // after the transport has gone. It has Shake() called again. Null: whoever
-  // drives the socket finds out by itself.
+  // Called once, if the handshake had to wait for a choice
+  // (TlsServerOptions::choose), when that has been made. It must make the owner
+  // of the socket call Shake() again. It runs on the thread that has answered,
+  // perhaps after the transport was destroyed. Null: the owner calls Shake()
+  // again by itself.
   std::function<void()> resume = nullptr;
 
   // Takes an end of the stream without close_notify for a normal end. Only for

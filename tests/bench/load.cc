@@ -66,26 +66,6 @@ absl::Status WrongEcho() {
   return absl::DataLossError("the server sent what it had not received");
 }
 
-// Blocking calls on it wait for kSilenceSeconds.
-absl::StatusOr<UniqueFd> Connect(uint16_t port) {
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd) return Failed("socket");
-  const int one = 1;
-  const timeval silence = {.tv_sec = kSilenceSeconds, .tv_usec = 0};
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
-  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-              sizeof(address)) != 0) {
-    return Failed("connect");
-  }
-  return fd;
-}
-
 // What is under way is far less than a socket's buffer: all of it fits.
 absl::Status SendAll(const UniqueFd& fd, uint64_t first, size_t size,
                      int flags) {
@@ -115,7 +95,7 @@ absl::Status AwaitEchoAndEnd(const UniqueFd& fd, uint64_t first) {
 absl::Status Live(uint16_t port, uint64_t first) {
   std::array<UniqueFd, kLivesAtATime> fds;
   for (UniqueFd& fd : fds) {
-    absl::StatusOr<UniqueFd> connected = Connect(port);
+    absl::StatusOr<UniqueFd> connected = ConnectTo(port);
     if (!connected.ok()) return connected.status();
     fd = *std::move(connected);
   }
@@ -132,6 +112,25 @@ absl::Status Live(uint16_t port, uint64_t first) {
 
 }  // namespace
 
+absl::StatusOr<UniqueFd> ConnectTo(uint16_t port) {
+  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  if (!fd) return Failed("socket");
+  const int one = 1;
+  const timeval silence = {.tv_sec = kSilenceSeconds, .tv_usec = 0};
+  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
+  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
+  sockaddr_in address = {};
+  address.sin_family = AF_INET;
+  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+  address.sin_port = htons(port);
+  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
+              sizeof(address)) != 0) {
+    return Failed("connect");
+  }
+  return fd;
+}
+
 absl::StatusOr<std::unique_ptr<Load>> EchoLoad::Connect(uint16_t port,
                                                         size_t connections,
                                                         size_t depth) {
@@ -139,7 +138,7 @@ absl::StatusOr<std::unique_ptr<Load>> EchoLoad::Connect(uint16_t port,
   load->epoll_.Reset(epoll_create1(EPOLL_CLOEXEC));
   if (!load->epoll_) return Failed("epoll_create1");
   for (size_t i = 0; i < connections; ++i) {
-    absl::StatusOr<UniqueFd> fd = bench::Connect(port);
+    absl::StatusOr<UniqueFd> fd = ConnectTo(port);
     if (!fd.ok()) return fd.status();
     epoll_event event = {.events = EPOLLIN, .data = {.u64 = i}};
     if (epoll_ctl(load->epoll_.get(), EPOLL_CTL_ADD, fd->get(), &event) != 0) {

@@ -20,6 +20,10 @@ namespace fio::bench {
 
 inline constexpr size_t kMessageBytes = 64;
 
+// A connection to 127.0.0.1:`port`. Blocking calls on it fail with EAGAIN after
+// ten seconds. Errors: kUnavailable, kDeadlineExceeded.
+absl::StatusOr<UniqueFd> ConnectTo(uint16_t port);
+
 class Load {
  public:
   virtual ~Load() = default;

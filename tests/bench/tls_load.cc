@@ -1,11 +1,7 @@
 #include "tests/bench/tls_load.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <openssl/ssl.h>
 #include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/time.h>
 
 #include <algorithm>
 #include <array>
@@ -56,25 +52,6 @@ bssl::UniquePtr<SSL_CTX> NewContext(Ticket* ticket) {
   return context;
 }
 
-absl::StatusOr<UniqueFd> Connect(uint16_t port) {
-  UniqueFd fd(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!fd) return Failed("socket");
-  const int one = 1;
-  const timeval silence = {.tv_sec = kSilenceSeconds, .tv_usec = 0};
-  setsockopt(fd.get(), IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-  setsockopt(fd.get(), SOL_SOCKET, SO_RCVTIMEO, &silence, sizeof(silence));
-  setsockopt(fd.get(), SOL_SOCKET, SO_SNDTIMEO, &silence, sizeof(silence));
-  sockaddr_in address = {};
-  address.sin_family = AF_INET;
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  address.sin_port = htons(port);
-  if (connect(fd.get(), reinterpret_cast<const sockaddr*>(&address),
-              sizeof(address)) != 0) {
-    return Failed("connect");
-  }
-  return fd;
-}
-
 struct Client {
   UniqueFd fd;
   bssl::UniquePtr<SSL> ssl;
@@ -83,7 +60,7 @@ struct Client {
 
 absl::StatusOr<Client> Shake(uint16_t port, SSL_CTX* context,
                              SSL_SESSION* session) {
-  absl::StatusOr<UniqueFd> fd = Connect(port);
+  absl::StatusOr<UniqueFd> fd = ConnectTo(port);
   if (!fd.ok()) return fd.status();
   Client client = {.fd = *std::move(fd),
                    .ssl = bssl::UniquePtr<SSL>(SSL_new(context))};
