@@ -15,13 +15,26 @@
 namespace fio {
 
 // One whose bytes are those of a cord.
-struct SharedBytes::CordBlock : Block {
-  explicit CordBlock(absl::Cord from)
-      : Block(nullptr, from.size()), cord(std::move(from)) {
-    data_ = cord.TryFlat()->data();
+class SharedBytes::CordBlock final : public OwnedBlock {
+ public:
+  // REQUIRES: `cord` is in one piece, which is not in the Cord itself.
+  explicit CordBlock(absl::Cord cord)
+      : OwnedBlock(cord.TryFlat()->data(), cord.size(), &Destroy),
+        cord_(std::move(cord)) {}
+
+  static const absl::Cord* CordOf(const Block* block) {
+    if (!IsOwned(block)) return nullptr;
+    const auto* const owned = static_cast<const OwnedBlock*>(block);
+    if (owned->destroy_ != &Destroy) return nullptr;
+    return &static_cast<const CordBlock*>(owned)->cord_;
   }
 
-  const absl::Cord cord;
+ private:
+  static void Destroy(OwnedBlock* block) {
+    delete static_cast<CordBlock*>(block);
+  }
+
+  const absl::Cord cord_;
 };
 
 SharedBytes SharedBytes::Fill(
@@ -68,17 +81,18 @@ SharedBytes SharedBytes::FromCord(absl::Cord cord) {
 
 absl::Cord SharedBytes::ToCord() const {
   if (empty()) return absl::Cord();
-  if (IsOfCord(block_)) return static_cast<CordBlock*>(block_)->cord;
+  if (const absl::Cord* cord = CordBlock::CordOf(block_)) return *cord;
   return absl::MakeCordFromExternal(view(), [shared = *this] {});
 }
 
-bool SharedBytes::IsOfCord(const Block* block) {
+bool SharedBytes::IsOwned(const Block* block) {
   return block->data_ != reinterpret_cast<const char*>(block + 1);
 }
 
 void SharedBytes::Destroy(Block* block) {
-  if (IsOfCord(block)) {
-    delete static_cast<CordBlock*>(block);
+  if (IsOwned(block)) {
+    auto* const owned = static_cast<OwnedBlock*>(block);
+    owned->destroy_(owned);
   } else {
     block->~Block();
     ::operator delete(block);

@@ -85,20 +85,38 @@ class SharedBytes {
 
     std::atomic<size_t> references_ = 1;
     const size_t size_;
-    const char* data_;  // Behind this, or a cord's.
+    const char* data_;  // Right behind this, or it is an OwnedBlock.
+  };
+
+  // A block that its owner allocates, with more in it than bytes. Adopt() makes
+  // a SharedBytes of it.
+  class OwnedBlock : public Block {
+   protected:
+    // Frees the block. Called once, by whoever drops the last reference.
+    using DestroyFunction = void (*)(OwnedBlock* block);
+
+    // REQUIRES: `data` is not right behind this object.
+    OwnedBlock(const char* data, size_t size, DestroyFunction destroy)
+        : Block(data, size), destroy_(destroy) {}
+    ~OwnedBlock() = default;
+
+   private:
+    friend class SharedBytes;
+    const DestroyFunction destroy_;
   };
 
   static std::string_view ViewOf(const Block* block) {
     return block == nullptr ? std::string_view()
                             : std::string_view(block->data_, block->size_);
   }
+  const Block* block() const { return block_; }
   // Gives the reference to the caller, who passes it to Adopt() later. Null if
   // empty.
   [[nodiscard]] Block* Release() { return std::exchange(block_, nullptr); }
   static SharedBytes Adopt(Block* block) { return SharedBytes(block); }
 
  private:
-  struct CordBlock;
+  class CordBlock;
 
   explicit SharedBytes(Block* block) : block_(block) {}
 
@@ -110,7 +128,7 @@ class SharedBytes {
       Destroy(block);
     }
   }
-  static bool IsOfCord(const Block* block);
+  static bool IsOwned(const Block* block);
   static void Destroy(Block* block);
 
   Block* block_ = nullptr;
