@@ -22,18 +22,17 @@
 #ifndef FIO_PUBSUB_BROKER_H_
 #define FIO_PUBSUB_BROKER_H_
 
-#include <cstddef>
-#include <cstdint>
 #include <memory>
 #include <string_view>
-#include <variant>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
-#include "fio/base/move_only_function.h"
+#include "fio/pubsub/broker_options.h"
 #include "fio/pubsub/delivery.h"
 #include "fio/pubsub/engine.h"
 #include "fio/pubsub/history_options.h"
+#include "fio/pubsub/internal/metadata_builders.h"
 #include "fio/pubsub/lane.h"
 #include "fio/pubsub/message.h"
 #include "fio/pubsub/publish_options.h"
@@ -42,20 +41,9 @@
 
 namespace fio {
 
-struct BrokerOptions {
-  // How long a body may be.
-  size_t max_body_bytes = size_t{16} << 20;
-
-  // What all that is kept in history may have together. Beyond it the oldest
-  // messages go, of whatever channel.
-  size_t max_history_bytes = size_t{256} << 20;
-};
-
-// What is made of a message, once in each process that it reaches and before it
-// is delivered: an encoding for WebSocket, for example. Called on any thread,
-// several at once. The value dies with the message; null is no value.
-using MetadataBuilder =
-    std::function<std::shared_ptr<const void>(const Message& message)>;
+namespace pubsub_internal {
+class BrokerCore;
+}  // namespace pubsub_internal
 
 class Broker {
  public:
@@ -105,10 +93,10 @@ class Broker {
   // kFailedPrecondition in a callback of an engine.
   absl::Status Attach(Engine& engine);
 
-  // Once this returns no callback of the engine runs, but for one that has
-  // called it. OnDetach() has been called if this is the main lane's thread,
-  // and otherwise is called there. If it was the default, that is set back.
-  // Errors: kNotFound; kFailedPrecondition in a callback of an engine.
+  // Calls OnDetach(), and once this returns no callback of the engine runs: it
+  // waits for one that runs on the main lane's thread. If the engine was the
+  // default, that is set back. Errors: kNotFound; kFailedPrecondition in a
+  // callback of an engine.
   absl::Status Detach(Engine& engine);
   bool IsAttached(const Engine& engine) const;
 
@@ -116,9 +104,9 @@ class Broker {
   // after it has connected anew. In a task of the main lane. Errors: kNotFound.
   absl::Status Reattach(Engine& engine);
 
-  // What Reach::kDefault means: a reach, or an attached engine. Without
-  // arguments: kCluster. Errors: kNotFound for an engine that is not attached.
-  absl::Status SetDefault(Reach reach = Reach::kCluster);
+  // What Reach::kDefault means: a reach, or an attached engine. Errors:
+  // kNotFound for an engine that is not attached.
+  void SetDefault(Reach reach = Reach::kCluster);
   absl::Status SetDefault(Engine& engine);
 
   // --- Metadata ---
@@ -137,11 +125,11 @@ class Broker {
   absl::Status KeepHistory(std::string_view channel, Match match,
                            const HistoryOptions& options);
 
-  // For PubSub and links: see internal/.
+  // For PubSub and its links.
   pubsub_internal::BrokerCore& core() { return *core_; }
 
  private:
-  const std::shared_ptr<pubsub_internal::BrokerCore> core_;
+  const std::unique_ptr<pubsub_internal::BrokerCore> core_;
 };
 
 }  // namespace fio

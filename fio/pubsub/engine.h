@@ -10,8 +10,8 @@
 // in the root, for all: it knows what is subscribed to in all processes.
 // Workers pass their messages on to it.
 //
-// Thread safety: all callbacks run on the thread that runs the broker's main
-// lane, one at a time.
+// Thread safety: all callbacks but OnDetach() run on the thread that runs the
+// broker's main lane, one at a time.
 
 #ifndef FIO_PUBSUB_ENGINE_H_
 #define FIO_PUBSUB_ENGINE_H_
@@ -29,13 +29,13 @@ class Engine {
 
   // The first callback. Subscribe() follows for all that is subscribed to.
   virtual void OnAttach() {}
-  // The last one, once.
+  // The last one, once, inside of Detach() or of the broker's destructor.
   virtual void OnDetach() {}
 
   // The first subscription to that channel (Match::kExact) or pattern has come,
-  // or the last one has gone. Must not call Subscribe(), Attach() or Detach()
-  // of the broker, nor unsubscribe: those fail, and are logged. Publish() is
-  // allowed, in all callbacks.
+  // or the last one has gone. In a callback of an engine Subscribe(), Attach()
+  // and Detach() of a broker fail (kFailedPrecondition): Lane::Post() them.
+  // Publish() is allowed.
   virtual void Subscribe(std::string_view channel, Match match) = 0;
   virtual void Unsubscribe(std::string_view channel, Match match) = 0;
 

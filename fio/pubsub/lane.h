@@ -7,27 +7,29 @@
 //   ...
 //   lane->Run();
 //
-// Thread safety: Run() and the destructor belong to the lane's thread. Messages
-// come from any.
+// Thread safety: Run() and the destructor belong to the lane's thread; the rest
+// may be called on any.
 
 #ifndef FIO_PUBSUB_LANE_H_
 #define FIO_PUBSUB_LANE_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/functional/function_ref.h"
 #include "absl/synchronization/mutex.h"
 #include "fio/base/move_only_function.h"
+#include "fio/pubsub/internal/lane_entry.h"
 #include "fio/pubsub/message.h"
 
 namespace fio {
 
 namespace pubsub_internal {
-class Share;
 class Subscriber;
 class Topics;
 }  // namespace pubsub_internal
@@ -40,13 +42,13 @@ class Lane {
   using Wake = MoveOnlyFunction<void()>;
 
   // Messages that wait for Run() may have so many bytes; what comes beyond is
-  // dropped, and counted in stats().
+  // dropped, and counted.
   static constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
 
   struct Stats {
     uint64_t delivered = 0;  // Calls of callbacks.
     uint64_t dropped = 0;    // Messages for which there was no room.
-    uint64_t waiting = 0;    // Messages that wait for Run().
+    uint64_t waiting = 0;    // What waits for Run().
   };
 
   Lane(const Lane&) = delete;
@@ -56,28 +58,67 @@ class Lane {
   ~Lane();
 
   // Delivers what has come. Stops early when `is_up`, which is asked after each
-  // message, returns true: true if something is left. Inside of a callback of
-  // this lane it does nothing.
+  // message, returns true. Returns whether something is left, for which nobody
+  // is woken. Inside of a callback of this lane it does nothing: false.
   bool Run(absl::FunctionRef<bool()> is_up);
+  // Delivers all that had come when it was called.
   void Run() {
-    while (Run([] { return false; })) {
-    }
+    Run([] { return false; });
   }
 
-  // Runs `task` in its turn, in Run(). Any thread.
+  // Runs `task` in its turn, in Run().
   void Post(MoveOnlyFunction<void()> task);
 
-  // Any thread.
   Stats stats() const;
 
  private:
+  friend class pubsub_internal::BrokerCore;
   friend class pubsub_internal::Subscriber;
   friend class pubsub_internal::Topics;
+  using Entry = pubsub_internal::LaneEntry;
+  using Subscribers =
+      std::vector<std::shared_ptr<pubsub_internal::Subscriber>>;
 
-  // What comes to the lane. Of the two pointers one is set.
-  struct Entry;
+  Lane(std::shared_ptr<pubsub_internal::Topics> topics, Wake wake);
 
-  ...
+  void Push(Entry entry);
+  void SetWake(Wake wake);
+  bool HasRoomFor(const Entry& entry) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+
+  // The rest: on the lane's thread.
+  void TakeInbox();
+  void RunRetries();
+  void Execute(Entry& entry);
+  // Has the subscription go on in the next Run().
+  void RetryLater(std::shared_ptr<pubsub_internal::Subscriber> subscriber) {
+    retries_.push_back(std::move(subscriber));
+  }
+  void CountDelivery() {
+    delivered_.store(delivered_.load(std::memory_order_relaxed) + 1,
+                     std::memory_order_relaxed);
+  }
+  // Drops what waits, but lets those join and leave that do. Returns those that
+  // have left. Under the lock of Topics.
+  Subscribers Clear();
+  void ClearEntry(Entry& entry, Subscribers& left);
+
+  const std::shared_ptr<pubsub_internal::Topics> topics_;
+  Wake wake_ ABSL_GUARDED_BY(mutex_);
+
+  mutable absl::Mutex mutex_;
+  std::vector<Entry> inbox_ ABSL_GUARDED_BY(mutex_);
+  size_t inbox_bytes_ ABSL_GUARDED_BY(mutex_) = 0;  // Of messages.
+  bool told_ ABSL_GUARDED_BY(mutex_) = false;
+
+  // Of the lane's thread.
+  std::vector<Entry> batch_;
+  size_t next_ = 0;  // In batch_.
+  Subscribers retries_;
+  bool running_ = false;
+  bool has_run_ = false;
+
+  std::atomic<uint64_t> delivered_ = 0;
+  std::atomic<uint64_t> dropped_ = 0;
 };
 
 }  // namespace fio

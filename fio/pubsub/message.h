@@ -66,6 +66,8 @@ class Message {
   // without a copy.
   SharedBytes frame() const { return frame_; }
   size_t body_offset() const;
+  // The bytes of all that: what the message takes where it waits.
+  size_t size() const { return frame_.size(); }
 
   // Whether both are the same message, and not only equal ones.
   friend bool operator==(const Message& a, const Message& b) {

@@ -36,6 +36,8 @@ struct SlowOptions {
   SlowPolicy policy = SlowPolicy::kDropOldest;
   size_t max_messages = 1024;
   size_t max_bytes = size_t{1} << 20;
+
+  friend bool operator==(const SlowOptions&, const SlowOptions&) = default;
 };
 
 // Which messages of the past a subscription gets before those to come. They are
@@ -75,6 +77,8 @@ struct SubscribeOptions {
   std::string_view group = {};
 
   SlowOptions slow = {};
+  // Called when SlowPolicy::kClose ends it, before on_unsubscribe.
+  MoveOnlyFunction<void()> on_slow = nullptr;
 
   // Needs Match::kExact and a filter of 0.
   std::optional<ReplayFrom> replay = std::nullopt;

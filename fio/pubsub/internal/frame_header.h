@@ -50,6 +50,7 @@ enum FrameFlag : uint32_t {
   kFrameRedisPattern = 1u << 3,  // The channel is a pattern of that kind.
   kFrameNatsPattern = 1u << 4,
   kFrameHasSequence = 1u << 5,
+  kFrameSiblings = 1u << 6,  // Not for the worker that has sent it.
 };
 
 struct FrameHeader {

@@ -1,0 +1,230 @@
+#include "fio/pubsub/internal/engines.h"
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/functional/function_ref.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
+#include "absl/synchronization/mutex.h"
+#include "fio/base/no_throw.h"
+#include "fio/pubsub/engine.h"
+#include "fio/pubsub/internal/topic_name.h"
+#include "fio/pubsub/internal/topics.h"
+#include "fio/pubsub/lane.h"
+#include "fio/pubsub/message.h"
+#include "fio/pubsub/publish_options.h"
+#include "fio/pubsub/subscribe_options.h"
+
+namespace fio::pubsub_internal {
+namespace {
+
+thread_local int callbacks_running = 0;
+
+absl::Status NotAttached(std::string_view call, const Engine& engine) {
+  return absl::NotFoundError(
+      absl::StrCat(call, " ", engine.name(), ": it is not attached"));
+}
+
+}  // namespace
+
+// An engine from Attach() to Detach(). Tasks may have it for longer.
+class Engines::Attached {
+ public:
+  Attached(Engine& engine, uint32_t number)
+      : engine_(&engine),
+        info_{.number = number, .local_echo = engine.local_echo()} {}
+
+  const Engine* engine() const { return engine_; }
+  const Info& info() const { return info_; }
+  void StayInRoot() { info_.in_root = true; }
+
+  // Calls `call` with the engine, unless it has been detached.
+  void Call(absl::FunctionRef<void(Engine&)> call) {
+    const absl::MutexLock lock(&mutex_);
+    if (detached_ || info_.in_root) return;
+    ++callbacks_running;
+    NoThrow([this] { return engine_->name(); }, [&] { call(*engine_); });
+    --callbacks_running;
+  }
+
+  // Waits for the callback that runs. None begins afterwards.
+  void Detach() {
+    Call([](Engine& engine) { engine.OnDetach(); });
+    const absl::MutexLock lock(&mutex_);
+    detached_ = true;
+  }
+
+ private:
+  Engine* const engine_;
+  Info info_;  // Changes in a process that has just been forked.
+  absl::Mutex mutex_;
+  bool detached_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+Engines::Engines(Topics& topics, Lane& lane) : topics_(topics), lane_(lane) {
+  topics_.SetChannelsListener(this);
+}
+
+Engines::~Engines() {
+  topics_.SetChannelsListener(nullptr);
+  std::vector<AttachedPtr> attached;
+  {
+    const absl::MutexLock lock(&mutex_);
+    attached.swap(attached_);
+  }
+  for (const AttachedPtr& one : attached) one->Detach();
+}
+
+bool Engines::InCallback() { return callbacks_running > 0; }
+
+absl::Status Engines::Attach(Engine& engine) {
+  absl::Status status;
+  AttachedPtr attached;
+  topics_.ForEachChannel(
+      [&] {
+        status = Add(engine, attached);
+        if (attached == nullptr) return;
+        Tell(attached, [](Engine& one) { one.OnAttach(); });
+      },
+      [&](const TopicKey& topic) {
+        if (attached != nullptr) TellInterest(attached, topic, true);
+      });
+  return status;
+}
+
+absl::Status Engines::Add(Engine& engine, AttachedPtr& added) {
+  const absl::MutexLock lock(&mutex_);
+  if (FindLocked(engine) != nullptr) {
+    return absl::AlreadyExistsError(
+        absl::StrCat("Attach ", engine.name(), ": it is attached"));
+  }
+  if (attached_.size() == kMaxEngines) {
+    return absl::ResourceExhaustedError(absl::StrCat(
+        "Attach ", engine.name(), ": there are ", kMaxEngines, " engines"));
+  }
+  added = std::make_shared<Attached>(engine, ++last_number_);
+  attached_.push_back(added);
+  return absl::OkStatus();
+}
+
+absl::Status Engines::Detach(Engine& engine) {
+  AttachedPtr attached;
+  {
+    const absl::MutexLock lock(&mutex_);
+    attached = FindLocked(engine);
+    if (attached == nullptr) return NotAttached("Detach", engine);
+    std::erase(attached_, attached);
+    if (default_engine_ == &engine) default_engine_ = nullptr;
+  }
+  attached->Detach();
+  return absl::OkStatus();
+}
+
+bool Engines::IsAttached(const Engine& engine) const {
+  const absl::MutexLock lock(&mutex_);
+  return FindLocked(engine) != nullptr;
+}
+
+absl::Status Engines::Reattach(Engine& engine) {
+  AttachedPtr attached;
+  topics_.ForEachChannel(
+      [&] {
+        const absl::MutexLock lock(&mutex_);
+        attached = FindLocked(engine);
+      },
+      [&](const TopicKey& topic) {
+        if (attached != nullptr) TellInterest(attached, topic, true);
+      });
+  return attached == nullptr ? NotAttached("Reattach", engine)
+                             : absl::OkStatus();
+}
+
+absl::StatusOr<Engines::Info> Engines::Find(const Engine& engine) const {
+  const absl::MutexLock lock(&mutex_);
+  const AttachedPtr attached = FindLocked(engine);
+  if (attached == nullptr) return NotAttached("Publish", engine);
+  return attached->info();
+}
+
+void Engines::Publish(uint32_t number, Message message) {
+  AttachedPtr attached;
+  {
+    const absl::MutexLock lock(&mutex_);
+    for (const AttachedPtr& one : attached_) {
+      if (one->info().number == number) attached = one;
+    }
+  }
+  if (attached == nullptr) return;
+  Tell(attached, [message = std::move(message)](Engine& engine) {
+    engine.Publish(message);
+  });
+}
+
+absl::Status Engines::SetDefault(Engine& engine) {
+  const absl::MutexLock lock(&mutex_);
+  if (FindLocked(engine) == nullptr) return NotAttached("SetDefault", engine);
+  default_engine_ = &engine;
+  return absl::OkStatus();
+}
+
+void Engines::SetDefault(Reach reach) {
+  const absl::MutexLock lock(&mutex_);
+  default_engine_ = nullptr;
+  default_reach_ = reach == Reach::kDefault ? Reach::kCluster : reach;
+}
+
+void Engines::ApplyDefault(PublishOptions& options) const {
+  if (options.engine != nullptr || options.reach != Reach::kDefault) return;
+  options.reach = Reach::kCluster;
+  if (options.filter != 0) return;
+  const absl::MutexLock lock(&mutex_);
+  options.engine = default_engine_;
+  options.reach = default_reach_;
+}
+
+void Engines::StayInRoot() {
+  topics_.SetChannelsListener(this);
+  const absl::MutexLock lock(&mutex_);
+  for (const AttachedPtr& attached : attached_) attached->StayInRoot();
+}
+
+void Engines::OnInterest(const Interest& interest) {
+  const absl::MutexLock lock(&mutex_);
+  for (const AttachedPtr& attached : attached_) {
+    if (attached->info().in_root) continue;
+    TellInterest(attached, interest.topic, interest.begins);
+  }
+}
+
+void Engines::TellInterest(const AttachedPtr& attached, const TopicKey& topic,
+                           bool begins) {
+  Tell(attached, [channel = std::string(topic.channel), match = topic.match,
+                  begins](Engine& engine) {
+    if (begins) {
+      engine.Subscribe(channel, match);
+    } else {
+      engine.Unsubscribe(channel, match);
+    }
+  });
+}
+
+template <typename Call>
+void Engines::Tell(const AttachedPtr& attached, Call call) {
+  lane_.Post([attached, call = std::move(call)] { attached->Call(call); });
+}
+
+Engines::AttachedPtr Engines::FindLocked(const Engine& engine) const {
+  for (const AttachedPtr& attached : attached_) {
+    if (attached->engine() == &engine) return attached;
+  }
+  return nullptr;
+}
+
+}  // namespace fio::pubsub_internal

@@ -1,0 +1,90 @@
+// The engines of a broker: what they are told, and when.
+//
+// What changes in Topics becomes tasks of the main lane, so an engine hears of
+// all changes in order and without a lock but its own.
+//
+// Thread safety: any thread may call all of it.
+
+#ifndef FIO_PUBSUB_INTERNAL_ENGINES_H_
+#define FIO_PUBSUB_INTERNAL_ENGINES_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "absl/base/thread_annotations.h"
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "absl/synchronization/mutex.h"
+#include "fio/pubsub/engine.h"
+#include "fio/pubsub/internal/topic_name.h"
+#include "fio/pubsub/internal/topics.h"
+#include "fio/pubsub/lane.h"
+#include "fio/pubsub/message.h"
+#include "fio/pubsub/publish_options.h"
+
+namespace fio::pubsub_internal {
+
+class Engines final : private InterestListener {
+ public:
+  static constexpr size_t kMaxEngines = 16;
+
+  // What publishing has to know of an engine.
+  struct Info {
+    uint32_t number = 0;
+    bool local_echo = false;
+    bool in_root = false;  // It works in another process.
+  };
+
+  // Both outlive it.
+  Engines(Topics& topics, Lane& lane);
+  ~Engines();
+
+  // True inside of a callback of an engine, on this thread.
+  static bool InCallback();
+
+  absl::Status Attach(Engine& engine);
+  absl::Status Detach(Engine& engine);
+  bool IsAttached(const Engine& engine) const;
+  absl::Status Reattach(Engine& engine);
+  // Errors: kNotFound.
+  absl::StatusOr<Info> Find(const Engine& engine) const;
+
+  // Calls Publish() of the engine, in a task. Nothing if it has gone.
+  void Publish(uint32_t number, Message message);
+
+  absl::Status SetDefault(Engine& engine);
+  void SetDefault(Reach reach);
+  // Sets one of the two of `options`, if neither is set.
+  void ApplyDefault(PublishOptions& options) const;
+
+  // In a process that has just been forked: those that there are work in the
+  // root.
+  void StayInRoot();
+
+ private:
+  class Attached;
+  using AttachedPtr = std::shared_ptr<Attached>;
+
+  void OnInterest(const Interest& interest) override;
+  absl::Status Add(Engine& engine, AttachedPtr& added);
+  void TellInterest(const AttachedPtr& attached, const TopicKey& topic,
+                    bool begins);
+  template <typename Call>
+  void Tell(const AttachedPtr& attached, Call call);
+  AttachedPtr FindLocked(const Engine& engine) const
+      ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+
+  Topics& topics_;
+  Lane& lane_;
+  mutable absl::Mutex mutex_;
+  std::vector<AttachedPtr> attached_ ABSL_GUARDED_BY(mutex_);
+  uint32_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  Engine* default_engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
+  Reach default_reach_ ABSL_GUARDED_BY(mutex_) = Reach::kCluster;
+};
+
+}  // namespace fio::pubsub_internal
+
+#endif  // FIO_PUBSUB_INTERNAL_ENGINES_H_
