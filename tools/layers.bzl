@@ -35,16 +35,7 @@ _ARROWS = {
         "fio/core",
         "fio/tls",
     ],
-    "fio/pubsub": [
-        "fio/base",
-        "fio/sock",
-        "fio/defer",
-        "fio/core/poller",
-        "fio/core/timer",
-        "fio/core/loop",
-        "fio/core/process",
-        "fio/core",
-    ],
+    "fio/pubsub": ["fio/base", "fio/sock"],
 }
 
 _Packages = provider("Our packages that a target is made of.", fields = ["packages"])

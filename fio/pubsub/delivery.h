@@ -1,5 +1,5 @@
-// A Delivery is one message on its way to one subscription: what a subscription's
-// callback is called with.
+// A Delivery is one message on its way to one subscription: what a
+// subscription's callback is called with.
 //
 // Thread safety: none. Valid until the callback returns.
 

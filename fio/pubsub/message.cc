@@ -66,9 +66,8 @@ MessageBlock::MessageBlock(const FrameHeader& header)
 }
 
 Message MessageBlock::New(const FrameHeader& header) {
-  void* const memory =
-      ::operator new(sizeof(MessageBlock) + FrameHeader::kSize +
-                     header.payload_size() + 1);
+  void* const memory = ::operator new(
+      sizeof(MessageBlock) + FrameHeader::kSize + header.payload_size() + 1);
   return Message(SharedBytes::Adopt(new (memory) MessageBlock(header)));
 }
 

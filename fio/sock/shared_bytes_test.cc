@@ -179,6 +179,57 @@ TEST(SharedBytes, IsKeptInAWordWithTags) {
   EXPECT_EQ(released, 1);
 }
 
+// What a user of OwnedBlock makes: bytes, and something else, in one place.
+class CountedBlock final : public SharedBytes::OwnedBlock {
+ public:
+  CountedBlock(std::string_view bytes, std::atomic<int>& destroyed)
+      : OwnedBlock(bytes.data(), bytes.size(), &Destroy),
+        destroyed_(destroyed) {}
+
+ private:
+  static void Destroy(OwnedBlock* block) {
+    auto* const counted = static_cast<CountedBlock*>(block);
+    ++counted->destroyed_;
+    delete counted;
+  }
+
+  std::atomic<int>& destroyed_;
+};
+
+TEST(SharedBytes, OfAnOwnedBlockIsDestroyedByItsOwnerOnce) {
+  const std::string bytes(3000, 'c');
+  std::atomic<int> destroyed = 0;
+  SharedBytes shared = SharedBytes::Adopt(new CountedBlock(bytes, destroyed));
+  EXPECT_EQ(shared.view().data(), bytes.data());
+  EXPECT_EQ(shared.size(), bytes.size());
+  SharedBytes copy = shared;
+  EXPECT_EQ(copy.block(), shared.block());
+  shared = SharedBytes();
+  EXPECT_EQ(destroyed, 0);
+  EXPECT_EQ(copy.view(), bytes);
+  SharedBytes::Block* const block = copy.Release();
+  EXPECT_EQ(destroyed, 0);
+  copy = SharedBytes::Adopt(block);
+  copy = SharedBytes();
+  EXPECT_EQ(destroyed, 1);
+}
+
+TEST(SharedBytes, ACordOfAnOwnedBlockSharesIt) {
+  const std::string bytes(3000, 'c');
+  std::atomic<int> destroyed = 0;
+  SharedBytes shared = SharedBytes::Adopt(new CountedBlock(bytes, destroyed));
+  absl::Cord cord = shared.ToCord();
+  EXPECT_EQ(cord.TryFlat()->data(), bytes.data());
+  shared = SharedBytes();
+  EXPECT_EQ(destroyed, 0);
+  EXPECT_EQ(cord, bytes);
+  shared = SharedBytes::FromCord(std::move(cord));
+  EXPECT_EQ(destroyed, 0);
+  EXPECT_EQ(shared.view().data(), bytes.data());
+  shared = SharedBytes();
+  EXPECT_EQ(destroyed, 1);
+}
+
 // A broadcast crosses loops: each thread has copies, and any may have the last.
 TEST(SharedBytes, IsCountedByManyThreads) {
   constexpr int kThreads = 4;
@@ -187,19 +238,24 @@ TEST(SharedBytes, IsCountedByManyThreads) {
   const std::string bytes(SharedBytes::kMinSharedCord, 'c');
   for (int round = 0; round < kRounds; ++round) {
     std::atomic<int> released = 0;
+    std::atomic<int> destroyed = 0;
     SharedBytes of_cord = SharedBytes::FromCord(Counted(bytes, released));
+    SharedBytes owned = SharedBytes::Adopt(new CountedBlock(bytes, destroyed));
     SharedBytes plain = SharedBytes::Gather({"header ", bytes});
     std::latch start(kThreads);
     std::vector<std::thread> threads;
     threads.reserve(kThreads);
     for (int i = 0; i < kThreads; ++i) {
-      threads.emplace_back([&start, &bytes, of_cord, plain]() mutable {
+      threads.emplace_back([&start, &bytes, of_cord, owned, plain]() mutable {
         start.arrive_and_wait();
         std::vector<SharedBytes> copies;
         for (int copy = 0; copy < kCopies; ++copy) {
-          copies.push_back(copy % 2 == 0 ? of_cord : plain);
+          copies.push_back(copy % 3 == 0   ? of_cord
+                           : copy % 3 == 1 ? owned
+                                           : plain);
         }
         of_cord = SharedBytes();
+        owned = SharedBytes();
         plain = SharedBytes();
         for (SharedBytes& copy : copies) {
           EXPECT_TRUE(copy.view().ends_with(bytes));
@@ -208,9 +264,11 @@ TEST(SharedBytes, IsCountedByManyThreads) {
       });
     }
     of_cord = SharedBytes();
+    owned = SharedBytes();
     plain = SharedBytes();
     for (std::thread& thread : threads) thread.join();
     ASSERT_EQ(released, 1);
+    ASSERT_EQ(destroyed, 1);
   }
 }
 

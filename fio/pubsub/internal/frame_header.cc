@@ -57,8 +57,8 @@ absl::StatusOr<FrameHeader> DecodeFrameHeader(const char* bytes,
   const uint64_t magic = Take(2, bytes);
   const uint64_t version = Take(1, bytes);
   if (magic != kMagic || version != kVersion) {
-    return absl::InvalidArgumentError(absl::StrFormat(
-        "frame: begins with %04x, version %d", magic, version));
+    return absl::InvalidArgumentError(
+        absl::StrFormat("frame: begins with %04x, version %d", magic, version));
   }
   const uint64_t type = Take(1, bytes);
   if (type < static_cast<uint64_t>(FrameType::kMessage) ||

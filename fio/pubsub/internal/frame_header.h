@@ -32,11 +32,11 @@ enum class FrameType : uint8_t {
   kMessage = 1,  // To whoever listens.
   kSubscribe,    // channel: a channel or pattern; body: a queue group.
   kUnsubscribe,
-  kToGroup,        // A message for one member; origin: the group's number.
-  kToEngine,       // A message for an external engine; origin: its number.
-  kReplay,         // Asks for what history has; body: ReplayRequest.
-  kReplayItem,     // A message of the past; origin: the request's number.
-  kReplayEnd,      // body: what was told of it.
+  kToGroup,     // A message for one member; origin: the group's number.
+  kToEngine,    // A message for an external engine; origin: its number.
+  kReplay,      // Asks for what history has; body: ReplayRequest.
+  kReplayItem,  // A message of the past; origin: the request's number.
+  kReplayEnd,   // body: what was told of it.
   kPing,
   kPong,
   kGoodbye,  // The sender closes next, on purpose.
