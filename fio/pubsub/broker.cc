@@ -105,31 +105,4 @@ absl::Status Broker::KeepHistory(std::string_view channel, Match match,
   return core_->KeepHistory(channel, match, options);
 }
 
-// --- Subscription ---
-
-bool Subscription::active() const {
-  return subscriber_ != nullptr && !subscriber_->ended();
-}
-
-std::string_view Subscription::channel() const {
-  return active() ? subscriber_->name()->channel : std::string_view();
-}
-
-int32_t Subscription::filter() const {
-  return active() ? subscriber_->name()->filter : 0;
-}
-
-void Subscription::Unsubscribe() {
-  if (subscriber_ == nullptr) return;
-  std::exchange(subscriber_, nullptr)->Unsubscribe();
-}
-
-void Subscription::Resume() {
-  if (subscriber_ != nullptr) subscriber_->Resume();
-}
-
-SubscriptionStats Subscription::stats() const {
-  return subscriber_ == nullptr ? SubscriptionStats() : subscriber_->stats();
-}
-
 }  // namespace fio

@@ -30,6 +30,7 @@
 namespace fio {
 
 namespace pubsub_internal {
+class BrokerCore;
 class Subscriber;
 class Topics;
 }  // namespace pubsub_internal

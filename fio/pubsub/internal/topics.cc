@@ -43,7 +43,7 @@ struct Topics::Topic {
   }
 
   const std::shared_ptr<const TopicName> name;
-  absl::InlinedVector<std::unique_ptr<Share>, 1> shares;  // One for each lane.
+  std::vector<std::unique_ptr<Share>> shares;  // One for each lane.
   std::vector<Remote*> remotes;
   std::vector<std::unique_ptr<Group>> groups;
   std::optional<Patterns::Entry> pattern;
@@ -211,7 +211,8 @@ absl::Status Topics::AddRemote(Remote& remote, const Interest& interest) {
   if (!topic.ok()) return topic.status();
   if (!interest.group.empty()) {
     NeedGroup(**topic, interest.group)
-        .members.push_back({.remote = &remote,
+        .members.push_back({.subscriber = nullptr,
+                            .remote = &remote,
                             .remote_number = interest.group_number});
     return absl::OkStatus();
   }
@@ -249,7 +250,9 @@ absl::StatusOr<Topics::Topic*> Topics::NeedTopic(const TopicKey& key) {
     absl::StatusOr<Pattern> pattern =
         Pattern::Compile(key.channel, ModeOf(key.match));
     if (!pattern.ok()) return pattern.status();
-    topic->pattern = patterns_[key.filter].Add(*std::move(pattern), topic);
+    std::unique_ptr<Patterns>& patterns = patterns_[key.filter];
+    if (patterns == nullptr) patterns = std::make_unique<Patterns>();
+    topic->pattern = patterns->Add(*std::move(pattern), topic);
   }
   topics_.emplace(topic->name->key(), std::move(made));
   TellChannel(*topic, true);
@@ -261,9 +264,9 @@ void Topics::EraseIfUnused(Topic* topic) {
   TellChannel(*topic, false);
   const int32_t filter = topic->name->filter;
   if (topic->pattern.has_value()) {
-    Patterns& patterns = patterns_[filter];
-    patterns.Remove(*topic->pattern);
-    if (patterns.patterns() == 0) patterns_.erase(filter);
+    const auto patterns = patterns_.find(filter);
+    patterns->second->Remove(*topic->pattern);
+    if (patterns->second->patterns() == 0) patterns_.erase(patterns);
   }
   topics_.erase(topic->name->key());
 }
@@ -379,7 +382,7 @@ void Topics::ForEachMatch(std::string_view channel, int32_t filter,
   if (patterns_.empty()) return;
   const auto patterns = patterns_.find(filter);
   if (patterns == patterns_.end()) return;
-  patterns->second.ForEachMatch(
+  patterns->second->ForEachMatch(
       channel,
       [call](const Pattern&, const Topic* topic) { call(*topic); });
 }
@@ -411,7 +414,7 @@ void Topics::ForEachChannel(
 void Topics::TellChannel(const Topic& topic, bool begins) {
   const TopicKey key = topic.name->key();
   if (channels_listener_ == nullptr || key.filter != 0) return;
-  channels_listener_->OnInterest({.topic = key, .begins = begins});
+  channels_listener_->OnInterest({.topic = key, .group = {}, .begins = begins});
 }
 
 void Topics::TellLocal(const Topic& topic, const Group* group, bool begins) {

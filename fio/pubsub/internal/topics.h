@@ -191,8 +191,8 @@ class Topics final : public std::enable_shared_from_this<Topics> {
 
   mutable absl::Mutex mutex_;
   TopicMap topics_ ABSL_GUARDED_BY(mutex_);
-  absl::flat_hash_map<int32_t, Patterns> patterns_  // By filter; none empty.
-      ABSL_GUARDED_BY(mutex_);
+  absl::flat_hash_map<int32_t, std::unique_ptr<Patterns>> patterns_
+      ABSL_GUARDED_BY(mutex_);  // By filter; none empty.
   absl::flat_hash_map<uint32_t, Group*> groups_ ABSL_GUARDED_BY(mutex_);
   uint32_t last_group_ ABSL_GUARDED_BY(mutex_) = 0;
   InterestListener* channels_listener_ ABSL_GUARDED_BY(mutex_) = nullptr;
