@@ -288,10 +288,11 @@ bool BrokerCore::IsKept(std::string_view channel, int32_t filter) const {
   return history_.Keeps(channel);
 }
 
-ReplayEnd BrokerCore::Replay(std::string_view channel, const ReplayFrom& from,
-                             absl::FunctionRef<void(const Message&)> call) {
+void BrokerCore::Replay(std::string_view channel, const ReplayFrom& from,
+                        absl::FunctionRef<void(const Message&)> on_message,
+                        absl::FunctionRef<void(const ReplayEnd&)> on_end) {
   const absl::MutexLock lock(&order_mutex_);
-  return history_.Replay(channel, from, options_.clock->Now(), call);
+  on_end(history_.Replay(channel, from, options_.clock->Now(), on_message));
 }
 
 void BrokerCore::StartReplay(const std::shared_ptr<Subscriber>& subscriber,
@@ -308,11 +309,13 @@ void BrokerCore::StartReplay(const std::shared_ptr<Subscriber>& subscriber,
     uplink->AskReplay(request, channel, from);
     return;
   }
-  const ReplayEnd end = Replay(channel, from, [&](const Message& message) {
-    topics_->PushTo(*subscriber,
-                    {.kind = LaneEntry::Kind::kReplayed, .message = message});
-  });
-  PushReplayEnd(*subscriber, end);
+  Replay(
+      channel, from,
+      [&](const Message& message) {
+        topics_->PushTo(*subscriber, {.kind = LaneEntry::Kind::kReplayed,
+                                      .message = message});
+      },
+      [&](const ReplayEnd& end) { PushReplayEnd(*subscriber, end); });
 }
 
 void BrokerCore::OnReplayItem(uint32_t request, const Message& message) {
@@ -337,6 +340,11 @@ void BrokerCore::PushReplayEnd(Subscriber& subscriber, const ReplayEnd& end) {
       [&subscriber, end] { subscriber.EndReplay(end); });
   topics_->PushTo(subscriber,
                   {.kind = LaneEntry::Kind::kTask, .task = std::move(task)});
+}
+
+void BrokerCore::BeginPreset() {
+  main_->has_run_ = false;
+  presetting_.store(true, std::memory_order_relaxed);
 }
 
 void BrokerCore::EnterWorker(Lane::Wake wake) {

@@ -67,6 +67,8 @@ class BrokerCore {
   // From now on a subscription belongs to this process alone, and processes
   // that are forked do not have it.
   void EndPreset() { presetting_.store(false, std::memory_order_relaxed); }
+  // The process has stopped, and may start again.
+  void BeginPreset();
   // In a process that has just been forked, on its only thread: drops what is
   // the parent's. `wake` is that of the main lane from now on.
   void EnterWorker(Lane::Wake wake);
@@ -81,10 +83,12 @@ class BrokerCore {
   void OnReplayItem(uint32_t request, const Message& message);
   void OnReplayEnd(uint32_t request, const ReplayEnd& end);
 
-  // Calls `call` with messages of the past. What is published meanwhile waits,
-  // so that it is sent after what `call` sends.
-  ReplayEnd Replay(std::string_view channel, const ReplayFrom& from,
-                   absl::FunctionRef<void(const Message&)> call);
+  // Calls `on_message` with messages of the past, and `on_end` when that is
+  // all. What is published meanwhile waits, so that it is sent after what they
+  // send. They must not publish.
+  void Replay(std::string_view channel, const ReplayFrom& from,
+              absl::FunctionRef<void(const Message&)> on_message,
+              absl::FunctionRef<void(const ReplayEnd&)> on_end);
 
  private:
   absl::Status CheckPublish(std::string_view channel, std::string_view body,

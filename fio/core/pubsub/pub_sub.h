@@ -1,0 +1,142 @@
+// A PubSub is the pub/sub of a Reactor: messages between its connections, on
+// whatever loop and in whatever worker they are.
+//
+//   fio::Reactor reactor({.threads = 2, .workers = 2});
+//   fio::PubSub pubsub(reactor);
+//   reactor.Listen("tcp://0.0.0.0:3000", {.on_open = [&](auto& connection) {
+//     pubsub.Subscribe(connection, "lobby");  // Sends it what is published.
+//     connection.Attach(std::make_unique<Client>(pubsub));
+//   }});
+//   ...
+//   pubsub.Publish("lobby", "somebody has come\n");  // From any process.
+//
+// Each process has its own broker (fio/pubsub/broker.h), and what is published
+// goes to the other processes of the reactor if anybody listens there. Messages
+// of one publisher to one channel keep their order everywhere; see
+// PublishOptions::total_order. A message is delivered at most once: what is on
+// its way to or from a worker that crashes is lost.
+//
+// Make it before Run(), after the reactor, and destroy it before the reactor.
+// What is subscribed to before Run() is in all processes, and so is what is
+// published then, once in each process. Later a subscription is its process's.
+//
+// Callbacks run on the loop where they were subscribed, never concurrently with
+// themselves, and never inside of Publish().
+//
+// Thread safety: any thread may call Publish() and broker(). A method with a
+// Connection or a Loop belongs to the thread of that loop, the rest to the main
+// loop's.
+
+#ifndef FIO_CORE_PUBSUB_PUB_SUB_H_
+#define FIO_CORE_PUBSUB_PUB_SUB_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "fio/base/move_only_function.h"
+#include "fio/core/loop/connection.h"
+#include "fio/core/loop/loop.h"
+#include "fio/core/pubsub/pub_sub_options.h"
+#include "fio/core/reactor.h"
+#include "fio/pubsub/broker.h"
+#include "fio/pubsub/delivery.h"
+#include "fio/pubsub/publish_options.h"
+#include "fio/pubsub/subscribe_options.h"
+#include "fio/pubsub/subscription.h"
+
+namespace fio {
+
+// What the root of a cluster knows of its links.
+struct ClusterStats {
+  size_t links = 0;            // To workers.
+  uint64_t dropped = 0;        // Messages for workers that were too slow.
+  uint64_t waiting_bytes = 0;  // For all of them.
+};
+
+class PubSub {
+ public:
+  // What a subscription of a connection calls, on the connection's loop, while
+  // it is open.
+  using OnConnectionMessage =
+      MoveOnlyFunction<void(Connection&, Delivery&), 32>;
+
+  explicit PubSub(Reactor& reactor, const PubSubOptions& options = {});
+  PubSub(const PubSub&) = delete;
+  PubSub& operator=(const PubSub&) = delete;
+  // REQUIRES: the reactor's Run() is not running.
+  ~PubSub();
+
+  // --- Subscriptions of a connection ---
+  //
+  // They end with the connection, before its Protocol::OnClose(), or by
+  // Unsubscribe(). A connection has one for each channel (with `match` and
+  // `filter`): subscribing again replaces it.
+
+  // From now on the connection is sent the body of each message, as it is. The
+  // bytes are shared by all that get it. If more is queued than
+  // `options.slow.max_bytes`, the connection is slow: messages wait, and when
+  // again as many bytes or `slow.max_messages` wait, `slow.policy` decides. The
+  // other option is for a protocol that frames its messages.
+  //
+  // Errors, with which on_unsubscribe has been called: those of
+  // Broker::Subscribe(); kFailedPrecondition if the connection is not open.
+  absl::Status Subscribe(Connection& connection, SubscribeOptions options);
+  absl::Status Subscribe(Connection& connection, std::string_view channel) {
+    return Subscribe(connection, SubscribeOptions{.channel = channel});
+  }
+  absl::Status Subscribe(Connection& connection, SubscribeOptions options,
+                         OnConnectionMessage on_message);
+
+  // False if it has none.
+  bool Unsubscribe(Connection& connection, std::string_view channel,
+                   Match match = Match::kExact, int32_t filter = 0);
+
+  // How many the connection has.
+  size_t subscriptions(Connection& connection) const;
+
+  // --- Other subscriptions ---
+
+  // On that loop. It ends with the handle, or with the loop.
+  absl::StatusOr<Subscription> SubscribeOn(Loop& loop, SubscribeOptions options,
+                                           OnMessage on_message);
+
+  // On the main loop of this process; before Run() on that of each process.
+  // Only the handle of the process ends it there.
+  absl::StatusOr<Subscription> Subscribe(SubscribeOptions options,
+                                         OnMessage on_message);
+
+  // --- Publishing ---
+
+  // As Broker::Publish().
+  absl::Status Publish(std::string_view channel, std::string_view body,
+                       const PublishOptions& options = {}) {
+    return broker().Publish(channel, body, options);
+  }
+  // The same, but subscriptions of `from` do not get it.
+  absl::Status PublishFrom(const Connection& from, std::string_view channel,
+                           std::string_view body, PublishOptions options = {}) {
+    options.from = from.id().serial();
+    return Publish(channel, body, options);
+  }
+
+  // --- The rest: engines, metadata, history ---
+
+  Broker& broker();
+
+  // Of the root; zero in other processes.
+  ClusterStats cluster_stats() const;
+
+ private:
+  class Impl;
+
+  const std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace fio
+
+#endif  // FIO_CORE_PUBSUB_PUB_SUB_H_
