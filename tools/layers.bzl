@@ -36,6 +36,17 @@ _ARROWS = {
         "fio/tls",
     ],
     "fio/pubsub": ["fio/base", "fio/sock"],
+    "fio/core/pubsub": [
+        "fio/base",
+        "fio/sock",
+        "fio/defer",
+        "fio/core/poller",
+        "fio/core/timer",
+        "fio/core/loop",
+        "fio/core/process",
+        "fio/core",
+        "fio/pubsub",
+    ],
 }
 
 _Packages = provider("Our packages that a target is made of.", fields = ["packages"])

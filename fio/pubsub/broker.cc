@@ -57,6 +57,17 @@ absl::StatusOr<Subscription> Broker::Subscribe(Lane& lane,
   return Subscription(*std::move(subscriber));
 }
 
+bool Broker::Replace(Subscription& subscription, SubscribeOptions& options,
+                     OnMessage& on_message) {
+  if (!subscription.active() || on_message == nullptr ||
+      !options.group.empty() || options.replay.has_value() ||
+      !subscription.subscriber_->group().empty()) {
+    return false;
+  }
+  subscription.subscriber_->Replace(options, std::move(on_message));
+  return true;
+}
+
 absl::Status Broker::Publish(std::string_view channel, std::string_view body,
                              const PublishOptions& options) {
   return core_->Publish(channel, body, options);

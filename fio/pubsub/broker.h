@@ -76,6 +76,14 @@ class Broker {
     return Subscribe(main_lane(), std::move(options), std::move(on_message));
   }
 
+  // Gives an active subscription another callback: what it has not delivered
+  // yet is for the new one. The former on_unsubscribe is called when its
+  // callback runs no more. False, and nothing is moved from, if the
+  // subscription has ended, or `options` has a group or a replay. REQUIRES: on
+  // the thread of its lane; `on_message` is not null; the topic is the same.
+  bool Replace(Subscription& subscription, SubscribeOptions& options,
+               OnMessage& on_message);
+
   // --- Publishing ---
 
   // Copies both, and returns before anybody gets them. Never blocks. OK if the

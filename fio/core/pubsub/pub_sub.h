@@ -34,7 +34,6 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
-#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -50,13 +49,6 @@
 #include "fio/pubsub/subscription.h"
 
 namespace fio {
-
-// What the root of a cluster knows of its links.
-struct ClusterStats {
-  size_t links = 0;            // To workers.
-  uint64_t dropped = 0;        // Messages for workers that were too slow.
-  uint64_t waiting_bytes = 0;  // For all of them.
-};
 
 class PubSub {
  public:
@@ -134,7 +126,10 @@ class PubSub {
  private:
   class Impl;
 
-  const std::unique_ptr<Impl> impl_;
+  absl::Status SubscribeOwned(Connection& connection, SubscribeOptions options,
+                              OnMessage on_message);
+
+  const std::shared_ptr<Impl> impl_;
 };
 
 }  // namespace fio

@@ -4,6 +4,7 @@
 #define FIO_CORE_PUBSUB_PUB_SUB_OPTIONS_H_
 
 #include <cstddef>
+#include <cstdint>
 
 #include "absl/time/time.h"
 #include "fio/pubsub/broker_options.h"
@@ -22,6 +23,13 @@ struct ClusterOptions {
   // A worker that takes nothing for so long, while something waits for it, is
   // killed (SIGKILL) and replaced.
   absl::Duration max_stall = absl::Seconds(30);
+};
+
+// What the root knows of its links.
+struct ClusterStats {
+  size_t links = 0;            // To workers.
+  uint64_t dropped = 0;        // Messages for workers that were too slow.
+  uint64_t waiting_bytes = 0;  // For all of them.
 };
 
 struct PubSubOptions {

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/container/flat_hash_map.h"
@@ -49,6 +50,7 @@ class BrokerCore {
   // --- For Broker, as it says ---
 
   Lane& main_lane() { return *main_; }
+  void SetWake(Lane::Wake wake) { main_->SetWake(std::move(wake)); }
   std::shared_ptr<Lane> NewLane(Lane::Wake wake);
   absl::StatusOr<std::shared_ptr<Subscriber>> Subscribe(
       Lane& lane, SubscribeOptions options, OnMessage on_message);

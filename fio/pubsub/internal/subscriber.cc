@@ -133,7 +133,10 @@ void Subscriber::GoOn() {
 bool Subscriber::Deliver(Item item) {
   item.lost += std::exchange(lost_, 0);
   Delivery delivery(item.message, item.lost, item.replayed);
+  calling_ = true;
   NoThrow([&] { on_message_(delivery); });
+  calling_ = false;
+  if (replacement_ != nullptr) Put(*std::exchange(replacement_, nullptr));
   if (!item.again) {
     Increase(delivered_);
     lane_.CountDelivery();
@@ -194,14 +197,33 @@ void Subscriber::CloseAsSlow() {
   if (extra_->on_slow != nullptr) NoThrow([this] { extra_->on_slow(); });
 }
 
+void Subscriber::Replace(SubscribeOptions& options, OnMessage on_message) {
+  Replacement replacement{.on_message = std::move(on_message),
+                          .extra = TakeExtra(options)};
+  if (!calling_) return Put(std::move(replacement));
+  const auto former = std::exchange(
+      replacement_, std::make_unique<Replacement>(std::move(replacement)));
+  if (former != nullptr) TellUnsubscribed(std::move(former->extra));
+}
+
+void Subscriber::Put(Replacement replacement) {
+  on_message_ = std::move(replacement.on_message);
+  std::swap(extra_, replacement.extra);
+  TellUnsubscribed(std::move(replacement.extra));
+}
+
+void Subscriber::TellUnsubscribed(std::unique_ptr<Extra> extra) {
+  if (extra == nullptr || extra->on_unsubscribe == nullptr) return;
+  NoThrow([&] { extra->on_unsubscribe(); });
+}
+
 void Subscriber::Finish() {
   if (std::exchange(finished_, true)) return;
   ended_.store(true, std::memory_order_release);
   on_message_ = nullptr;
   backlog_ = nullptr;
   Count();
-  if (extra_ == nullptr || extra_->on_unsubscribe == nullptr) return;
-  NoThrow([this] { std::exchange(extra_->on_unsubscribe, nullptr)(); });
+  TellUnsubscribed(std::move(extra_));
 }
 
 void Subscriber::Count() {

@@ -53,6 +53,10 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   void Offer(const Message& message);
   void OfferReplayed(const Message& message);
   void EndReplay(const ReplayEnd& end);
+  // From now on another callback gets the messages, those that wait too. The
+  // former one's on_unsubscribe is called when it runs no more. REQUIRES: the
+  // same owner and group, and no replay in `options`.
+  void Replace(SubscribeOptions& options, OnMessage on_message);
   // After Delivery::Defer(), and after Resume().
   void Retry();
   void GoOn();
@@ -72,7 +76,14 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
     MoveOnlyFunction<void()> on_unsubscribe;
   };
 
+  struct Replacement {
+    OnMessage on_message;
+    std::unique_ptr<Extra> extra;
+  };
+
   static std::unique_ptr<Extra> TakeExtra(SubscribeOptions& options);
+  void Put(Replacement replacement);
+  void TellUnsubscribed(std::unique_ptr<Extra> extra);
   const SlowOptions& slow() const;
   Backlog& NeedBacklog();
   // Whether it is done, so that the next one may follow.
@@ -101,10 +112,12 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   // Of the lane's thread.
   size_t index_ = 0;  // In the share.
   OnMessage on_message_;
-  const std::unique_ptr<Extra> extra_;
+  std::unique_ptr<Extra> extra_;
+  std::unique_ptr<Replacement> replacement_;  // Put when the call returns.
   std::unique_ptr<Backlog> backlog_;
   uint64_t lost_ = 0;            // Before the next message.
   bool finished_ = false;
+  bool calling_ = false;         // Inside of on_message_.
   bool blocked_ = false;         // Deferred or parked.
   bool parked_ = false;
   bool resumed_early_ = false;   // The next Park() has ended already.

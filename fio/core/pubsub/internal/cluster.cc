@@ -186,8 +186,8 @@ void Cluster::LostRoot(const absl::Status& why) {
   reactor_.Stop();
 }
 
-Cluster::Stats Cluster::stats() const {
-  Stats stats{.links = workers_.size(), .dropped = dropped_before_};
+ClusterStats Cluster::stats() const {
+  ClusterStats stats{.links = workers_.size(), .dropped = dropped_before_};
   for (const auto& [number, worker] : workers_) {
     stats.dropped += worker->link().dropped();
     stats.waiting_bytes += worker->link().waiting_bytes();

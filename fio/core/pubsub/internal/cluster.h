@@ -34,12 +34,6 @@ namespace fio::pubsub_internal {
 
 class Cluster {
  public:
-  struct Stats {
-    size_t links = 0;
-    uint64_t dropped = 0;        // Messages for workers that were too slow.
-    uint64_t waiting_bytes = 0;  // For all of them.
-  };
-
   // Both outlive it. `wake` makes the Wake of the main lane in a process that
   // was just forked. `number` tells several of one reactor apart.
   using MakeWake = std::function<Lane::Wake()>;
@@ -50,7 +44,7 @@ class Cluster {
   ~Cluster();
 
   // Of the root.
-  Stats stats() const;
+  ClusterStats stats() const;
 
  private:
   void On(LifecycleEvent event, void (Cluster::*method)(WorkerEvent&));
