@@ -131,8 +131,11 @@ TEST(History, AForgottenChannelReportsGap) {
   EXPECT_EQ(kept.ReplayAfter("a", 11), Numbers());
   EXPECT_TRUE(kept.end.begun_anew);
   EXPECT_EQ(kept.end.last_sequence, 0u);
-  // Too old for what is asked for, all of them.
   kept.now = At(5);
+  EXPECT_EQ(kept.Replay("a", {.after_sequence = 4, .age = absl::Seconds(5)}),
+            Numbers());
+  EXPECT_EQ(kept.end.lost, 6u);
+  // Too old for what is asked for, all of them.
   EXPECT_EQ(kept.Replay("a", {.after_sequence = 4, .age = absl::Seconds(4)}),
             Numbers());
   EXPECT_EQ(kept.end.lost, 0u);
