@@ -41,7 +41,7 @@ size_t BytesOf(const Message& message) {
 
 struct History::Item : AllLink, RuleLink, ChannelLink {
   Item(Channel& c, const Message& m, MonotonicTime t)
-      : channel(c), message(m), time(t) {}
+      : channel(c), message(m), came(t) {}
 
   template <typename Link>
   static Item& Of(ListLink* link) {
@@ -59,7 +59,7 @@ struct History::Item : AllLink, RuleLink, ChannelLink {
 
   Channel& channel;
   const Message message;
-  const MonotonicTime time;
+  const MonotonicTime came;
 };
 
 // In the list of idle ones, unless it has messages.
@@ -157,7 +157,7 @@ void History::ForEach(const Channel& channel, uint64_t first,
   const ListLink* at = end;
   while (at->previous != end) {
     const Item& item = Item::Of<ChannelLink>(at->previous);
-    if (item.message.sequence() < first || item.time < oldest) break;
+    if (item.message.sequence() < first || item.came < oldest) break;
     at = at->previous;
   }
   for (; at != end; at = at->next) {
@@ -218,7 +218,7 @@ void History::Drop(Item& item) {
   --messages_;
   bytes_ -= item.bytes();
   channel.message_bytes -= BytesOf(item.message);
-  channel.numbers.dropped = item.time;
+  channel.numbers.dropped = item.came;
   if (--channel.numbers.kept == 0) {
     channel.LinkBefore(idle_);
     idle_bytes_ += channel.bytes();
@@ -233,7 +233,7 @@ void History::DropOld(HistoryRule& rule, MonotonicTime now) {
   const MonotonicTime oldest = Before(now, rule.options.max_age);
   while (!rule.oldest_first.alone()) {
     Item& item = Item::Of<RuleLink>(rule.oldest_first.next);
-    if (item.time >= oldest) break;
+    if (item.came >= oldest) break;
     Drop(item);
   }
 }
