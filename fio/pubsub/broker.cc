@@ -31,8 +31,8 @@ namespace {
 
 absl::Status CheckNotInCallback(std::string_view call, const Engine& engine) {
   if (!Engines::InCallback()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      call, " ", engine.name(), ": in a callback of an engine"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(call, " ", engine.name(), ": in a callback of an engine"));
 }
 
 }  // namespace

@@ -77,8 +77,7 @@ class Lane {
   friend class pubsub_internal::Subscriber;
   friend class pubsub_internal::Topics;
   using Entry = pubsub_internal::LaneEntry;
-  using Subscribers =
-      std::vector<std::shared_ptr<pubsub_internal::Subscriber>>;
+  using Subscribers = std::vector<std::shared_ptr<pubsub_internal::Subscriber>>;
 
   Lane(std::shared_ptr<pubsub_internal::Topics> topics, Wake wake);
 

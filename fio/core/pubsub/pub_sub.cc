@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <utility>
 
@@ -19,6 +20,7 @@
 #include "fio/core/reactor.h"
 #include "fio/pubsub/broker.h"
 #include "fio/pubsub/delivery.h"
+#include "fio/pubsub/internal/broker_core.h"
 #include "fio/pubsub/lane.h"
 #include "fio/pubsub/message.h"
 #include "fio/pubsub/subscribe_options.h"
@@ -94,9 +96,9 @@ class PubSub::Impl : public std::enable_shared_from_this<Impl> {
     CloseIfSlow(connection, options);
     options.owner = connection.id().serial();
     LoopLane& lane = LaneOf(connection.loop());
-    return lane.Need(connection).Subscribe(broker_, lane.lane(),
-                                           std::move(options),
-                                           std::move(on_message));
+    return lane.Need(connection)
+        .Subscribe(broker_, lane.lane(), std::move(options),
+                   std::move(on_message));
   }
 
  private:
@@ -129,10 +131,11 @@ PubSub::~PubSub() = default;
 
 absl::Status PubSub::Subscribe(Connection& connection,
                                SubscribeOptions options) {
-  const Forward forward{
-      .connection = &connection,
-      .lane = connection.is_open() ? &impl_->LaneOf(connection.loop()) : nullptr,
-      .max_bytes = options.slow.max_bytes};
+  const Forward forward{.connection = &connection,
+                        .lane = connection.is_open()
+                                    ? &impl_->LaneOf(connection.loop())
+                                    : nullptr,
+                        .max_bytes = options.slow.max_bytes};
   return SubscribeOwned(connection, std::move(options), forward);
 }
 
@@ -164,9 +167,9 @@ bool PubSub::Unsubscribe(Connection& connection, std::string_view channel,
                          Match match, int32_t filter) {
   ConnectionSubscriptions* const its =
       impl_->LaneOf(connection.loop()).Find(connection);
-  return its != nullptr && its->Unsubscribe({.channel = channel,
-                                             .match = match,
-                                             .filter = filter});
+  return its != nullptr &&
+         its->Unsubscribe(
+             {.channel = channel, .match = match, .filter = filter});
 }
 
 size_t PubSub::subscriptions(Connection& connection) const {

@@ -12,11 +12,13 @@ bool Backlog::IsFullFor(const Item& item) const {
          bytes_ + SizeOf(item) > options_.max_bytes;
 }
 
-bool Backlog::DropOldest() { return DropOldestOf(next_) || DropOldestOf(live_); }
+bool Backlog::DropOldest() {
+  return DropOldestOf(next_) || DropOldestOf(live_);
+}
 
 bool Backlog::DropOldestOf(Items& items) {
-  const auto oldest = std::find_if(
-      items.begin(), items.end(), [](const Item& item) {
+  const auto oldest =
+      std::find_if(items.begin(), items.end(), [](const Item& item) {
         return item.message && !item.again && !item.replayed;
       });
   if (oldest == items.end()) return false;

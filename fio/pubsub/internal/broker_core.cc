@@ -123,9 +123,9 @@ absl::StatusOr<std::shared_ptr<Subscriber>> BrokerCore::Subscribe(
     status = absl::FailedPreconditionError(absl::StrCat(
         "Subscribe ", options.channel, ": in a callback of an engine"));
   }
-  const auto subscriber = std::make_shared<Subscriber>(
-      lane, options, std::move(on_message),
-      presetting_.load(std::memory_order_relaxed));
+  const auto subscriber =
+      std::make_shared<Subscriber>(lane, options, std::move(on_message),
+                                   presetting_.load(std::memory_order_relaxed));
   if (status.ok()) {
     status = topics_->Join(subscriber, {.channel = options.channel,
                                         .match = options.match,
@@ -145,9 +145,8 @@ absl::Status BrokerCore::CheckPublish(std::string_view channel,
   if (absl::Status status = CheckChannel("Publish", channel); !status.ok()) {
     return status;
   }
-  const size_t limit =
-      std::min<size_t>(options_.max_body_bytes,
-                       std::numeric_limits<uint32_t>::max());
+  const size_t limit = std::min<size_t>(options_.max_body_bytes,
+                                        std::numeric_limits<uint32_t>::max());
   if (body.size() > limit) {
     return absl::InvalidArgumentError(
         absl::StrFormat("Publish %s: a body of %d bytes, of %d at most",
@@ -283,7 +282,8 @@ absl::Status BrokerCore::KeepHistory(std::string_view channel, Match match,
 }
 
 bool BrokerCore::IsKept(std::string_view channel, int32_t filter) const {
-  if (!has_history_.load(std::memory_order_acquire) || filter != 0) return false;
+  if (!has_history_.load(std::memory_order_acquire) || filter != 0)
+    return false;
   const absl::MutexLock lock(&order_mutex_);
   return history_.Keeps(channel);
 }

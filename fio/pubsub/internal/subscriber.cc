@@ -136,7 +136,9 @@ bool Subscriber::Deliver(Item item) {
   calling_ = true;
   NoThrow([&] { on_message_(delivery); });
   calling_ = false;
-  if (replacement_ != nullptr) Put(*std::exchange(replacement_, nullptr));
+  if (replacement_ != nullptr) {
+    Put(std::move(*std::exchange(replacement_, nullptr)));
+  }
   if (!item.again) {
     Increase(delivered_);
     lane_.CountDelivery();

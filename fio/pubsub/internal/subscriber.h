@@ -115,12 +115,12 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   std::unique_ptr<Extra> extra_;
   std::unique_ptr<Replacement> replacement_;  // Put when the call returns.
   std::unique_ptr<Backlog> backlog_;
-  uint64_t lost_ = 0;            // Before the next message.
+  uint64_t lost_ = 0;  // Before the next message.
   bool finished_ = false;
-  bool calling_ = false;         // Inside of on_message_.
-  bool blocked_ = false;         // Deferred or parked.
+  bool calling_ = false;  // Inside of on_message_.
+  bool blocked_ = false;  // Deferred or parked.
   bool parked_ = false;
-  bool resumed_early_ = false;   // The next Park() has ended already.
+  bool resumed_early_ = false;  // The next Park() has ended already.
 
   std::atomic<uint64_t> delivered_ = 0;
   std::atomic<uint64_t> dropped_ = 0;

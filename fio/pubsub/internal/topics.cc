@@ -151,9 +151,9 @@ void Topics::DropInChild(Lane& main) {
            [](const Remote&) { return true; }, removed);
 }
 
-void Topics::RemoveIf(absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
-                      absl::FunctionRef<bool(const Remote&)> remote_goes,
-                      Subscribers& removed) {
+void Topics::RemoveIf(
+    absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
+    absl::FunctionRef<bool(const Remote&)> remote_goes, Subscribers& removed) {
   for (Topic* const topic : AllTopics()) {
     RemoveShares(*topic, subscriber_goes, removed);
     RemoveMembers(*topic, subscriber_goes, remote_goes, removed);
@@ -164,9 +164,9 @@ void Topics::RemoveIf(absl::FunctionRef<bool(const Subscriber&)> subscriber_goes
 }
 
 // REQUIRES: the lanes of those that go have noticed all that have joined.
-void Topics::RemoveShares(
-    Topic& topic, absl::FunctionRef<bool(const Subscriber&)> goes,
-    Subscribers& removed) {
+void Topics::RemoveShares(Topic& topic,
+                          absl::FunctionRef<bool(const Subscriber&)> goes,
+                          Subscribers& removed) {
   if (topic.shares.empty()) return;
   for (const std::unique_ptr<Share>& share : topic.shares) {
     const size_t before = removed.size();
@@ -376,15 +376,14 @@ void Topics::SendToGroup(uint32_t group_number, const Message& message) const {
 
 void Topics::ForEachMatch(std::string_view channel, int32_t filter,
                           absl::FunctionRef<void(const Topic&)> call) const {
-  const auto exact = topics_.find(TopicKey{
-      .channel = channel, .match = Match::kExact, .filter = filter});
+  const auto exact = topics_.find(
+      TopicKey{.channel = channel, .match = Match::kExact, .filter = filter});
   if (exact != topics_.end()) call(*exact->second);
   if (patterns_.empty()) return;
   const auto patterns = patterns_.find(filter);
   if (patterns == patterns_.end()) return;
   patterns->second->ForEachMatch(
-      channel,
-      [call](const Pattern&, const Topic* topic) { call(*topic); });
+      channel, [call](const Pattern&, const Topic* topic) { call(*topic); });
 }
 
 void Topics::SetChannelsListener(InterestListener* listener) {
@@ -397,7 +396,8 @@ void Topics::SetLocalListener(InterestListener* listener) {
   local_listener_ = listener;
   for (const auto& [key, topic] : topics_) {
     if (!topic->shares.empty()) TellLocal(*topic, nullptr, true);
-    for (const auto& group : topic->groups) TellLocal(*topic, group.get(), true);
+    for (const auto& group : topic->groups)
+      TellLocal(*topic, group.get(), true);
   }
 }
 

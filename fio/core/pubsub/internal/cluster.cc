@@ -102,8 +102,8 @@ void Cluster::EnterRoot(WorkerEvent& worker) {
                     .max_stall = options_.max_stall},
       core_,
       WorkerLink::Events{
-          .on_lost =
-              [this, number](const absl::Status& why) { Lost(number, why); },
+          .on_lost = [this,
+                      number](const absl::Status& why) { Lost(number, why); },
           .on_stalled = [this, number] { Stalled(number); },
           .on_dropped = [this] { Dropped(); }});
   const absl::Status started = link->Start(reactor_.loop());
@@ -120,7 +120,8 @@ void Cluster::EnterChild(WorkerEvent& worker) {
   core_.EnterWorker(make_wake_());
   UniqueFd end = worker.Take(name_);
   if (!end) {
-    ABSL_LOG(ERROR) << "worker " << worker.place() << " has no link to its root";
+    ABSL_LOG(ERROR) << "worker " << worker.place()
+                    << " has no link to its root";
     return reactor_.Stop();
   }
   root_ = std::make_unique<RootLink>(
@@ -134,8 +135,8 @@ void Cluster::Start(WorkerEvent& worker) {
   if (root_ == nullptr) return;
   const absl::Status started = root_->Start(reactor_.loop());
   if (started.ok()) return;
-  ABSL_LOG(ERROR) << "worker " << worker.place() << ": link to the root: "
-                  << started;
+  ABSL_LOG(ERROR) << "worker " << worker.place()
+                  << ": link to the root: " << started;
   reactor_.Stop();
 }
 

@@ -53,9 +53,9 @@ bool ConnectionSubscriptions::Unsubscribe(const TopicKey& topic) {
 }
 
 size_t ConnectionSubscriptions::size() const {
-  return static_cast<size_t>(std::count_if(
-      subscriptions_.begin(), subscriptions_.end(),
-      [](const auto& entry) { return entry.second.active(); }));
+  return static_cast<size_t>(
+      std::count_if(subscriptions_.begin(), subscriptions_.end(),
+                    [](const auto& entry) { return entry.second.active(); }));
 }
 
 void ConnectionSubscriptions::Resume() {
@@ -67,7 +67,8 @@ void ConnectionSubscriptions::Resume() {
 void ConnectionSubscriptions::OnConnectionEnd(Connection& /*connection*/,
                                               const CloseReason& /*reason*/) {
   subscriptions_.clear();
-  on_end_();
+  OnEnd on_end = std::move(on_end_);
+  on_end();
 }
 
 }  // namespace fio::pubsub_internal

@@ -6,7 +6,6 @@
 #define FIO_CORE_PUBSUB_INTERNAL_CONNECTION_SUBSCRIPTIONS_H_
 
 #include <cstddef>
-#include <functional>
 
 #include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
@@ -41,7 +40,7 @@ class ConnectionSubscriptions final : private ConnectionEnd {
   void OnConnectionEnd(Connection& connection,
                        const CloseReason& reason) override;
 
-  const OnEnd on_end_;
+  OnEnd on_end_;
   absl::flat_hash_map<TopicKey, Subscription> subscriptions_;  // Of its name.
 };
 

@@ -14,10 +14,10 @@ namespace fio::pubsub_internal {
 
 // The channel of the frame is the topic's, the body is the group.
 inline FrameHeader HeaderOf(const Interest& interest) {
-  FrameHeader header{.type = interest.begins ? FrameType::kSubscribe
-                                             : FrameType::kUnsubscribe,
-                     .filter = interest.topic.filter,
-                     .origin = interest.group_number};
+  FrameHeader header{
+      .type = interest.begins ? FrameType::kSubscribe : FrameType::kUnsubscribe,
+      .filter = interest.topic.filter,
+      .origin = interest.group_number};
   if (interest.topic.match == Match::kRedis) {
     header.flags = kFrameRedisPattern;
   } else if (interest.topic.match == Match::kNats) {
@@ -28,10 +28,9 @@ inline FrameHeader HeaderOf(const Interest& interest) {
 
 // Its views are those of `message`.
 inline Interest InterestOf(const FrameHeader& header, const Message& message) {
-  const Match match = (header.flags & kFrameRedisPattern) != 0 ? Match::kRedis
-                      : (header.flags & kFrameNatsPattern) != 0
-                          ? Match::kNats
-                          : Match::kExact;
+  const Match match = (header.flags & kFrameRedisPattern) != 0  ? Match::kRedis
+                      : (header.flags & kFrameNatsPattern) != 0 ? Match::kNats
+                                                                : Match::kExact;
   return {.topic = {.channel = message.channel(),
                     .match = match,
                     .filter = header.filter},

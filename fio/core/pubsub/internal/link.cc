@@ -169,12 +169,12 @@ void Link::Read() {
     const IoResult read = socket_.Read(absl::MakeSpan(bytes));
     if (read.would_block() || read.out_of_memory()) return;
     if (read.failed() || read.bytes == 0) return Lose(absl::OkStatus());
-    const absl::Status status = reader_.Feed(
-        {bytes.data(), read.bytes},
-        [this](const FrameHeader& header, Message message) {
-          handler_.OnFrame(header, std::move(message));
-          return watch_ != WatchId::kNone;
-        });
+    const absl::Status status =
+        reader_.Feed({bytes.data(), read.bytes},
+                     [this](const FrameHeader& header, Message message) {
+                       handler_.OnFrame(header, std::move(message));
+                       return watch_ != WatchId::kNone;
+                     });
     if (!status.ok() && watch_ != WatchId::kNone) return Lose(status);
     if (read.bytes < bytes.size()) return;
   }
@@ -185,8 +185,8 @@ bool Link::FillSocket() {
   Frame frame;
   while (socket_.pending_bytes() < kSocketBytes && Pop(frame)) {
     if (frame.has_header) {
-      (void)socket_.Write(std::string_view(frame.header.data(),
-                                           frame.header.size()));
+      (void)socket_.Write(
+          std::string_view(frame.header.data(), frame.header.size()));
     }
     (void)socket_.Write(std::move(frame.bytes),
                         frame.has_header ? FrameHeader::kSize : 0);

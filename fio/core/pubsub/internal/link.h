@@ -1,10 +1,10 @@
-// A Link is one end of the stream between a root and a worker: frames in, frames
-// out. The socket is one of a pair, so nobody else can reach it.
+// A Link is one end of the stream between a root and a worker: frames in,
+// frames out. The socket is one of a pair, so nobody else can reach it.
 //
 // What is sent waits in a queue of the link until the kernel takes it: in one
-// call for all that a turn of the loop has sent, and without a copy of messages.
-// The queue of messages is bounded; control frames, which are few and small,
-// always have room.
+// call for all that a turn of the loop has sent, and without a copy of
+// messages. The queue of messages is bounded; control frames, which are few and
+// small, always have room.
 //
 // Thread safety: any thread may send. All else belongs to the loop's thread.
 
@@ -145,7 +145,7 @@ class Link : public std::enable_shared_from_this<Link> {
   bool asked_for_room_ = false;
   bool is_broken_ = false;  // Sending has failed: read what is left.
   uint64_t dropped_told_ = 0;
-  uint64_t sent_ = 0;            // Bytes that the kernel has taken.
+  uint64_t sent_ = 0;  // Bytes that the kernel has taken.
   uint64_t sent_at_check_ = 0;
 };
 

@@ -35,12 +35,12 @@ constexpr uint64_t kForEver = UINT64_MAX;
 
 std::string EncodeReplayFrom(const ReplayFrom& from) {
   const bool for_ever = from.age == absl::InfiniteDuration();
-  return Encode<4>({from.after_sequence.has_value() ? uint64_t{1} : 0,
-                    from.after_sequence.value_or(0),
-                    for_ever ? kForEver
-                             : static_cast<uint64_t>(
-                                   absl::ToInt64Nanoseconds(from.age)),
-                    from.last});
+  return Encode<4>(
+      {from.after_sequence.has_value() ? uint64_t{1} : 0,
+       from.after_sequence.value_or(0),
+       for_ever ? kForEver
+                : static_cast<uint64_t>(absl::ToInt64Nanoseconds(from.age)),
+       from.last});
 }
 
 std::optional<ReplayFrom> DecodeReplayFrom(std::string_view bytes) {

@@ -24,7 +24,8 @@ RootLink::RootLink(UniqueFd fd, const Link::Options& options, BrokerCore& core,
                    OnLostCallback on_lost)
     : core_(core),
       on_lost_(std::move(on_lost)),
-      link_(std::make_shared<Link>(std::move(fd), options, *this)) {
+      link_(std::make_shared<Link>(std::move(fd), options,
+                                   static_cast<Link::Handler&>(*this))) {
   core_.SetUplink(this);
 }
 
@@ -58,9 +59,8 @@ void RootLink::OnFrame(const FrameHeader& header, Message message) {
       return Refuse(absl::InvalidArgumentError("a malformed end of a replay"));
     }
     default:
-      return Refuse(absl::InvalidArgumentError(
-          absl::StrCat("a frame of type ", static_cast<int>(header.type),
-                       " of the root")));
+      return Refuse(absl::InvalidArgumentError(absl::StrCat(
+          "a frame of type ", static_cast<int>(header.type), " of the root")));
   }
 }
 

@@ -29,7 +29,8 @@ WorkerLink::WorkerLink(UniqueFd fd, pid_t worker, const Link::Options& options,
       fork_count_(ForkCount()),
       core_(core),
       events_(std::move(events)),
-      link_(std::make_shared<Link>(std::move(fd), options, *this)) {}
+      link_(std::make_shared<Link>(std::move(fd), options,
+                                   static_cast<Link::Handler&>(*this))) {}
 
 WorkerLink::~WorkerLink() {
   if (fork_count_ == ForkCount()) core_.topics().RemoveAllOf(*this);
@@ -56,9 +57,8 @@ void WorkerLink::OnFrame(const FrameHeader& header, Message message) {
     case FrameType::kReplay:
       return Replay(header, message);
     default:
-      return Refuse(absl::InvalidArgumentError(
-          absl::StrCat("a frame of type ", static_cast<int>(header.type),
-                       " of a worker")));
+      return Refuse(absl::InvalidArgumentError(absl::StrCat(
+          "a frame of type ", static_cast<int>(header.type), " of a worker")));
   }
 }
 
