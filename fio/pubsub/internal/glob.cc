@@ -24,6 +24,10 @@ class GlobReader {
 
   Glob Read() {
     while (!rest_.empty()) ReadOne();
+    glob_.prefix_.shrink_to_fit();
+    glob_.elements_.shrink_to_fit();
+    glob_.runs_.shrink_to_fit();
+    glob_.sets_.shrink_to_fit();
     return std::move(glob_);
   }
 
