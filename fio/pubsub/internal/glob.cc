@@ -75,12 +75,16 @@ class GlobReader {
   }
 
   static void AddRange(Glob::ByteSet& set, char a, char b) {
-    const auto [first, last] =
-        std::minmax({static_cast<signed char>(a), static_cast<signed char>(b)});
-    for (int i = first; i <= last; ++i) {
-      const auto byte = static_cast<uint8_t>(i);
+    const auto [first, last] = std::minmax({RankOf(a), RankOf(b)});
+    for (unsigned rank = first; rank <= last; ++rank) {
+      const unsigned byte = rank ^ 0x80;
       set[byte / 64] |= uint64_t{1} << byte % 64;
     }
+  }
+
+  // Its place in the order of signed bytes.
+  static unsigned RankOf(char byte) {
+    return static_cast<unsigned char>(byte) ^ 0x80;
   }
 
   void AddStar() {
