@@ -3,6 +3,7 @@
 #include <poll.h>
 
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -19,6 +20,14 @@
 #include "tests/example.h"
 
 namespace fio::testing {
+namespace {
+
+void Wait(int fd, int16_t events) {
+  pollfd asked = {.fd = fd, .events = events, .revents = 0};
+  poll(&asked, 1, -1);
+}
+
+}  // namespace
 
 ChatClient::ChatClient(const SocketAddress& address)
     : socket_(ConnectTo(address)) {
@@ -29,11 +38,13 @@ ChatClient::ChatClient(const SocketAddress& address)
 }
 
 void ChatClient::Say(std::string_view line) {
-  Send(socket_, absl::StrCat(line, "\n"));
+  (void)socket_.Write(absl::StrCat(line, "\n"));
+  while (socket_.Flush().would_block()) Wait(socket_.fd(), POLLOUT);
 }
 
 void ChatClient::Read() {
   char bytes[65536];
+  Wait(socket_.fd(), POLLIN);
   const IoResult read = socket_.Read(absl::MakeSpan(bytes));
   if (read.bytes == 0) {
     ended_ = true;

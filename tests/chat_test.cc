@@ -73,26 +73,20 @@ class Heard {
 // in order.
 void ExpectAllHearAll(std::vector<ChatClient>& clients, std::string_view prefix,
                       size_t lines) {
-  size_t alive = 0;
-  for (const ChatClient& client : clients) alive += client.ended() ? 0 : 1;
   for (size_t line = 1; line <= lines; ++line) {
-    for (ChatClient& client : clients) {
-      if (!client.ended()) client.Say(absl::StrCat(prefix, line));
-    }
+    for (ChatClient& client : clients) client.Say(absl::StrCat(prefix, line));
   }
+  const size_t others = clients.size() - 1;
   std::vector<Heard> heard(clients.size());
   ReadUntil(clients, [&] {
     bool all = true;
     for (size_t i = 0; i < clients.size(); ++i) {
       heard[i].Take(clients[i], prefix);
-      all = all &&
-            (clients[i].ended() || heard[i].count() == (alive - 1) * lines);
+      all = all && heard[i].count() == others * lines;
     }
     return all;
   });
-  for (size_t i = 0; i < clients.size(); ++i) {
-    if (!clients[i].ended()) EXPECT_EQ(heard[i].senders(), alive - 1);
-  }
+  for (const Heard& each : heard) EXPECT_EQ(each.senders(), others);
 }
 
 std::vector<ChatClient> ConnectMany(const Server& server, size_t count) {
@@ -139,6 +133,8 @@ TEST(ChatExample, NamesRoomsAndWhoIsThere) {
   ann.Say("/who");
   EXPECT_EQ(ann.WaitFor("* In"), "* In tea: ann");
   ann.Say("only for tea");
+  ann.Say("/who");
+  EXPECT_EQ(ann.WaitFor("* In"), "* In tea: ann");
   ben.Say("/join tea");
   EXPECT_EQ(ann.WaitFor("* guest-2 has"), "* guest-2 has joined");
   ann.Say("welcome");
@@ -202,24 +198,18 @@ TEST(ChatExample, AKilledWorkerCostsOnlyItsClients) {
   const std::vector<pid_t> workers = WorkersOf(server.process().pid());
   ASSERT_EQ(workers.size(), 3u);
   kill(workers[1], SIGKILL);
-  ReadUntil(clients, [&clients] {
-    for (const ChatClient& client : clients) {
-      if (client.ended()) return true;
-    }
-    return false;
-  });
-  for (ChatClient& client : ConnectMany(server, 10)) {
+  for (ChatClient& client : clients) {
+    client.Say("/who");
+    client.WaitFor("* In lobby: ");
+  }
+  const size_t before = std::erase_if(
+      clients, [](const ChatClient& client) { return client.ended(); });
+  EXPECT_GT(before, 0u);
+  EXPECT_LT(before, 30u);
+  for (ChatClient& client : ConnectMany(server, before)) {
     clients.push_back(std::move(client));
   }
-  size_t alive = 0;
-  ChatClient* one = nullptr;
-  for (ChatClient& client : clients) {
-    if (client.ended()) continue;
-    ++alive;
-    one = &client;
-  }
-  EXPECT_GT(alive, 10u);
-  WaitUntilInLobby(*one, alive);
+  WaitUntilInLobby(clients[0], 30);
   ExpectAllHearAll(clients, "after ", 3);
 }
 
