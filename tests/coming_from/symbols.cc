@@ -74,6 +74,7 @@ constexpr std::string_view NameOfUse(std::string_view name,
       #symbol, noexcept(static_cast<void>(__VA_ARGS__)))
 
 // What the uses are made of. Nobody asks for their values, so they have none.
+extern Broker& broker;
 extern Connection& connection;
 extern ConnectionGroup& connection_group;
 extern ConnectionId& connection_id;
@@ -83,18 +84,23 @@ extern FdWatch& fd_watch;
 extern FileRange& file_range;
 extern Connector& connector;
 extern DatagramSocket& datagram_socket;
+extern Delivery& delivery;
 extern IncomingDatagram& incoming_datagram;
 extern ListenSocket& listen_socket;
+extern Engine& engine;
 extern Listener& listener;
 extern Loop& loop;
 extern LoopHandle& loop_handle;
+extern Message& message;
 extern Poller& poller;
 extern Protocol& protocol;
 extern ProtocolLock& protocol_lock;
+extern PubSub& pub_sub;
 extern Reactor& reactor;
 extern Readiness& readiness;
 extern Socket& socket;
 extern SocketAddress& socket_address;
+extern Subscription& subscription;
 extern TaskQueue& task_queue;
 extern TimerId& timer;
 extern TimerWheel& timer_wheel;
@@ -448,6 +454,37 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Reactor::root_pid, reactor.root_pid()),
     FIO_HAS(Reactor::running_workers, reactor.running_workers()),
     FIO_HAS(ReactorOptions::signals, ReactorOptions().signals),
+    // --- pub/sub ---
+    FIO_HAS(Broker, Broker()),
+    FIO_HAS(Broker::AddMetadata, broker.AddMetadata(nullptr)),
+    FIO_HAS(Broker::Attach, broker.Attach(engine)),
+    FIO_HAS(Broker::Detach, broker.Detach(engine)),
+    FIO_HAS(Broker::IsAttached, broker.IsAttached(engine)),
+    FIO_HAS(Broker::Reattach, broker.Reattach(engine)),
+    FIO_HAS(Broker::RemoveMetadata, broker.RemoveMetadata(MetadataId::kNone)),
+    FIO_HAS(Broker::SetDefault, broker.SetDefault(engine)),
+    FIO_HAS(Broker::Subscribe,
+            broker.Subscribe({.channel = "a"}, [](Delivery&) {})),
+    FIO_HAS(Delivery, std::declval<Delivery>()),
+    FIO_HAS(Delivery::Defer, delivery.Defer()),
+    FIO_HAS(Engine, std::declval<Engine&>()),
+    FIO_HAS(Match::kNats, Match::kNats),
+    FIO_HAS(Match::kRedis, Match::kRedis),
+    FIO_HAS(Message, Message()),
+    FIO_HAS(Message::metadata, message.metadata<int>(MetadataId::kNone)),
+    FIO_HAS(Pattern, Pattern::Compile("news.*", PatternMode::kRedis)),
+    FIO_HAS(PubSub, PubSub(reactor)),
+    FIO_HAS(PubSub::Publish, pub_sub.Publish("channel", "body")),
+    FIO_HAS(PubSub::Subscribe, pub_sub.Subscribe(connection, "channel")),
+    FIO_HAS(Reach::kCluster, Reach::kCluster),
+    FIO_HAS(Reach::kProcess, Reach::kProcess),
+    FIO_HAS(Reach::kRoot, Reach::kRoot),
+    FIO_HAS(Reach::kSiblings, Reach::kSiblings),
+    FIO_HAS(SubscribeOptions::on_unsubscribe,
+            SubscribeOptions{.on_unsubscribe = nullptr}),
+    FIO_HAS(Subscription, Subscription()),
+    FIO_HAS(Subscription::Unsubscribe, subscription.Unsubscribe()),
+    FIO_HAS(Subscription::channel, subscription.channel()),
     // --- tls ---
     FIO_HAS(TlsCertificate::FromFiles,
             TlsCertificate::FromFiles("cert.pem", "key.pem")),
