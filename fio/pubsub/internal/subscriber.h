@@ -42,6 +42,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   const TopicName* name() const { return name_.get(); }
   std::string_view group() const;
   bool preset() const { return preset_; }
+  // Whether its owner has published the message: it does not get it.
+  bool HasSent(const Message& message) const;
   bool ended() const { return ended_.load(std::memory_order_acquire); }
   void Unsubscribe();
   void Resume();
@@ -51,6 +53,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
 
   // Delivers it, or lets it wait.
   void Offer(const Message& message);
+  // Those of the past wait for the end of the replay, which says what is
+  // missing before them.
   void OfferReplayed(const Message& message);
   void EndReplay(const ReplayEnd& end);
   // After Delivery::Defer(), and after Resume().
@@ -78,7 +82,7 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   // Whether it is done, so that the next one may follow.
   bool Deliver(Item item);
   void Wait(Item item);
-  void DeliverWaiting();
+  void DeliverWaiting(size_t at_most);
   void TellReplayEnd();
   void CloseAsSlow();
   void Count();
@@ -103,11 +107,11 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   OnMessage on_message_;
   const std::unique_ptr<Extra> extra_;
   std::unique_ptr<Backlog> backlog_;
-  uint64_t lost_ = 0;            // Before the next message.
+  uint64_t lost_ = 0;  // Before the next message.
   bool finished_ = false;
-  bool blocked_ = false;         // Deferred or parked.
+  bool blocked_ = false;  // Deferred or parked.
   bool parked_ = false;
-  bool resumed_early_ = false;   // The next Park() has ended already.
+  bool resumed_early_ = false;  // The next Park() has ended already.
 
   std::atomic<uint64_t> delivered_ = 0;
   std::atomic<uint64_t> dropped_ = 0;
