@@ -2,11 +2,11 @@
 // subscribed to, and for each of them the lanes, queue groups and other
 // processes that get its messages.
 //
-// What a lane has of a topic is a Share. Publishing a message only puts it, with
-// the share, into the inbox of each lane; the lane delivers it. So the lock is
-// held for a lookup and a push per lane, however many subscriptions there are.
-// What joins and leaves passes the same inboxes, so that each subscription gets
-// exactly what was published while it was there.
+// What a lane has of a topic is a Share. Publishing a message only puts it,
+// with the share, into the inbox of each lane; the lane delivers it. So the
+// lock is held for a lookup and a push per lane, however many subscriptions
+// there are. What joins and leaves passes the same inboxes, so that each
+// subscription gets exactly what was published while it was there.
 //
 // Thread safety: any thread may call all of it. While the lock is held nothing
 // of the user's is called but Lane::Wake.
@@ -86,7 +86,8 @@ class Topics final : public std::enable_shared_from_this<Topics> {
 
   // --- Subscriptions ---
 
-  // Errors: those of Pattern::Compile().
+  // Errors: kFailedPrecondition if the lane has ended or is another broker's;
+  // those of Pattern::Compile().
   absl::Status Join(const std::shared_ptr<Subscriber>& subscriber,
                     const TopicKey& topic);
   void Leave(Subscriber& subscriber);
@@ -160,18 +161,19 @@ class Topics final : public std::enable_shared_from_this<Topics> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void EraseGroupIfEmpty(Topic& topic, Group& group)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LeaveShare(Subscriber& subscriber)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
-  void LeaveGroup(Subscriber& subscriber)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveShare(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void LeaveGroup(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Topic*> AllTopics() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  void RemoveIf(absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
+  // Looks at the subscriptions of those lanes for which `lane_goes` returns
+  // true: the lists of the others are their threads'.
+  void RemoveIf(absl::FunctionRef<bool(const Lane&)> lane_goes,
+                absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
                 absl::FunctionRef<bool(const Remote&)> remote_goes,
                 Subscribers& removed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveShares(Topic& topic,
+                    absl::FunctionRef<bool(const Lane&)> lane_goes,
                     absl::FunctionRef<bool(const Subscriber&)> goes,
-                    Subscribers& removed)
-      ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+                    Subscribers& removed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveMembers(Topic& topic,
                      absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
                      absl::FunctionRef<bool(const Remote&)> remote_goes,
