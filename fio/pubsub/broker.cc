@@ -31,8 +31,8 @@ namespace {
 
 absl::Status CheckNotInCallback(std::string_view call, const Engine& engine) {
   if (!Engines::InCallback()) return absl::OkStatus();
-  return absl::FailedPreconditionError(absl::StrCat(
-      call, " ", engine.name(), ": in a callback of an engine"));
+  return absl::FailedPreconditionError(
+      absl::StrCat(call, " ", engine.name(), ": in a callback of an engine"));
 }
 
 }  // namespace
@@ -40,7 +40,7 @@ absl::Status CheckNotInCallback(std::string_view call, const Engine& engine) {
 Broker::Broker(BrokerOptions options, Lane::Wake wake)
     : core_(std::make_unique<BrokerCore>(options, std::move(wake))) {}
 
-Broker::~Broker() = default;
+Broker::~Broker() { core_->End(); }
 
 Lane& Broker::main_lane() { return core_->main_lane(); }
 

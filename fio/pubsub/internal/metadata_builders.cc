@@ -45,7 +45,8 @@ void MetadataBuilders::Build(const Message& message) const {
   }
   size_t place = 0;
   for (const auto& [id, builder] : *list) {
-    MessageBlock::Metadata& made = MessageBlock::Of(message).metadata()[place++];
+    MessageBlock::Metadata& made =
+        MessageBlock::Of(message).metadata()[place++];
     NoThrow([] { return "a MetadataBuilder"; },
             [&] { made = {.id = id, .value = builder(message)}; });
   }
