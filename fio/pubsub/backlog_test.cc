@@ -85,6 +85,7 @@ TEST(Backlog, ReplayedMessagesNeedNoRoom) {
   const SlowOptions options = {.max_messages = 2, .max_bytes = 1000};
   Backlog backlog(options);
   backlog.BeginReplay();
+  EXPECT_FALSE(backlog.IsFullFor(Live(std::string(2000, 'a'), 1)));
   for (uint64_t i = 1; i < 5; ++i) {
     backlog.Add(Replayed(std::string(500, 'r'), i));
   }

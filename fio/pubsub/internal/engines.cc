@@ -49,20 +49,27 @@ class Engines::Attached {
   // Calls `call` with the engine, unless it has been detached.
   void Call(absl::FunctionRef<void(Engine&)> call) {
     const absl::MutexLock lock(&mutex_);
-    if (detached_ || info_.in_root) return;
+    if (!detached_) CallNow(call);
+  }
+
+  // Waits for the callback that runs. None begins afterwards but this last one,
+  // which may run the lane.
+  void Detach() {
+    {
+      const absl::MutexLock lock(&mutex_);
+      detached_ = true;
+    }
+    CallNow([](Engine& engine) { engine.OnDetach(); });
+  }
+
+ private:
+  void CallNow(absl::FunctionRef<void(Engine&)> call) {
+    if (info_.in_root) return;
     ++callbacks_running;
     NoThrow([this] { return engine_->name(); }, [&] { call(*engine_); });
     --callbacks_running;
   }
 
-  // Waits for the callback that runs. None begins afterwards.
-  void Detach() {
-    Call([](Engine& engine) { engine.OnDetach(); });
-    const absl::MutexLock lock(&mutex_);
-    detached_ = true;
-  }
-
- private:
   Engine* const engine_;
   Info info_;  // Changes in a process that has just been forked.
   absl::Mutex mutex_;

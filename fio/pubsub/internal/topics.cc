@@ -301,8 +301,8 @@ Topics::Group& Topics::NeedGroup(Topic& topic, std::string_view name) {
   for (const std::unique_ptr<Group>& group : topic.groups) {
     if (group->name == name) return *group;
   }
-  topic.groups.push_back(std::make_unique<Group>(
-      std::string(name), ++last_group_, topic.name.get()));
+  topic.groups.push_back(
+      std::make_unique<Group>(name, ++last_group_, topic.name.get()));
   Group& group = *topic.groups.back();
   groups_.emplace(group.number, &group);
   TellLocal(topic, &group, true);
@@ -338,7 +338,7 @@ void Topics::Send(const Message& message, const Route& route) const {
 // A process finds itself which of its subscriptions match: it gets the message
 // once.
 void Topics::SendTo(const Topic& topic, const Message& message,
-                    const Route& route, Remotes& remotes) const {
+                    const Route& route, Remotes& remotes) {
   if (route.lanes) {
     for (const std::unique_ptr<Share>& share : topic.shares) {
       share->lane().Push({.kind = LaneEntry::Kind::kToShare,

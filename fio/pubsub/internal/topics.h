@@ -139,6 +139,9 @@ class Topics final : public std::enable_shared_from_this<Topics> {
     uint32_t remote_number = 0;
   };
   struct Group {
+    Group(std::string_view n, uint32_t number_of, const TopicName* of)
+        : name(n), number(number_of), topic(of) {}
+
     const std::string name;
     const uint32_t number;
     const TopicName* const topic;
@@ -186,8 +189,8 @@ class Topics final : public std::enable_shared_from_this<Topics> {
   void ForEachMatch(std::string_view channel, int32_t filter,
                     absl::FunctionRef<void(const Topic&)> call) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  void SendTo(const Topic& topic, const Message& message, const Route& route,
-              Remotes& remotes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  static void SendTo(const Topic& topic, const Message& message,
+                     const Route& route, Remotes& remotes);
   static void SendToMember(const Group& group, const Message& message,
                            absl::FunctionRef<bool(const Member&)> takes);
 
