@@ -13,8 +13,8 @@ struct BrokerOptions {
   // How long a body may be: at most 4 GiB - 1.
   size_t max_body_bytes = size_t{16} << 20;
 
-  // What all that is kept in history may have together. Beyond it the oldest
-  // messages go, of whatever channel.
+  // The memory that all that is kept in history may have together, with what
+  // belongs to it. Beyond it the oldest messages go, of whatever channel.
   size_t max_history_bytes = size_t{256} << 20;
 
   // For the age of what is kept in history. Outlives the broker.

@@ -50,7 +50,7 @@ std::vector<Frame> SomeFrames() {
        .channel = "news",
        .body = "hello"},
       {.header = {}, .channel = "", .body = ""},
-      {.header = {.type = FrameType::kPing}, .channel = "", .body = "x"},
+      {.header = {.type = FrameType::kReplayEnd}, .channel = "", .body = "x"},
       {.header = {.type = FrameType::kSubscribe},
        .channel = std::string("a\0b", 3),
        .body = ""},
@@ -161,7 +161,7 @@ TEST(Ipc, AFrameMayBeKeptOrDieInTheCallback) {
                               kept.push_back(std::move(message));
                             } else {
                               message = Message();
-                              EXPECT_EQ(header.type, FrameType::kPing);
+                              EXPECT_EQ(header.type, FrameType::kReplayEnd);
                             }
                             return true;
                           })
@@ -281,7 +281,7 @@ TEST(Ipc, TheCallbackEndsTheReading) {
   int frames = 0;
   const auto count = [&](const FrameHeader& header, const Message&) {
     ++frames;
-    return header.type != FrameType::kPing;
+    return header.type != FrameType::kReplayEnd;
   };
   const std::string bytes = EncodeAll(SomeFrames());
   const absl::Status status = reader.Feed(bytes, count);

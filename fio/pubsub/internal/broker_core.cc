@@ -300,6 +300,11 @@ absl::Status BrokerCore::KeepHistory(std::string_view channel, Match match,
   return status;
 }
 
+void BrokerCore::ExpireHistory() {
+  const absl::MutexLock lock(&order_mutex_);
+  history_.Expire(options_.clock->Now());
+}
+
 bool BrokerCore::IsKept(std::string_view channel, int32_t filter) const {
   if (!has_history_.load(std::memory_order_acquire) || filter != 0)
     return false;

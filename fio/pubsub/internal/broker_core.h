@@ -61,6 +61,11 @@ class BrokerCore {
                        PublishOptions options);
   absl::Status KeepHistory(std::string_view channel, Match match,
                            const HistoryOptions& options);
+  bool has_history() const {
+    return has_history_.load(std::memory_order_acquire);
+  }
+  // Drops what is too old. So what a channel had is not kept when it is silent.
+  void ExpireHistory();
   Engines& engines() { return engines_; }
   MetadataBuilders& metadata() { return metadata_; }
 

@@ -63,7 +63,7 @@ absl::StatusOr<FrameHeader> DecodeFrameHeader(const char* bytes,
   }
   const uint64_t type = Take(1, bytes);
   if (type < static_cast<uint64_t>(FrameType::kMessage) ||
-      type > static_cast<uint64_t>(FrameType::kGoodbye)) {
+      type > static_cast<uint64_t>(FrameType::kReplayEnd)) {
     return absl::InvalidArgumentError(
         absl::StrFormat("frame: unknown type %d", type));
   }

@@ -38,9 +38,6 @@ enum class FrameType : uint8_t {
   kReplay,      // Asks for what history has; body: ReplayRequest.
   kReplayItem,  // A message of the past; origin: the request's number.
   kReplayEnd,   // body: what was told of it.
-  kPing,
-  kPong,
-  kGoodbye,  // The sender closes next, on purpose.
 };
 
 // Bits of FrameHeader::flags.

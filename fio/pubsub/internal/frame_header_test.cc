@@ -84,7 +84,7 @@ TEST(FrameHeader, OfAnUnknownTypeIsRefused) {
       EXPECT_TRUE(absl::IsInvalidArgument(error)) << error;
     }
   }
-  EXPECT_EQ(known, static_cast<int>(FrameType::kGoodbye));
+  EXPECT_EQ(known, static_cast<int>(FrameType::kReplayEnd));
 }
 
 TEST(FrameHeader, IsHeldToItsLimits) {

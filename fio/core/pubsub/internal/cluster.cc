@@ -30,6 +30,8 @@ namespace {
 // What the kernel holds for a link. Without it the kernel takes no more than
 // about 90 kB of small messages, because it counts memory.
 constexpr int kKernelBytes = 1 << 20;
+// How often what is too old is dropped from history.
+constexpr absl::Duration kExpire = absl::Seconds(10);
 // How long a worker that ends tries to send what it still has.
 constexpr absl::Duration kFarewell = absl::Milliseconds(250);
 
@@ -76,7 +78,13 @@ void Cluster::On(LifecycleEvent event, void (Cluster::*method)(WorkerEvent&)) {
       event, [this, method](WorkerEvent& worker) { (this->*method)(worker); }));
 }
 
-void Cluster::Begin(WorkerEvent& /*worker*/) { core_.EndPreset(); }
+void Cluster::Begin(WorkerEvent& /*worker*/) {
+  core_.EndPreset();
+  if (!core_.has_history()) return;
+  const absl::Status timer = reactor_.RunEvery(
+      {.callback = [this] { core_.ExpireHistory(); }, .interval = kExpire});
+  if (!timer.ok()) ABSL_LOG(ERROR) << timer;
+}
 
 // A worker without a link would miss what others publish, so it gives up, and
 // the root tries again later.
