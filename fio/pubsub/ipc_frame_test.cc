@@ -269,7 +269,8 @@ TEST(Ipc, AChannelWithoutNulIsRefusedAtOnce) {
 }
 
 TEST(Ipc, FramesBeforeGarbageAreHandedOver) {
-  const std::string bytes = EncodeAll(SomeFrames()) + std::string(32, '?');
+  const std::string bytes =
+      EncodeAll(SomeFrames()) + std::string(FrameHeader::kSize, '?');
   for (const size_t size : {size_t{1}, size_t{50}, bytes.size()}) {
     EXPECT_EQ(Refusal(bytes, size, {}, 5).message(),
               "frame: begins with 3f3f, version 63");
