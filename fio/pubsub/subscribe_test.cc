@@ -1,13 +1,11 @@
-// Who gets a message, and how a subscription begins and ends.
+// Who gets a message.
 
-#include <memory>
 #include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
 
 #include "absl/status/status.h"
-#include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "fio/pubsub/broker.h"
 #include "fio/pubsub/broker_test_util.h"
@@ -147,103 +145,6 @@ TEST(PubSub, SubChannelName) {
   EXPECT_EQ(Subscription().channel(), "");
 }
 
-TEST(PubSub, OnUnsubOnce) {
-  Broker broker;
-  Strings seen;
-  Subscription subscription = MustSubscribe(
-      broker,
-      {.channel = "news", .on_unsubscribe = [&] { seen.push_back("end"); }},
-      NoteIn(seen));
-  MustPublish(broker, "news", "one");
-  RunAll(broker);
-  MustPublish(broker, "news", "dropped");
-  subscription.Unsubscribe();
-  EXPECT_THAT(seen, ElementsAre("news=one")) << "called inside";
-  subscription.Unsubscribe();
-  MustPublish(broker, "news", "behind");
-  RunAll(broker);
-  EXPECT_THAT(seen, ElementsAre("news=one", "end"));
-}
-
-TEST(PubSub, OnUnsubOnceAtTheEndOfTheBroker) {
-  Strings seen;
-  Subscription subscription;
-  {
-    Broker broker;
-    subscription = MustSubscribe(
-        broker,
-        {.channel = "news", .on_unsubscribe = [&] { seen.push_back("end"); }},
-        NoteIn(seen));
-    MustPublish(broker, "news", "never delivered");
-  }
-  EXPECT_THAT(seen, ElementsAre("end"));
-  EXPECT_FALSE(subscription.active());
-  subscription.Unsubscribe();
-  EXPECT_THAT(seen, ElementsAre("end"));
-}
-
-TEST(PubSub, OnUnsubOnError) {
-  Broker broker;
-  int ends = 0;
-  const auto count = [&ends] { ++ends; };
-  const auto ignore = [](Delivery&) {};
-  const std::string too_long(65'536, 'c');
-  std::vector<absl::Status> all;
-  const auto try_it = [&](SubscribeOptions options, OnMessage on_message) {
-    const int before = ends;
-    options.on_unsubscribe = count;
-    all.push_back(
-        broker.Subscribe(std::move(options), std::move(on_message)).status());
-    EXPECT_EQ(ends, before + 1) << all.back();
-  };
-  try_it({.channel = "news"}, nullptr);
-  try_it({.channel = too_long}, ignore);
-  try_it({.channel = "a..b", .match = Match::kNats}, ignore);
-  try_it({.channel = "n", .match = Match::kRedis, .replay = ReplayFrom()},
-         ignore);
-  try_it({.channel = "n", .filter = 1, .replay = ReplayFrom()}, ignore);
-  try_it({.channel = "n", .group = "g", .replay = ReplayFrom()}, ignore);
-  try_it({.channel = "n", .group = too_long}, ignore);
-  for (const absl::Status& status : all) {
-    EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
-  }
-  RunAll(broker);
-  EXPECT_EQ(ends, 7);
-}
-
-TEST(PubSub, UnsubInOwnCallback) {
-  Broker broker;
-  Strings seen;
-  Subscription subscription;
-  subscription = MustSubscribe(
-      broker,
-      {.channel = "news", .on_unsubscribe = [&] { seen.push_back("end"); }},
-      [&](Delivery& delivery) {
-        seen.push_back(std::string(delivery.body()));
-        subscription.Unsubscribe();
-        subscription.Unsubscribe();
-        // What it has is there until it returns.
-        seen.push_back(absl::StrCat("still ", delivery.body()));
-      });
-  MustPublish(broker, "news", "one");
-  MustPublish(broker, "news", "already queued");
-  RunAll(broker);
-  EXPECT_THAT(seen, ElementsAre("one", "still one", "end"));
-}
-
-TEST(PubSub, ACallbackMayOwnItsSubscription) {
-  Broker broker;
-  auto own = std::make_shared<Subscription>();
-  const std::weak_ptr<Subscription> watch = own;
-  *own = MustSubscribe(broker, {.channel = "news"},
-                       [own](Delivery&) { own->Unsubscribe(); });
-  own = nullptr;
-  MustPublish(broker, "news", "x");
-  EXPECT_FALSE(watch.expired());
-  RunAll(broker);
-  EXPECT_TRUE(watch.expired());
-}
-
 TEST(PubSub, ExactPlusPatternTwoCalls) {
   Broker broker;
   Strings seen;
@@ -309,23 +210,6 @@ TEST(PubSub, FilterIsolated) {
   EXPECT_EQ(filtered.size(), 2u);
 }
 
-TEST(PubSub, KeptWithoutHandle) {
-  Strings seen;
-  {
-    Broker broker;
-    Subscription subscription = MustSubscribe(
-        broker,
-        {.channel = "news", .on_unsubscribe = [&] { seen.push_back("end"); }},
-        NoteIn(seen));
-    subscription.Keep();
-    EXPECT_FALSE(subscription.active());
-    MustPublish(broker, "news", "x");
-    RunAll(broker);
-    EXPECT_THAT(seen, ElementsAre("news=x"));
-  }
-  EXPECT_THAT(seen, ElementsAre("news=x", "end"));
-}
-
 TEST(PubSub, SubscribesInACallback) {
   Broker broker;
   Strings seen;
@@ -343,43 +227,6 @@ TEST(PubSub, SubscribesInACallback) {
   RunAll(broker);
   EXPECT_THAT(
       seen, ElementsAre("outer one", "outer two", "outer three", "news=three"));
-}
-
-// Both are there when the message comes; whoever is first ends the other.
-TEST(PubSub, UnsubscribesAnotherInACallback) {
-  Broker broker;
-  int calls = 0;
-  Subscription first;
-  Subscription second;
-  const auto end_both = [&](Delivery&) {
-    ++calls;
-    first.Unsubscribe();
-    second.Unsubscribe();
-  };
-  first = MustSubscribe(broker, {.channel = "news"}, end_both);
-  second = MustSubscribe(broker, {.channel = "news"}, end_both);
-  MustPublish(broker, "news", "x");
-  RunAll(broker);
-  EXPECT_EQ(calls, 1);
-}
-
-TEST(PubSub, SubscribesAgainWhenItEnds) {
-  Broker broker;
-  Strings seen;
-  Subscription again;
-  Subscription subscription = MustSubscribe(
-      broker,
-      {.channel = "news",
-       .on_unsubscribe =
-           [&] {
-             again = MustSubscribe(broker, {.channel = "news"}, NoteIn(seen));
-           }},
-      NoteIn(seen));
-  subscription.Unsubscribe();
-  RunAll(broker);
-  MustPublish(broker, "news", "x");
-  RunAll(broker);
-  EXPECT_THAT(seen, ElementsAre("news=x"));
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "fio/pubsub/internal/engines.h"
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -88,7 +89,7 @@ void Engines::DetachAll() {
   {
     const absl::MutexLock lock(&mutex_);
     attached.swap(attached_);
-    default_engine_ = nullptr;
+    SetDefaultLocked(nullptr);
   }
   for (const AttachedPtr& one : attached) one->Detach();
 }
@@ -133,7 +134,7 @@ absl::Status Engines::Detach(Engine& engine) {
     attached = FindLocked(&engine);
     if (attached == nullptr) return NotAttached("Detach", engine);
     std::erase(attached_, attached);
-    if (default_engine_ == &engine) default_engine_ = nullptr;
+    if (default_engine_ == &engine) SetDefaultLocked(nullptr);
   }
   attached->Detach();
   return absl::OkStatus();
@@ -161,16 +162,18 @@ absl::Status Engines::Reattach(Engine& engine) {
 absl::StatusOr<Engines::Info> Engines::Find(PublishOptions& options) const {
   const bool is_default =
       options.engine == nullptr && options.reach == Reach::kDefault;
-  if (is_default && options.filter != 0) options.reach = Reach::kCluster;
-  if (options.engine == nullptr && options.reach != Reach::kDefault) {
-    return Info();
-  }
-  const absl::MutexLock lock(&mutex_);
   if (is_default) {
-    options.reach = default_reach_;
-    options.engine = default_engine_;
-    if (options.engine == nullptr) return Info();
+    options.reach = options.filter != 0
+                        ? Reach::kCluster
+                        : default_reach_.load(std::memory_order_relaxed);
   }
+  const bool may_be_default =
+      is_default && options.filter == 0 &&
+      has_default_engine_.load(std::memory_order_acquire);
+  if (options.engine == nullptr && !may_be_default) return Info();
+  const absl::MutexLock lock(&mutex_);
+  if (may_be_default) options.engine = default_engine_;
+  if (options.engine == nullptr) return Info();
   const AttachedPtr attached = FindLocked(options.engine);
   if (attached == nullptr) {
     return absl::NotFoundError("Publish: the engine is not attached");
@@ -195,14 +198,20 @@ void Engines::Publish(uint32_t number, Message message) {
 absl::Status Engines::SetDefault(Engine& engine) {
   const absl::MutexLock lock(&mutex_);
   if (FindLocked(&engine) == nullptr) return NotAttached("SetDefault", engine);
-  default_engine_ = &engine;
+  SetDefaultLocked(&engine);
   return absl::OkStatus();
 }
 
 void Engines::SetDefault(Reach reach) {
   const absl::MutexLock lock(&mutex_);
-  default_engine_ = nullptr;
-  default_reach_ = reach == Reach::kDefault ? Reach::kCluster : reach;
+  SetDefaultLocked(nullptr);
+  default_reach_.store(reach == Reach::kDefault ? Reach::kCluster : reach,
+                       std::memory_order_relaxed);
+}
+
+void Engines::SetDefaultLocked(Engine* engine) {
+  default_engine_ = engine;
+  has_default_engine_.store(engine != nullptr, std::memory_order_release);
 }
 
 void Engines::StayInRoot() {

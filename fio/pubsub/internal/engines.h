@@ -8,6 +8,7 @@
 #ifndef FIO_PUBSUB_INTERNAL_ENGINES_H_
 #define FIO_PUBSUB_INTERNAL_ENGINES_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -79,6 +80,7 @@ class Engines final : private InterestListener {
   // Null if it is not attached.
   AttachedPtr FindLocked(const Engine* engine) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  void SetDefaultLocked(Engine* engine) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
 
   Topics& topics_;
   Lane& lane_;
@@ -86,7 +88,9 @@ class Engines final : private InterestListener {
   std::vector<AttachedPtr> attached_ ABSL_GUARDED_BY(mutex_);
   uint32_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;  // The first is 1.
   Engine* default_engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
-  Reach default_reach_ ABSL_GUARDED_BY(mutex_) = Reach::kCluster;
+  // Mostly there is no default engine, and nobody needs the lock to see that.
+  std::atomic<bool> has_default_engine_ = false;
+  std::atomic<Reach> default_reach_ = Reach::kCluster;
 };
 
 }  // namespace fio::pubsub_internal
