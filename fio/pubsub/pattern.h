@@ -45,15 +45,17 @@ class Pattern {
 
   // Errors: kInvalidArgument if `text` is longer than kMaxTextBytes; in kNats
   // also if it has an empty token or none, a ">" before its last token, or
-  // white space. The message names the call and the pattern or its length.
+  // a space, tab, \r or \n. The message names the call and the pattern or its
+  // length.
   static absl::StatusOr<Pattern> Compile(std::string_view text,
                                          PatternMode mode);
 
   // Neither allocates nor recurses, and reads nothing beyond `name`. In kNats
-  // it passes the name once. In kRedis it compares at most as many times as
-  // the bytes of the two, multiplied, and mostly about as many times as the
-  // name has bytes: only what lies between two stars is ever tried at more
-  // than one place.
+  // it passes the name once. In kRedis only what lies between two stars is
+  // tried at more than one place, so a match mostly costs about as many
+  // comparisons as the name has bytes, and never more than the bytes of the two
+  // multiplied. The longest pattern can take a third of a second for a name as
+  // long: refuse long ones where strangers choose both.
   bool Matches(std::string_view name) const;
 
   std::string_view text() const { return text_; }

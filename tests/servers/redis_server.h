@@ -1,5 +1,6 @@
-// A RedisServer is a redis-server of the test's own, on a Unix socket in a
-// folder of its own. It keeps nothing on disk and is empty at the start.
+// A RedisServer is a redis-server of the test's own, on a free port of
+// 127.0.0.1 and on a Unix socket. It keeps nothing on disk, so it is empty at
+// each start.
 //
 //   RedisServer server;
 //   RedisConnection connection(server.path());
@@ -12,31 +13,40 @@
 #ifndef FIO_TESTS_SERVERS_REDIS_SERVER_H_
 #define FIO_TESTS_SERVERS_REDIS_SERVER_H_
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "fio/base/unique_fd.h"
 #include "tests/subprocess.h"
 
 namespace fio::testing {
 
 class RedisServer {
  public:
-  // Returns when it takes connections. `options` are further arguments, as in
-  // {"--requirepass", "secret"}.
-  explicit RedisServer(const std::vector<std::string>& options = {});
+  // Starts it. `options` are further arguments, as in {"--requirepass",
+  // "secret"}.
+  explicit RedisServer(std::vector<std::string> options = {});
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
-  // Kills it, and removes its folder.
+  // Kills it.
   ~RedisServer();
 
-  // Of its socket; short enough for one, with bytes to spare.
+  // Its addresses, the same for its whole life.
+  uint16_t port() const { return port_; }
   const std::string& path() const { return path_; }
-  Subprocess& process() { return *process_; }
+
+  // Ends it as a crash would: its connections end, and new ones are refused
+  // until Start(). REQUIRES: it runs.
+  void Kill();
+  // Returns when it takes connections. REQUIRES: it was killed.
+  void Start();
 
  private:
-  void Start(const std::vector<std::string>& options);
-
+  const std::vector<std::string> options_;
+  UniqueFd reserved_;  // Bound to port_, so that nobody else is given it.
+  uint16_t port_ = 0;
   std::string folder_;
   std::string path_;
   std::optional<Subprocess> process_;

@@ -1,5 +1,7 @@
 #include "fio/pubsub/internal/broker_core.h"
 
+#include <unistd.h>
+
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
@@ -221,6 +223,8 @@ absl::Status BrokerCore::SendAsWorker(Uplink& uplink, FrameHeader header,
   } else {
     is_local = true;
   }
+  header.origin = origin_;
+  header.from = options.from;
   const Message message = NewMessage(header, channel, body, options);
   if (is_local) BuildMetadata(message);
   if (!uplink.Send(message)) return NoLink(channel);
@@ -257,7 +261,12 @@ void BrokerCore::OnFromWorker(const Remote& worker, Message message) {
   SendAsRoot(std::move(message), route);
 }
 
+// What this process has published comes back if it has a total order.
 void BrokerCore::OnFromRoot(const Message& message) {
+  MessageBlock& block = MessageBlock::Of(message);
+  if (block.header().origin == origin_) {
+    block.set_from(block.header().from);
+  }
   BuildMetadata(message);
   topics_->Send(message, {.groups = false});
 }
@@ -348,6 +357,7 @@ void BrokerCore::BeginPreset() {
 }
 
 void BrokerCore::EnterWorker(Lane::Wake wake) {
+  origin_ = static_cast<uint32_t>(getpid());
   topics_->DropInChild(*main_);
   main_->SetWake(std::move(wake));
   engines_.StayInRoot();

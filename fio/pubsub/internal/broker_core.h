@@ -115,6 +115,7 @@ class BrokerCore {
   MetadataBuilders metadata_;
   std::atomic<bool> presetting_ = true;
   std::atomic<Uplink*> uplink_ = nullptr;
+  uint32_t origin_ = 0;  // Of a worker, in frames: its process.
 
   std::atomic<bool> has_history_ = false;  // Whether any channel is kept.
   // Held from when a message gets its place in the order of all until it has

@@ -50,6 +50,7 @@ void EncodeFrameHeader(const FrameHeader& header, char* out) {
   Put(static_cast<uint32_t>(header.filter), 4, out);
   Put(header.origin, 4, out);
   Put(header.sequence, 8, out);
+  Put(header.from, 8, out);
 }
 
 absl::StatusOr<FrameHeader> DecodeFrameHeader(const char* bytes,
@@ -74,6 +75,7 @@ absl::StatusOr<FrameHeader> DecodeFrameHeader(const char* bytes,
   header.filter = static_cast<int32_t>(Take(4, bytes));
   header.origin = static_cast<uint32_t>(Take(4, bytes));
   header.sequence = Take(8, bytes);
+  header.from = Take(8, bytes);
   if (const absl::Status sizes = CheckSizes(header, limits); !sizes.ok()) {
     return sizes;
   }

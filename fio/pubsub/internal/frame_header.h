@@ -9,9 +9,10 @@
 //        8     4  size of the channel
 //       12     4  size of the body
 //       16     4  filter
-//       20     4  origin: the place of the worker that has sent it first
+//       20     4  origin: of a message, the process that has published it
 //       24     8  sequence
-//       32        the channel, a NUL, the body
+//       32     8  from: as PublishOptions, for that process
+//       40        the channel, a NUL, the body
 //
 // Numbers are little-endian. A frame never has a pointer.
 //
@@ -54,7 +55,7 @@ enum FrameFlag : uint32_t {
 };
 
 struct FrameHeader {
-  static constexpr size_t kSize = 32;
+  static constexpr size_t kSize = 40;
 
   // What follows the header. It can't overflow.
   uint64_t payload_size() const {
@@ -68,6 +69,7 @@ struct FrameHeader {
   int32_t filter = 0;
   uint32_t origin = 0;
   uint64_t sequence = 0;
+  uint64_t from = 0;
 };
 
 // How large the parts of a frame may be.

@@ -19,7 +19,8 @@ constexpr FrameHeader kHeader = {.type = FrameType::kReplayItem,
                                  .body_size = 0x010203,
                                  .filter = -2,
                                  .origin = 0xDEADBEEF,
-                                 .sequence = 0x0102030405060708};
+                                 .sequence = 0x0102030405060708,
+                                 .from = 0x1112131415161718};
 
 std::string Encode(const FrameHeader& header) {
   std::string bytes(FrameHeader::kSize, '?');
@@ -34,13 +35,14 @@ absl::Status Decode(std::string_view bytes, const FrameLimits& limits = {}) {
 // Two versions of fio may meet on a link: the layout is part of the contract.
 TEST(FrameHeader, HasAFixedLayout) {
   constexpr std::array<uint8_t, FrameHeader::kSize> kBytes = {
-      'f',  'P',  1,    7,     // Magic, version, type.
-      0xBB, 0xAA, 0x99, 0x88,  // Flags.
-      2,    1,    0,    0,     // Size of the channel.
-      3,    2,    1,    0,     // Size of the body.
-      0xFE, 0xFF, 0xFF, 0xFF,  // Filter.
-      0xEF, 0xBE, 0xAD, 0xDE,  // Origin.
-      8,    7,    6,    5,    4, 3, 2, 1};
+      'f',  'P',  1,    7,                              // Magic, version, type.
+      0xBB, 0xAA, 0x99, 0x88,                           // Flags.
+      2,    1,    0,    0,                              // Size of the channel.
+      3,    2,    1,    0,                              // Size of the body.
+      0xFE, 0xFF, 0xFF, 0xFF,                           // Filter.
+      0xEF, 0xBE, 0xAD, 0xDE,                           // Origin.
+      8,    7,    6,    5,    4,    3,    2,    1,      // Sequence.
+      0x18, 0x17, 0x16, 0x15, 0x14, 0x13, 0x12, 0x11};  // From.
   EXPECT_EQ(Encode(kHeader), std::string(kBytes.begin(), kBytes.end()));
 }
 
@@ -55,6 +57,7 @@ TEST(FrameHeader, IsDecodedAsItWasEncoded) {
   EXPECT_EQ(header->filter, kHeader.filter);
   EXPECT_EQ(header->origin, kHeader.origin);
   EXPECT_EQ(header->sequence, kHeader.sequence);
+  EXPECT_EQ(header->from, kHeader.from);
 }
 
 TEST(FrameHeader, OfAnotherMagicOrVersionIsRefused) {

@@ -24,6 +24,10 @@ class GlobReader {
 
   Glob Read() {
     while (!rest_.empty()) ReadOne();
+    glob_.prefix_.shrink_to_fit();
+    glob_.elements_.shrink_to_fit();
+    glob_.runs_.shrink_to_fit();
+    glob_.sets_.shrink_to_fit();
     return std::move(glob_);
   }
 
@@ -71,12 +75,16 @@ class GlobReader {
   }
 
   static void AddRange(Glob::ByteSet& set, char a, char b) {
-    const auto [first, last] =
-        std::minmax({static_cast<signed char>(a), static_cast<signed char>(b)});
-    for (int i = first; i <= last; ++i) {
-      const auto byte = static_cast<uint8_t>(i);
+    const auto [first, last] = std::minmax({RankOf(a), RankOf(b)});
+    for (unsigned rank = first; rank <= last; ++rank) {
+      const unsigned byte = rank ^ 0x80;
       set[byte / 64] |= uint64_t{1} << byte % 64;
     }
+  }
+
+  // Its place in the order of signed bytes.
+  static unsigned RankOf(char byte) {
+    return static_cast<unsigned char>(byte) ^ 0x80;
   }
 
   void AddStar() {

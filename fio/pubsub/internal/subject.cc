@@ -30,7 +30,7 @@ class Tokens {
 }  // namespace
 
 std::string_view SubjectError(std::string_view pattern) {
-  if (pattern.find_first_of(" \t\n\f\r") != pattern.npos) {
+  if (pattern.find_first_of(" \t\r\n") != pattern.npos) {
     return "it has white space";
   }
   for (Tokens tokens(pattern); !tokens.done();) {

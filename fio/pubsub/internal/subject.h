@@ -15,7 +15,8 @@
 namespace fio::pubsub_internal {
 
 // What is wrong with the pattern, in words; empty if nothing is. Refuses what
-// nats-server does: empty tokens, ">" before the end, white space.
+// nats-server does: empty tokens, ">" before the end, and the white space that
+// separates the words of its protocol: space, tab, \r and \n.
 std::string_view SubjectError(std::string_view pattern);
 
 // How many of the pattern's bytes each match begins with. REQUIRES: the pattern
