@@ -40,7 +40,7 @@ absl::Status CheckNotInCallback(std::string_view call, const Engine& engine) {
 Broker::Broker(BrokerOptions options, Lane::Wake wake)
     : core_(std::make_unique<BrokerCore>(options, std::move(wake))) {}
 
-Broker::~Broker() = default;
+Broker::~Broker() { core_->End(); }
 
 Lane& Broker::main_lane() { return core_->main_lane(); }
 

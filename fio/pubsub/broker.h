@@ -51,8 +51,9 @@ class Broker {
   explicit Broker(BrokerOptions options = {}, Lane::Wake wake = nullptr);
   Broker(const Broker&) = delete;
   Broker& operator=(const Broker&) = delete;
-  // Detaches the engines, and ends what its main lane has. Call it on that
-  // lane's thread. Other lanes may live on, and get nothing more.
+  // Detaches the engines, and ends what its main lane has; their last callbacks
+  // may still use the broker. Call it on that lane's thread, outside of its
+  // Run(). Other lanes may live on, and get nothing more.
   ~Broker();
 
   // --- Subscribing ---
@@ -68,7 +69,7 @@ class Broker {
   // Errors, with which on_unsubscribe has been called: kInvalidArgument if
   // `on_message` is null, the channel is too long, the pattern malformed or the
   // options do not go together; kFailedPrecondition in a callback of an engine,
-  // and if the lane's broker is another or has gone.
+  // and if the lane's broker is another or has gone, or the lane ends.
   absl::StatusOr<Subscription> Subscribe(Lane& lane, SubscribeOptions options,
                                          OnMessage on_message);
   absl::StatusOr<Subscription> Subscribe(SubscribeOptions options,
@@ -119,7 +120,8 @@ class Broker {
 
   // --- Metadata ---
 
-  // From now on `builder` is called for each message that has subscribers.
+  // From now on `builder` is called for each message that has subscribers or is
+  // kept in history.
   // kNone if there are four already.
   MetadataId AddMetadata(MetadataBuilder builder);
   // What it has made lives as long as its messages. False if there is none.

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstddef>
+#include <iterator>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -25,7 +26,10 @@ using Kind = pubsub_internal::LaneEntry::Kind;
 Lane::Lane(std::shared_ptr<pubsub_internal::Topics> topics, Wake wake)
     : topics_(std::move(topics)), wake_(std::move(wake)) {}
 
-Lane::~Lane() {
+Lane::~Lane() { End(); }
+
+void Lane::End() {
+  if (ended_) return;
   ABSL_CHECK(!running_) << "a Lane is destroyed inside of its Run()";
   running_ = true;  // For callbacks that call Run().
   for (const std::shared_ptr<Subscriber>& one : topics_->RemoveLane(*this)) {
@@ -37,15 +41,26 @@ bool Lane::Run(absl::FunctionRef<bool()> is_up) {
   if (running_) return false;
   running_ = true;
   has_run_ = true;
-  if (next_ == batch_.size()) TakeInbox();
+  const bool has_rest = next_ < batch_.size();
+  if (!has_rest) TakeInbox();
   RunRetries();
+  bool stopped = RunBatch(is_up);
+  if (has_rest && !stopped) {
+    TakeInbox();
+    stopped = RunBatch(is_up);
+  }
+  running_ = false;
+  CountRest();
+  return !retries_.empty() || (stopped && stats().waiting > 0);
+}
+
+bool Lane::RunBatch(absl::FunctionRef<bool()> is_up) {
   while (next_ < batch_.size()) {
     Entry entry = std::move(batch_[next_++]);
     Execute(entry);
-    if (is_up()) break;
+    if (is_up()) return true;
   }
-  running_ = false;
-  return next_ < batch_.size() || !retries_.empty();
+  return false;
 }
 
 // The memory of the last batch is used again.
@@ -123,14 +138,17 @@ bool Lane::HasRoomFor(const Entry& entry) {
          inbox_bytes_ + entry.message.size() <= kMaxWaitingBytes;
 }
 
-Lane::Subscribers Lane::Clear() {
+Lane::Subscribers Lane::Clear(std::vector<Entry>& dropped) {
   Subscribers left;
-  for (; next_ < batch_.size(); ++next_) ClearEntry(batch_[next_], left);
+  dropped.assign(std::make_move_iterator(batch_.begin() + next_),
+                 std::make_move_iterator(batch_.end()));
   TakeInbox();
-  for (; next_ < batch_.size(); ++next_) ClearEntry(batch_[next_], left);
+  dropped.insert(dropped.end(), std::make_move_iterator(batch_.begin()),
+                 std::make_move_iterator(batch_.end()));
   batch_.clear();
-  next_ = 0;
+  CountRest();
   retries_.clear();
+  for (Entry& entry : dropped) ClearEntry(entry, left);
   return left;
 }
 
@@ -148,7 +166,7 @@ Lane::Stats Lane::stats() const {
   const absl::MutexLock lock(&mutex_);
   return {.delivered = delivered_.load(std::memory_order_relaxed),
           .dropped = dropped_.load(std::memory_order_relaxed),
-          .waiting = inbox_.size()};
+          .waiting = inbox_.size() + rest_.load(std::memory_order_relaxed)};
 }
 
 }  // namespace fio

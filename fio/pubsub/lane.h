@@ -88,6 +88,8 @@ class Lane {
   // The rest: on the lane's thread.
   void TakeInbox();
   void RunRetries();
+  // Whether `is_up` has stopped it.
+  bool RunBatch(absl::FunctionRef<bool()> is_up);
   void Execute(Entry& entry);
   // Has the subscription go on in the next Run().
   void RetryLater(std::shared_ptr<pubsub_internal::Subscriber> subscriber) {
@@ -97,10 +99,16 @@ class Lane {
     delivered_.store(delivered_.load(std::memory_order_relaxed) + 1,
                      std::memory_order_relaxed);
   }
-  // Drops what waits, but lets those join and leave that do. Returns those that
-  // have left. Under the lock of Topics.
-  Subscribers Clear();
+  // As the destructor says; from now on there are no subscriptions.
+  void End();
+  // Moves what waits to `dropped`, which is to be destroyed without a lock, but
+  // lets those join and leave that do. Returns those that have left. Under the
+  // lock of Topics.
+  Subscribers Clear(std::vector<Entry>& dropped);
   void ClearEntry(Entry& entry, Subscribers& left);
+  void CountRest() {
+    rest_.store(batch_.size() - next_, std::memory_order_relaxed);
+  }
 
   const std::shared_ptr<pubsub_internal::Topics> topics_;
   Wake wake_ ABSL_GUARDED_BY(mutex_);
@@ -116,7 +124,9 @@ class Lane {
   Subscribers retries_;
   bool running_ = false;
   bool has_run_ = false;
+  bool ended_ = false;  // Changes under the lock of Topics.
 
+  std::atomic<uint64_t> rest_ = 0;  // Of batch_, between two Run().
   std::atomic<uint64_t> delivered_ = 0;
   std::atomic<uint64_t> dropped_ = 0;
 };

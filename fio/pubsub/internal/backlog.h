@@ -34,7 +34,8 @@ class Backlog {
   bool replaying() const { return replaying_; }
   const ReplayEnd& replay_end() const { return replay_end_; }
 
-  // Whether `item` would be above the limits. One has room in any case.
+  // Whether `item` would be above the limits, which are about live messages:
+  // those of the past have others, in history. One has room in any case.
   bool IsFullFor(const Item& item) const;
   // Drops the oldest that may be dropped: one that has not been delivered
   // before, and does not come from history. What it was counts as lost before
@@ -52,21 +53,24 @@ class Backlog {
   // The next one. None if that is not to be delivered yet.
   std::optional<Item> Take();
 
-  // From now on what is added waits for the end of the replay.
+  // From now on live messages wait for the end of the replay.
   void BeginReplay() { replaying_ = true; }
-  // From here on live messages follow, without those that were replayed.
+  // All of the past is here. Behind it follow the live messages, without those
+  // that were replayed. What history has lost is lost before the first of all.
   void EndReplay(const ReplayEnd& end);
 
  private:
   using Items = std::deque<Item>;
 
-  static size_t SizeOf(const Item& item) { return item.message.size(); }
+  void CountIn(const Item& item);
+  void CountOut(const Item& item);
   bool DropOldestOf(Items& items);
 
   const SlowOptions options_;
   Items next_;
-  Items live_;  // That came while replaying.
-  size_t bytes_ = 0;
+  Items live_;                // That came while replaying.
+  size_t live_messages_ = 0;  // In both, with live_bytes_.
+  size_t live_bytes_ = 0;
   uint64_t lost_ = 0;  // Before the next that is added.
   bool replaying_ = false;
   ReplayEnd replay_end_;

@@ -110,6 +110,11 @@ BrokerCore::BrokerCore(const BrokerOptions& options, Lane::Wake wake)
 
 BrokerCore::~BrokerCore() = default;
 
+void BrokerCore::End() {
+  engines_.DetachAll();
+  main_->End();
+}
+
 std::shared_ptr<Lane> BrokerCore::NewLane(Lane::Wake wake) {
   return std::shared_ptr<Lane>(new Lane(topics_, std::move(wake)));
 }
@@ -155,9 +160,8 @@ absl::Status BrokerCore::CheckPublish(std::string_view channel,
                         channel, body.size(), limit));
   }
   if (options.engine != nullptr && options.filter != 0) {
-    return absl::InvalidArgumentError(absl::StrCat(
-        "Publish ", channel, ": a filter is not for an engine, as ",
-        options.engine->name()));
+    return absl::InvalidArgumentError(
+        absl::StrCat("Publish ", channel, ": a filter is not for an engine"));
   }
   return absl::OkStatus();
 }
@@ -165,14 +169,15 @@ absl::Status BrokerCore::CheckPublish(std::string_view channel,
 absl::Status BrokerCore::Publish(std::string_view channel,
                                  std::string_view body,
                                  PublishOptions options) {
-  engines_.ApplyDefault(options);
   if (absl::Status status = CheckPublish(channel, body, options);
       !status.ok()) {
     return status;
   }
+  const absl::StatusOr<Engines::Info> engine = engines_.Find(options);
+  if (!engine.ok()) return engine.status();
   const FrameHeader header = HeaderOf(options);
   if (options.engine != nullptr) {
-    return PublishToEngine(header, channel, body, options);
+    return PublishToEngine(*engine, header, channel, body, options);
   }
   if (Uplink* const uplink = uplink_.load(std::memory_order_acquire);
       uplink != nullptr && options.reach != Reach::kProcess) {
@@ -183,27 +188,28 @@ absl::Status BrokerCore::Publish(std::string_view channel,
   return absl::OkStatus();
 }
 
-absl::Status BrokerCore::PublishToEngine(const FrameHeader& header,
+// The echo goes first: what belongs to the message is complete when the engine
+// gets it.
+absl::Status BrokerCore::PublishToEngine(const Engines::Info& engine,
+                                         const FrameHeader& header,
                                          std::string_view channel,
                                          std::string_view body,
                                          const PublishOptions& options) {
-  const absl::StatusOr<Engines::Info> engine = engines_.Find(*options.engine);
-  if (!engine.ok()) return engine.status();
-  Uplink* const uplink = uplink_.load(std::memory_order_acquire);
-  const Message message = NewMessage(header, channel, body, options);
-  if (!engine->in_root) {
-    engines_.Publish(engine->number, message);
-    if (engine->local_echo) SendAsRoot(message, RouteOf(Reach::kCluster));
+  if (!engine.in_root) {
+    const Message message = NewMessage(header, channel, body, options);
+    if (engine.local_echo) SendAsRoot(message, RouteOf(Reach::kCluster));
+    engines_.Publish(engine.number, message);
     return absl::OkStatus();
   }
+  Uplink* const uplink = uplink_.load(std::memory_order_acquire);
   if (uplink == nullptr) return NoLink(channel);
   FrameHeader to_engine = header;
   to_engine.type = FrameType::kToEngine;
-  to_engine.origin = engine->number;
+  to_engine.origin = engine.number;
   if (!uplink->Send(MessageBlock::New(to_engine, channel, body))) {
     return NoLink(channel);
   }
-  if (!engine->local_echo) return absl::OkStatus();
+  if (!engine.local_echo) return absl::OkStatus();
   return SendAsWorker(*uplink, header, channel, body, options);
 }
 
@@ -233,10 +239,14 @@ absl::Status BrokerCore::SendAsWorker(Uplink& uplink, FrameHeader header,
 }
 
 void BrokerCore::SendAsRoot(Message message, const Route& route) {
-  BuildMetadata(message);
   const FrameHeader& header = MessageBlock::Of(message).header();
   const bool is_kept =
       route.remotes && route.lanes && IsKept(message.channel(), header.filter);
+  if (is_kept) {
+    metadata_.Build(message);
+  } else if (route.lanes) {
+    BuildMetadata(message);
+  }
   if (!is_kept && (header.flags & kFrameTotalOrder) == 0) {
     topics_->Send(message, route);
     return;

@@ -49,6 +49,9 @@ class BrokerCore {
 
   // --- For Broker, as it says ---
 
+  // Detaches the engines and ends the main lane. Nothing follows but what their
+  // last callbacks call, and the destructor.
+  void End();
   Lane& main_lane() { return *main_; }
   void SetWake(Lane::Wake wake) { main_->SetWake(std::move(wake)); }
   std::shared_ptr<Lane> NewLane(Lane::Wake wake);
@@ -95,7 +98,8 @@ class BrokerCore {
  private:
   absl::Status CheckPublish(std::string_view channel, std::string_view body,
                             const PublishOptions& options) const;
-  absl::Status PublishToEngine(const FrameHeader& header,
+  absl::Status PublishToEngine(const Engines::Info& engine,
+                               const FrameHeader& header,
                                std::string_view channel, std::string_view body,
                                const PublishOptions& options);
   absl::Status SendAsWorker(Uplink& uplink, FrameHeader header,

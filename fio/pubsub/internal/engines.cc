@@ -37,31 +37,39 @@ absl::Status NotAttached(std::string_view call, const Engine& engine) {
 // An engine from Attach() to Detach(). Tasks may have it for longer.
 class Engines::Attached {
  public:
-  Attached(Engine& engine, uint32_t number)
-      : engine_(&engine),
-        info_{.number = number, .local_echo = engine.local_echo()} {}
+  explicit Attached(Engine& engine)
+      : engine_(&engine), info_{.local_echo = engine.local_echo()} {}
 
-  const Engine* engine() const { return engine_; }
+  Engine* engine() const { return engine_; }
   const Info& info() const { return info_; }
+  // Before others have it.
+  void set_number(uint32_t number) { info_.number = number; }
   void StayInRoot() { info_.in_root = true; }
 
   // Calls `call` with the engine, unless it has been detached.
   void Call(absl::FunctionRef<void(Engine&)> call) {
     const absl::MutexLock lock(&mutex_);
-    if (detached_ || info_.in_root) return;
+    if (!detached_) CallNow(call);
+  }
+
+  // Waits for the callback that runs. None begins afterwards but this last one,
+  // which may run the lane.
+  void Detach() {
+    {
+      const absl::MutexLock lock(&mutex_);
+      detached_ = true;
+    }
+    CallNow([](Engine& engine) { engine.OnDetach(); });
+  }
+
+ private:
+  void CallNow(absl::FunctionRef<void(Engine&)> call) {
+    if (info_.in_root) return;
     ++callbacks_running;
     NoThrow([this] { return engine_->name(); }, [&] { call(*engine_); });
     --callbacks_running;
   }
 
-  // Waits for the callback that runs. None begins afterwards.
-  void Detach() {
-    Call([](Engine& engine) { engine.OnDetach(); });
-    const absl::MutexLock lock(&mutex_);
-    detached_ = true;
-  }
-
- private:
   Engine* const engine_;
   Info info_;  // Changes in a process that has just been forked.
   absl::Mutex mutex_;
@@ -72,12 +80,15 @@ Engines::Engines(Topics& topics, Lane& lane) : topics_(topics), lane_(lane) {
   topics_.SetChannelsListener(this);
 }
 
-Engines::~Engines() {
+Engines::~Engines() { DetachAll(); }
+
+void Engines::DetachAll() {
   topics_.SetChannelsListener(nullptr);
   std::vector<AttachedPtr> attached;
   {
     const absl::MutexLock lock(&mutex_);
     attached.swap(attached_);
+    default_engine_ = nullptr;
   }
   for (const AttachedPtr& one : attached) one->Detach();
 }
@@ -85,23 +96,24 @@ Engines::~Engines() {
 bool Engines::InCallback() { return callbacks_running > 0; }
 
 absl::Status Engines::Attach(Engine& engine) {
+  const auto attached = std::make_shared<Attached>(engine);
   absl::Status status;
-  AttachedPtr attached;
   topics_.ForEachChannel(
       [&] {
-        status = Add(engine, attached);
-        if (attached == nullptr) return;
+        status = Add(attached);
+        if (!status.ok()) return;
         Tell(attached, [](Engine& one) { one.OnAttach(); });
       },
       [&](const TopicKey& topic) {
-        if (attached != nullptr) TellInterest(attached, topic, true);
+        if (status.ok()) TellInterest(attached, topic, true);
       });
   return status;
 }
 
-absl::Status Engines::Add(Engine& engine, AttachedPtr& added) {
+absl::Status Engines::Add(const AttachedPtr& attached) {
   const absl::MutexLock lock(&mutex_);
-  if (FindLocked(engine) != nullptr) {
+  const Engine& engine = *attached->engine();
+  if (FindLocked(&engine) != nullptr) {
     return absl::AlreadyExistsError(
         absl::StrCat("Attach ", engine.name(), ": it is attached"));
   }
@@ -109,8 +121,8 @@ absl::Status Engines::Add(Engine& engine, AttachedPtr& added) {
     return absl::ResourceExhaustedError(absl::StrCat(
         "Attach ", engine.name(), ": there are ", kMaxEngines, " engines"));
   }
-  added = std::make_shared<Attached>(engine, ++last_number_);
-  attached_.push_back(added);
+  attached->set_number(++last_number_);
+  attached_.push_back(attached);
   return absl::OkStatus();
 }
 
@@ -118,7 +130,7 @@ absl::Status Engines::Detach(Engine& engine) {
   AttachedPtr attached;
   {
     const absl::MutexLock lock(&mutex_);
-    attached = FindLocked(engine);
+    attached = FindLocked(&engine);
     if (attached == nullptr) return NotAttached("Detach", engine);
     std::erase(attached_, attached);
     if (default_engine_ == &engine) default_engine_ = nullptr;
@@ -129,7 +141,7 @@ absl::Status Engines::Detach(Engine& engine) {
 
 bool Engines::IsAttached(const Engine& engine) const {
   const absl::MutexLock lock(&mutex_);
-  return FindLocked(engine) != nullptr;
+  return FindLocked(&engine) != nullptr;
 }
 
 absl::Status Engines::Reattach(Engine& engine) {
@@ -137,7 +149,7 @@ absl::Status Engines::Reattach(Engine& engine) {
   topics_.ForEachChannel(
       [&] {
         const absl::MutexLock lock(&mutex_);
-        attached = FindLocked(engine);
+        attached = FindLocked(&engine);
       },
       [&](const TopicKey& topic) {
         if (attached != nullptr) TellInterest(attached, topic, true);
@@ -146,10 +158,23 @@ absl::Status Engines::Reattach(Engine& engine) {
                              : absl::OkStatus();
 }
 
-absl::StatusOr<Engines::Info> Engines::Find(const Engine& engine) const {
+absl::StatusOr<Engines::Info> Engines::Find(PublishOptions& options) const {
+  const bool is_default =
+      options.engine == nullptr && options.reach == Reach::kDefault;
+  if (is_default && options.filter != 0) options.reach = Reach::kCluster;
+  if (options.engine == nullptr && options.reach != Reach::kDefault) {
+    return Info();
+  }
   const absl::MutexLock lock(&mutex_);
-  const AttachedPtr attached = FindLocked(engine);
-  if (attached == nullptr) return NotAttached("Publish", engine);
+  if (is_default) {
+    options.reach = default_reach_;
+    options.engine = default_engine_;
+    if (options.engine == nullptr) return Info();
+  }
+  const AttachedPtr attached = FindLocked(options.engine);
+  if (attached == nullptr) {
+    return absl::NotFoundError("Publish: the engine is not attached");
+  }
   return attached->info();
 }
 
@@ -169,7 +194,7 @@ void Engines::Publish(uint32_t number, Message message) {
 
 absl::Status Engines::SetDefault(Engine& engine) {
   const absl::MutexLock lock(&mutex_);
-  if (FindLocked(engine) == nullptr) return NotAttached("SetDefault", engine);
+  if (FindLocked(&engine) == nullptr) return NotAttached("SetDefault", engine);
   default_engine_ = &engine;
   return absl::OkStatus();
 }
@@ -178,15 +203,6 @@ void Engines::SetDefault(Reach reach) {
   const absl::MutexLock lock(&mutex_);
   default_engine_ = nullptr;
   default_reach_ = reach == Reach::kDefault ? Reach::kCluster : reach;
-}
-
-void Engines::ApplyDefault(PublishOptions& options) const {
-  if (options.engine != nullptr || options.reach != Reach::kDefault) return;
-  options.reach = Reach::kCluster;
-  if (options.filter != 0) return;
-  const absl::MutexLock lock(&mutex_);
-  options.engine = default_engine_;
-  options.reach = default_reach_;
 }
 
 void Engines::StayInRoot() {
@@ -220,9 +236,9 @@ void Engines::Tell(const AttachedPtr& attached, Call call) {
   lane_.Post([attached, call = std::move(call)] { attached->Call(call); });
 }
 
-Engines::AttachedPtr Engines::FindLocked(const Engine& engine) const {
+Engines::AttachedPtr Engines::FindLocked(const Engine* engine) const {
   for (const AttachedPtr& attached : attached_) {
-    if (attached->engine() == &engine) return attached;
+    if (attached->engine() == engine) return attached;
   }
   return nullptr;
 }

@@ -48,16 +48,19 @@ class Engines final : private InterestListener {
   absl::Status Detach(Engine& engine);
   bool IsAttached(const Engine& engine) const;
   absl::Status Reattach(Engine& engine);
-  // Errors: kNotFound.
-  absl::StatusOr<Info> Find(const Engine& engine) const;
+  // Detaches all, for ever.
+  void DetachAll();
+
+  // Sets the default in `options`, if neither an engine nor a reach is set.
+  // Returns the engine, or one of number 0 if there is none. Does not touch it.
+  // Errors: kNotFound if it is not attached.
+  absl::StatusOr<Info> Find(PublishOptions& options) const;
 
   // Calls Publish() of the engine, in a task. Nothing if it has gone.
   void Publish(uint32_t number, Message message);
 
   absl::Status SetDefault(Engine& engine);
   void SetDefault(Reach reach);
-  // Sets one of the two of `options`, if neither is set.
-  void ApplyDefault(PublishOptions& options) const;
 
   // In a process that has just been forked: those that there are work in the
   // root.
@@ -68,19 +71,20 @@ class Engines final : private InterestListener {
   using AttachedPtr = std::shared_ptr<Attached>;
 
   void OnInterest(const Interest& interest) override;
-  absl::Status Add(Engine& engine, AttachedPtr& added);
+  absl::Status Add(const AttachedPtr& attached);
   void TellInterest(const AttachedPtr& attached, const TopicKey& topic,
                     bool begins);
   template <typename Call>
   void Tell(const AttachedPtr& attached, Call call);
-  AttachedPtr FindLocked(const Engine& engine) const
+  // Null if it is not attached.
+  AttachedPtr FindLocked(const Engine* engine) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
 
   Topics& topics_;
   Lane& lane_;
   mutable absl::Mutex mutex_;
   std::vector<AttachedPtr> attached_ ABSL_GUARDED_BY(mutex_);
-  uint32_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;
+  uint32_t last_number_ ABSL_GUARDED_BY(mutex_) = 0;  // The first is 1.
   Engine* default_engine_ ABSL_GUARDED_BY(mutex_) = nullptr;
   Reach default_reach_ ABSL_GUARDED_BY(mutex_) = Reach::kCluster;
 };

@@ -44,11 +44,12 @@ void MetadataBuilders::Build(const Message& message) const {
     list = list_;
   }
   size_t place = 0;
-  for (const auto& [id, builder] : *list) {
+  for (const auto& added : *list) {
     MessageBlock::Metadata& made =
         MessageBlock::Of(message).metadata()[place++];
-    NoThrow([] { return "a MetadataBuilder"; },
-            [&] { made = {.id = id, .value = builder(message)}; });
+    NoThrow(
+        [] { return "a MetadataBuilder"; },
+        [&] { made = {.id = added.first, .value = added.second(message)}; });
   }
 }
 

@@ -29,7 +29,7 @@ class Share {
   Share& operator=(const Share&) = delete;
   ~Share();
 
-  Lane& lane() { return lane_; }
+  Lane& lane() const { return lane_; }
 
   // --- Under the lock of Topics ---
 

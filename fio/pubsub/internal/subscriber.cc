@@ -1,6 +1,7 @@
 #include "fio/pubsub/internal/subscriber.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <optional>
@@ -23,7 +24,7 @@ namespace fio::pubsub_internal {
 namespace {
 
 // What waits is delivered so many at a time, so that others come between.
-constexpr int kAtOnce = 64;
+constexpr size_t kAtOnce = 64;
 constexpr SlowOptions kDefaultSlow;
 
 // Only its lane's thread writes it.
@@ -87,9 +88,12 @@ Backlog& Subscriber::NeedBacklog() {
   return *backlog_;
 }
 
+bool Subscriber::HasSent(const Message& message) const {
+  return owner_ != 0 && MessageBlock::Of(message).from() == owner_;
+}
+
 void Subscriber::Offer(const Message& message) {
-  if (ended()) return;
-  if (owner_ != 0 && MessageBlock::Of(message).from() == owner_) return;
+  if (ended() || HasSent(message)) return;
   Item item{.message = message};
   if (backlog_ == nullptr) {
     Deliver(std::move(item));
@@ -100,24 +104,19 @@ void Subscriber::Offer(const Message& message) {
 
 void Subscriber::OfferReplayed(const Message& message) {
   if (ended()) return;
-  Item item{.message = message, .replayed = true};
-  if (backlog_->has_next() || blocked_) {
-    backlog_->Add(std::move(item));
-    Count();
-  } else {
-    Deliver(std::move(item));
-  }
+  backlog_->Add({.message = message, .replayed = true});
+  Count();
 }
 
 void Subscriber::EndReplay(const ReplayEnd& end) {
   if (ended()) return;
   backlog_->EndReplay(end);
-  if (!blocked_) DeliverWaiting();
+  DeliverWaiting(backlog_->size());
 }
 
 void Subscriber::Retry() {
   blocked_ = false;
-  DeliverWaiting();
+  DeliverWaiting(kAtOnce);
 }
 
 void Subscriber::GoOn() {
@@ -166,8 +165,8 @@ void Subscriber::Wait(Item item) {
   Count();
 }
 
-void Subscriber::DeliverWaiting() {
-  for (int i = 0; i < kAtOnce && !ended() && !blocked_; ++i) {
+void Subscriber::DeliverWaiting(size_t at_most) {
+  for (size_t i = 0; i < at_most && !ended() && !blocked_; ++i) {
     std::optional<Item> item = backlog_->Take();
     if (!item.has_value()) break;
     if (item->message) {
@@ -225,7 +224,11 @@ void Subscriber::Finish() {
   on_message_ = nullptr;
   backlog_ = nullptr;
   Count();
-  TellUnsubscribed(std::move(extra_));
+  if (extra_ == nullptr) return;
+  extra_->on_replay_end = nullptr;
+  extra_->on_slow = nullptr;
+  if (extra_->on_unsubscribe == nullptr) return;
+  NoThrow([this] { std::exchange(extra_->on_unsubscribe, nullptr)(); });
 }
 
 void Subscriber::Count() {
@@ -235,8 +238,11 @@ void Subscriber::Count() {
 
 template <typename Call>
 void Subscriber::NoThrow(Call&& call) {
-  fio::NoThrow([this] { return absl::StrCat("subscription ", name_->channel); },
-               std::forward<Call>(call));
+  const auto name = [this] {
+    return absl::StrCat("subscription ",
+                        name_ == nullptr ? "that failed" : name_->channel);
+  };
+  fio::NoThrow(name, std::forward<Call>(call));
 }
 
 }  // namespace fio::pubsub_internal

@@ -42,6 +42,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   const TopicName* name() const { return name_.get(); }
   std::string_view group() const;
   bool preset() const { return preset_; }
+  // Whether its owner has published the message: it does not get it.
+  bool HasSent(const Message& message) const;
   bool ended() const { return ended_.load(std::memory_order_acquire); }
   void Unsubscribe();
   void Resume();
@@ -51,6 +53,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
 
   // Delivers it, or lets it wait.
   void Offer(const Message& message);
+  // Those of the past wait for the end of the replay, which says what is
+  // missing before them.
   void OfferReplayed(const Message& message);
   void EndReplay(const ReplayEnd& end);
   // From now on another callback gets the messages, those that wait too. The
@@ -89,7 +93,7 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   // Whether it is done, so that the next one may follow.
   bool Deliver(Item item);
   void Wait(Item item);
-  void DeliverWaiting();
+  void DeliverWaiting(size_t at_most);
   void TellReplayEnd();
   void CloseAsSlow();
   void Count();

@@ -15,6 +15,7 @@
 #include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
 #include "fio/pubsub/internal/lane_entry.h"
 #include "fio/pubsub/internal/share.h"
@@ -55,22 +56,28 @@ Topics::~Topics() = default;
 absl::Status Topics::Join(const std::shared_ptr<Subscriber>& subscriber,
                           const TopicKey& key) {
   const absl::MutexLock lock(&mutex_);
+  Lane& lane = subscriber->lane_;
+  if (lane.topics_.get() != this || lane.ended_) {
+    return absl::FailedPreconditionError(
+        absl::StrCat("Subscribe ", key.channel, ": the lane ",
+                     lane.ended_ ? "has ended" : "is another broker's"));
+  }
   const absl::StatusOr<Topic*> topic = NeedTopic(key);
   if (!topic.ok()) return topic.status();
   subscriber->name_ = (*topic)->name;
   subscriber->topics_ = shared_from_this();
   subscriber->joined_ = true;
   if (subscriber->group().empty()) {
-    Share& share = NeedShare(**topic, subscriber->lane_);
+    Share& share = NeedShare(**topic, lane);
     ++share.count;
     subscriber->share_ = &share;
   } else {
     NeedGroup(**topic, subscriber->group())
         .members.push_back({.subscriber = subscriber});
   }
-  subscriber->lane_.Push({.kind = LaneEntry::Kind::kJoin,
-                          .share = subscriber->share_,
-                          .subscriber = subscriber});
+  lane.Push({.kind = LaneEntry::Kind::kJoin,
+             .share = subscriber->share_,
+             .subscriber = subscriber});
   return absl::OkStatus();
 }
 
@@ -127,9 +134,12 @@ void Topics::PushTo(Subscriber& subscriber, LaneEntry entry) {
 }
 
 Topics::Subscribers Topics::RemoveLane(Lane& lane) {
+  std::vector<LaneEntry> dropped;  // With what is the user's.
   const absl::MutexLock lock(&mutex_);
-  Subscribers removed = lane.Clear();
-  RemoveIf([&lane](const Subscriber& one) { return &one.lane_ == &lane; },
+  lane.ended_ = true;
+  Subscribers removed = lane.Clear(dropped);
+  RemoveIf([&lane](const Lane& one) { return &one == &lane; },
+           [&lane](const Subscriber& one) { return &one.lane_ == &lane; },
            [](const Remote&) { return false; }, removed);
   return removed;
 }
@@ -137,25 +147,29 @@ Topics::Subscribers Topics::RemoveLane(Lane& lane) {
 void Topics::RemoveAllOf(Remote& remote) {
   const absl::MutexLock lock(&mutex_);
   Subscribers none;
-  RemoveIf([](const Subscriber&) { return false; },
+  RemoveIf([](const Lane&) { return false; },
+           [](const Subscriber&) { return false; },
            [&remote](const Remote& one) { return &one == &remote; }, none);
 }
 
 void Topics::DropInChild(Lane& main) {
+  Subscribers removed;  // Their callbacks are the parent's.
+  std::vector<LaneEntry> dropped;
   const absl::MutexLock lock(&mutex_);
   channels_listener_ = nullptr;
   local_listener_ = nullptr;
-  Subscribers removed;  // Their callbacks are the parent's.
-  if (main.has_run_) removed = main.Clear();
-  RemoveIf([](const Subscriber& one) { return !one.preset(); },
+  if (main.has_run_) removed = main.Clear(dropped);
+  RemoveIf([](const Lane&) { return true; },
+           [](const Subscriber& one) { return !one.preset(); },
            [](const Remote&) { return true; }, removed);
 }
 
 void Topics::RemoveIf(
+    absl::FunctionRef<bool(const Lane&)> lane_goes,
     absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
     absl::FunctionRef<bool(const Remote&)> remote_goes, Subscribers& removed) {
   for (Topic* const topic : AllTopics()) {
-    RemoveShares(*topic, subscriber_goes, removed);
+    RemoveShares(*topic, lane_goes, subscriber_goes, removed);
     RemoveMembers(*topic, subscriber_goes, remote_goes, removed);
     std::erase_if(topic->remotes,
                   [&](const Remote* one) { return remote_goes(*one); });
@@ -165,10 +179,12 @@ void Topics::RemoveIf(
 
 // REQUIRES: the lanes of those that go have noticed all that have joined.
 void Topics::RemoveShares(Topic& topic,
+                          absl::FunctionRef<bool(const Lane&)> lane_goes,
                           absl::FunctionRef<bool(const Subscriber&)> goes,
                           Subscribers& removed) {
   if (topic.shares.empty()) return;
   for (const std::unique_ptr<Share>& share : topic.shares) {
+    if (!lane_goes(share->lane())) continue;
     const size_t before = removed.size();
     share->TakeIf(goes, removed);
     for (size_t i = before; i < removed.size(); ++i) {
@@ -285,8 +301,8 @@ Topics::Group& Topics::NeedGroup(Topic& topic, std::string_view name) {
   for (const std::unique_ptr<Group>& group : topic.groups) {
     if (group->name == name) return *group;
   }
-  topic.groups.push_back(std::make_unique<Group>(
-      std::string(name), ++last_group_, topic.name.get()));
+  topic.groups.push_back(
+      std::make_unique<Group>(name, ++last_group_, topic.name.get()));
   Group& group = *topic.groups.back();
   groups_.emplace(group.number, &group);
   TellLocal(topic, &group, true);
@@ -322,7 +338,7 @@ void Topics::Send(const Message& message, const Route& route) const {
 // A process finds itself which of its subscriptions match: it gets the message
 // once.
 void Topics::SendTo(const Topic& topic, const Message& message,
-                    const Route& route, Remotes& remotes) const {
+                    const Route& route, Remotes& remotes) {
   if (route.lanes) {
     for (const std::unique_ptr<Share>& share : topic.shares) {
       share->lane().Push({.kind = LaneEntry::Kind::kToShare,
@@ -340,8 +356,10 @@ void Topics::SendTo(const Topic& topic, const Message& message,
   }
   if (!route.groups) return;
   for (const std::unique_ptr<Group>& group : topic.groups) {
-    SendToMember(*group, message, [&route](const Member& member) {
-      if (member.remote == nullptr) return route.lanes;
+    SendToMember(*group, message, [&](const Member& member) {
+      if (member.remote == nullptr) {
+        return route.lanes && !member.subscriber->HasSent(message);
+      }
       return route.remotes &&
              (!route.except_in_groups || member.remote != route.except);
     });

@@ -86,7 +86,8 @@ class Topics final : public std::enable_shared_from_this<Topics> {
 
   // --- Subscriptions ---
 
-  // Errors: those of Pattern::Compile().
+  // Errors: kFailedPrecondition if the lane has ended or is another broker's;
+  // those of Pattern::Compile().
   absl::Status Join(const std::shared_ptr<Subscriber>& subscriber,
                     const TopicKey& topic);
   void Leave(Subscriber& subscriber);
@@ -138,6 +139,9 @@ class Topics final : public std::enable_shared_from_this<Topics> {
     uint32_t remote_number = 0;
   };
   struct Group {
+    Group(std::string_view n, uint32_t number_of, const TopicName* of)
+        : name(n), number(number_of), topic(of) {}
+
     const std::string name;
     const uint32_t number;
     const TopicName* const topic;
@@ -163,10 +167,14 @@ class Topics final : public std::enable_shared_from_this<Topics> {
   void LeaveShare(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGroup(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Topic*> AllTopics() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  void RemoveIf(absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
+  // Looks at the subscriptions of those lanes for which `lane_goes` returns
+  // true: the lists of the others are their threads'.
+  void RemoveIf(absl::FunctionRef<bool(const Lane&)> lane_goes,
+                absl::FunctionRef<bool(const Subscriber&)> subscriber_goes,
                 absl::FunctionRef<bool(const Remote&)> remote_goes,
                 Subscribers& removed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveShares(Topic& topic,
+                    absl::FunctionRef<bool(const Lane&)> lane_goes,
                     absl::FunctionRef<bool(const Subscriber&)> goes,
                     Subscribers& removed) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void RemoveMembers(Topic& topic,
@@ -181,8 +189,8 @@ class Topics final : public std::enable_shared_from_this<Topics> {
   void ForEachMatch(std::string_view channel, int32_t filter,
                     absl::FunctionRef<void(const Topic&)> call) const
       ABSL_SHARED_LOCKS_REQUIRED(mutex_);
-  void SendTo(const Topic& topic, const Message& message, const Route& route,
-              Remotes& remotes) const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
+  static void SendTo(const Topic& topic, const Message& message,
+                     const Route& route, Remotes& remotes);
   static void SendToMember(const Group& group, const Message& message,
                            absl::FunctionRef<bool(const Member&)> takes);
 
