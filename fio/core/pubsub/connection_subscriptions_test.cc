@@ -28,8 +28,6 @@ using pubsub_internal::MessageBlock;
 using pubsub_internal::PubSubInWorld;
 using testing::Peer;
 using ::testing::ElementsAre;
-using ::testing::IsEmpty;
-using Log = std::vector<std::string>;
 
 class PubSubConnection : public PubSubInWorld {
  protected:
@@ -48,8 +46,6 @@ class PubSubConnection : public PubSubInWorld {
   void Publish(std::string_view body) {
     EXPECT_TRUE(pubsub_.Publish("news", body).ok());
   }
-
-  Log log_;
 };
 
 TEST_F(PubSubConnection, IsSentWhatIsPublished) {

@@ -6,7 +6,9 @@
 
 #include <functional>
 #include <memory>
+#include <string>
 #include <utility>
+#include <vector>
 
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/protocol.h"
@@ -51,6 +53,7 @@ class PubSubInWorld : public ::testing::Test {
     return opened;
   }
 
+  std::vector<std::string> log_;  // Ends of subscriptions are the last to write.
   testing::World world_;
   Reactor reactor_{{.threads = 1, .workers = 1}};
   PubSub pubsub_{reactor_};
