@@ -88,6 +88,7 @@ TEST_F(PubSubCluster, EngineMatrix) {
     node.Subscribe({.channel = "m"});
     return node.Run();
   });
+  cluster.Await("ready up", 3);
   const pid_t root = PidOf(cluster, kRoot);
   const pid_t one = PidOf(cluster, 0);
   const pid_t other = PidOf(cluster, 1);
@@ -175,6 +176,7 @@ TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
     node.Subscribe({.channel = "e"});
     return node.Run();
   });
+  cluster.Await("ready up", 3);
   orders_.Give(0, "engine 1");
   cluster.Await("engine e: 1");
   orders_.Give(kRoot, "engine 2");
@@ -209,12 +211,13 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
     ABSL_CHECK_OK(node.pubsub().Publish("m", "early"));
     return node.Run();
   });
+  cluster.Await("ready up", 3);
   const std::vector<pid_t> early = cluster.Await("got m early", 3);
   EXPECT_EQ(std::set<pid_t>(early.begin(), early.end()).size(), 3u);
   // A worker that replaces another has the subscription, and gets what is
   // published from now on.
   cluster.Signal(PidOf(cluster, 0), SIGKILL);
-  cluster.Await("place 0", 2);
+  cluster.Await("ready up", 4);
   orders_.Give(0, "pub cluster m late");
   cluster.Await("got m late", 3);
   ExpectEnd(cluster);

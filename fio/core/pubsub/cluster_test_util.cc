@@ -118,6 +118,7 @@ void Node::Begin() {
   ABSL_CHECK_OK(watch);
   reactor_.loop().Unref(*watch);
   trace_.Tell(absl::StrCat("place ", place()));
+  TellReady("up");
 }
 
 void Node::Read() {

@@ -82,7 +82,8 @@ class TracingEngine final : public Engine {
 //   stop
 //
 // Each process says "place N" when it begins (-1: the root), and the events of
-// its lifecycle.
+// its lifecycle. The root says "ready up" when it knows what the process
+// listens to, once for each.
 class Node {
  public:
   using Words = std::vector<std::string>;
