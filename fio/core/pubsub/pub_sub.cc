@@ -178,6 +178,15 @@ size_t PubSub::subscriptions(Connection& connection) const {
   return its == nullptr ? 0 : its->size();
 }
 
+SubscriptionStats PubSub::StatsOf(Connection& connection,
+                                  std::string_view channel, Match match,
+                                  int32_t filter) const {
+  const ConnectionSubscriptions* const its =
+      impl_->LaneOf(connection.loop()).Find(connection);
+  if (its == nullptr) return {};
+  return its->StatsOf({.channel = channel, .match = match, .filter = filter});
+}
+
 absl::StatusOr<Subscription> PubSub::SubscribeOn(Loop& loop,
                                                  SubscribeOptions options,
                                                  OnMessage on_message) {

@@ -91,6 +91,11 @@ class PubSub {
   // How many the connection has.
   size_t subscriptions(Connection& connection) const;
 
+  // Of one of them; zero if the connection does not have it.
+  SubscriptionStats StatsOf(Connection& connection, std::string_view channel,
+                            Match match = Match::kExact,
+                            int32_t filter = 0) const;
+
   // --- Other subscriptions ---
 
   // On that loop. It ends with the handle, or with the loop.

@@ -58,6 +58,13 @@ size_t ConnectionSubscriptions::size() const {
                     [](const auto& entry) { return entry.second.active(); }));
 }
 
+SubscriptionStats ConnectionSubscriptions::StatsOf(
+    const TopicKey& topic) const {
+  const auto found = subscriptions_.find(topic);
+  return found == subscriptions_.end() ? SubscriptionStats()
+                                       : found->second.stats();
+}
+
 void ConnectionSubscriptions::Resume() {
   for (auto& [topic, subscription] : subscriptions_) {
     if (subscription.stats().waiting > 0) subscription.Resume();

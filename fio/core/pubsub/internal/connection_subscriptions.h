@@ -33,6 +33,7 @@ class ConnectionSubscriptions final : private ConnectionEnd {
                          OnMessage on_message);
   bool Unsubscribe(const TopicKey& topic);
   size_t size() const;
+  SubscriptionStats StatsOf(const TopicKey& topic) const;
   // Those that wait go on.
   void Resume();
 
