@@ -97,6 +97,13 @@ struct TlsServerOptions {
   TlsClientCertificates client_certificates = TlsClientCertificates::kNone;
   // Who may vouch for clients. Required, unless client_certificates is kNone.
   std::optional<TlsTrust> trust = std::nullopt;
+  // The most that a client's certificate and those behind it may have together,
+  // and so what each handshake may have in memory; beyond it, the handshake
+  // fails before they are read. At least 16 KiB, which a client may always
+  // send. 32 KiB is room for ten certificates with RSA or four that hold
+  // against quantum computers, while 1,024 handshakes
+  // (ListenOptions::max_handshakes) have no more than 32 MiB.
+  size_t max_peer_chain_bytes = size_t{32} << 10;
 
   // Clients that come back may resume their session.
   bool tickets = true;
@@ -127,6 +134,10 @@ struct TlsClientOptions {
   // Who may vouch for servers. Absent: TlsTrust::System(). The name of the host
   // is checked as well, unless it is Insecure().
   std::optional<TlsTrust> trust = std::nullopt;
+
+  // As of a server. It is the client that has chosen whom to ask, and some
+  // servers have certificates with hundreds of names.
+  size_t max_peer_chain_bytes = size_t{100} << 10;
 
   // Shown to a server that asks for one.
   std::optional<TlsCertificate> certificate = std::nullopt;

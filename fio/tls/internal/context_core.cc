@@ -225,6 +225,7 @@ absl::Status ContextCore::SetProtocol(SSL_CTX* library) {
     return Invalid("ciphers", LibraryReason());
   }
   SSL_CTX_set_options(library, SSL_OP_CIPHER_SERVER_PREFERENCE);  // And groups.
+  SSL_CTX_set_max_cert_list(library, options.max_peer_chain_bytes);
   SSL_CTX_set_verify_algorithm_prefs(library, kSignatures,
                                      std::size(kSignatures));
   if (absl::Status set = SetGroups(library); !set.ok()) return set;
