@@ -216,6 +216,10 @@ class alignas(64) Connection {
   // much is sent to a silent peer, as in a chat room, it never times out. To
   // bound the time since the peer has last sent something, call SetDeadline()
   // whenever something was received.
+  //
+  // Over a transport bytes count that it moves below itself: a part of a record
+  // that is not whole yet, and what it took before and sends now. What it reads
+  // for itself alone, such as a ticket or an update of keys of TLS, does not.
   void SetTimeout(absl::Duration timeout);
   absl::Duration timeout() const { return absl::Milliseconds(timeout_ms_); }
 

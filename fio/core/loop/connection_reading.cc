@@ -243,11 +243,16 @@ IoResult Connection::ReadAhead() {
 }
 
 // A poller without edges tells of more bytes only when the kernel was seen
-// without any. OnData() that has read none leaves them here.
+// without any. OnData() that has read none leaves them here. One read may not
+// show it: of a transport that has more, or over a socket whose short reads say
+// nothing.
 void Connection::ReadWhatWasTold() {
-  if (IsFull()) return;
-  const IoResult read = ReadAhead();
-  if (read.bytes == 0 && !Has(kDead)) Account(read);
+  while (Has(kReadable) && IsServed() && !IsFull()) {
+    const IoResult read = ReadAhead();
+    if (read.bytes > 0) continue;
+    if (!Has(kDead)) Account(read);
+    return;
+  }
 }
 
 // Nothing comes after it, so the poller is not asked to tell of anything.
