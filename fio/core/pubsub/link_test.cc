@@ -88,9 +88,10 @@ class LinkTest : public ::testing::Test {
 
   void Make(Link::Options options = {}) {
     std::array<int, 2> ends;
-    ABSL_CHECK_EQ(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK,
-                             0, ends.data()),
-                  0);
+    ABSL_CHECK_EQ(
+        socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0,
+                   ends.data()),
+        0);
     far_ = UniqueFd(ends[1]);
     options.max_stall = kStall;
     link_ = std::make_shared<Link>(UniqueFd(ends[0]), options, noting_);
@@ -173,8 +174,8 @@ TEST_F(LinkTest, SendsInOrder) {
   Turn();
   EXPECT_THAT(FarReads(), ElementsAre("1 0 c: before the start", "9 0 : "));
   EXPECT_TRUE(Send("1"));
-  EXPECT_TRUE(link_->Send(NewMessage("2"),
-                          FrameHeader{.type = FrameType::kToGroup, .origin = 7}));
+  EXPECT_TRUE(link_->Send(
+      NewMessage("2"), FrameHeader{.type = FrameType::kToGroup, .origin = 7}));
   link_->SendAlways(NewMessage("3"),
                     {.type = FrameType::kReplayItem, .origin = 8});
   link_->SendControl({.type = FrameType::kSubscribe}, "d", "group");
