@@ -36,7 +36,8 @@ constexpr int kRoot = Orders::kRoot;
 class PubSubCluster : public ::testing::Test {
  protected:
   static pid_t PidOf(TestCluster& cluster, int place) {
-    const std::vector<pid_t> pids = cluster.Await(absl::StrCat("place ", place));
+    const std::vector<pid_t> pids =
+        cluster.Await(absl::StrCat("place ", place));
     return pids.empty() ? 0 : pids.back();
   }
 
@@ -170,8 +171,8 @@ TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
     Node node(trace, orders_);
     ABSL_CHECK_OK(node.pubsub().broker().Attach(engine));
     node.On("engine", [&](const Node::Words& words) {
-      ABSL_CHECK_OK(node.pubsub().Publish("e", words.at(1),
-                                          {.engine = &engine}));
+      ABSL_CHECK_OK(
+          node.pubsub().Publish("e", words.at(1), {.engine = &engine}));
     });
     node.Subscribe({.channel = "e"});
     return node.Run();

@@ -41,8 +41,8 @@ using ::testing::SizeIs;
 
 constexpr int kRoot = Orders::kRoot;
 
-// Publishes "PLACE NUMBER" to a channel, from 0 on, some in each turn. Publish()
-// that fails for want of room is tried again.
+// Publishes "PLACE NUMBER" to a channel, from 0 on, some in each turn.
+// Publish() that fails for want of room is tried again.
 class Publisher {
  public:
   Publisher(Node& node, std::string channel, int count, PublishOptions options)
@@ -190,7 +190,8 @@ TEST(PubSubGroup, OneMemberOfTheClusterGetsEachMessage) {
   std::map<pid_t, int> shares;
   for (const char publisher : {'a', 'b'}) {
     for (int i = 0; i < kMessages; ++i) {
-      const std::string got = absl::StrCat("got q ", std::string(1, publisher), i);
+      const std::string got =
+          absl::StrCat("got q ", std::string(1, publisher), i);
       for (const pid_t pid : cluster.Await(got)) ++shares[pid];
     }
   }
@@ -215,10 +216,10 @@ TEST(PubSubGroup, OneMemberOfTheClusterGetsEachMessage) {
 void ObeyReplay(Node& node, uint64_t last) {
   node.On("replay", [&node, last](const Node::Words&) {
     auto next = std::make_shared<uint64_t>(1);
-    SubscribeOptions options{.channel = "n",
-                             .slow = {.max_messages = last,
-                                      .max_bytes = size_t{1} << 30},
-                             .replay = ReplayFrom{}};
+    SubscribeOptions options{
+        .channel = "n",
+        .slow = {.max_messages = last, .max_bytes = size_t{1} << 30},
+        .replay = ReplayFrom{}};
     node.Keep(*node.pubsub().Subscribe(
         std::move(options), [&node, next, last](Delivery& delivery) {
           const uint64_t sequence = delivery.message().sequence();

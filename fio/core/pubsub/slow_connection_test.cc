@@ -22,10 +22,10 @@ namespace fio {
 namespace {
 
 using pubsub_internal::MessageBlock;
-using testing::Peer;
 using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::IsEmpty;
+using testing::Peer;
 using Numbers = std::vector<int>;
 
 constexpr int kBytes = 100;         // Of each message.
@@ -163,8 +163,7 @@ TEST_F(SlowConnection, IsReplacedWhileItWaits) {
   PublishTo(kForwarded + 2);
   std::vector<std::string> got;
   ASSERT_TRUE(pubsub_
-                  .Subscribe(*opened.connection,
-                             {.channel = "news"},
+                  .Subscribe(*opened.connection, {.channel = "news"},
                              [&got](Connection&, Delivery& delivery) {
                                got.push_back(std::string(delivery.body()));
                              })
