@@ -185,7 +185,8 @@ class alignas(64) Connection {
   // because of More::kYes. True if nothing is left in the queue.
   bool Flush();
 
-  // What was written and has not left: bytes, and calls of Write().
+  // What was written and has not left: bytes, those of the transport included,
+  // and calls of Write() of which a byte is in the queue.
   uint64_t pending_bytes() const;
   size_t pending_calls() const;
 

@@ -116,7 +116,7 @@ void Connection::Deliver() {
       if (!Has(kReadable) || Has(kEndRead)) return;
     }
     const bool paused =
-        ((socket_.has_pending() || HasMarks()) && MustPause()) ||
+        ((socket_.pending_bytes() > 0 || HasMarks()) && MustPause()) ||
         connections_->memory().HoldsBack(*this);
     if (paused) Set(kReadPaused);
     if (paused || Has(kSuspended)) {
@@ -349,6 +349,7 @@ size_t Connection::ReadNew(absl::Span<char> out) {
 // it something to send.
 void Connection::AfterTransport() {
   if (Has(kDead)) return;
+  if (socket_.has_transport()) CountMemory();  // It may hold more, or less.
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
   } else if (socket_.wants_write()) {
