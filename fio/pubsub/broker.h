@@ -132,8 +132,8 @@ class Broker {
   // Keeps messages of the channels that match. Call it before anything is
   // published there; in a cluster, before the workers are forked. The first
   // call that matches a channel counts. Errors: those of Pattern::Compile();
-  // kInvalidArgument for a channel that is too long, and for a limit that is not
-  // positive.
+  // kInvalidArgument for a channel that is too long, and for a limit that is
+  // not positive.
   absl::Status KeepHistory(std::string_view channel, Match match,
                            const HistoryOptions& options);
 
