@@ -3,15 +3,18 @@
 #include <sys/types.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <csignal>
 #include <cstddef>
 #include <filesystem>
 #include <fstream>
 #include <map>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
 #include <system_error>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -21,6 +24,7 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/time/time.h"
+#include "fio/core/exit_with.h"
 #include "fio/core/process/lifecycle.h"
 #include "fio/core/pubsub/cluster_test_util.h"
 #include "fio/core/pubsub/pub_sub.h"
@@ -308,6 +312,42 @@ TEST(Ipc, HotRestartKeepsPeers) {
   EXPECT_THAT(seen, SizeIs(4));
   EXPECT_THAT(published, ::testing::IsSupersetOf(seen));
   EXPECT_THAT(cluster.Values("gap"), IsEmpty());
+  ExpectEnd(cluster);
+}
+
+// Threads of a worker publish until they are joined, after its link has ended.
+TEST(Ipc, ThreadsPublishUntilTheEnd) {
+  TestCluster cluster([&](const Trace& trace) {
+    Reactor reactor(Node::TwoWorkers());
+    trace.Follow(reactor.lifecycle());
+    std::atomic<bool> ends = false;
+    std::optional<std::thread> publisher;
+    reactor.lifecycle().Add(LifecycleEvent::kOnFinish, [&] {
+      ends = true;
+      if (publisher.has_value()) publisher->join();
+    });
+    PubSub pubsub(reactor);  // Its own end comes first.
+    reactor.lifecycle().Add(LifecycleEvent::kOnStart, [&] {
+      publisher.emplace([&] {
+        while (!ends) {
+          (void)pubsub.Publish("n", "x", {.reach = Reach::kRoot});
+          std::this_thread::yield();
+        }
+      });
+    });
+    int got = 0;
+    const auto subscription =
+        pubsub.Subscribe({.channel = "n"}, [&](Delivery&) {
+          if (++got == 1000) trace.Tell("enough");
+        });
+    return ExitWith(reactor.Run());
+  });
+  cluster.Await("enough");
+  for (const pid_t worker : cluster.Await("start", 2)) {
+    cluster.Signal(worker, SIGTERM);
+  }
+  cluster.Await("start", 4);
+  cluster.Await("finish", 2);
   ExpectEnd(cluster);
 }
 

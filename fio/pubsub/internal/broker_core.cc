@@ -343,11 +343,15 @@ void BrokerCore::StartReplay(const std::shared_ptr<Subscriber>& subscriber,
 }
 
 void BrokerCore::OnReplayItem(uint32_t request, const Message& message) {
-  const absl::MutexLock lock(&requests_mutex_);
-  const auto found = requests_.find(request);
-  if (found == requests_.end()) return;
-  BuildMetadata(message);
-  topics_->PushTo(*found->second,
+  std::shared_ptr<Subscriber> subscriber;
+  {
+    const absl::MutexLock lock(&requests_mutex_);
+    const auto found = requests_.find(request);
+    if (found == requests_.end()) return;
+    subscriber = found->second;
+  }
+  BuildMetadata(message);  // Without the lock: builders may subscribe.
+  topics_->PushTo(*subscriber,
                   {.kind = LaneEntry::Kind::kReplayed, .message = message});
 }
 

@@ -34,6 +34,10 @@ class RootLink final : public Uplink, private Link::Handler {
            OnLostCallback on_lost);
   ~RootLink() override;
 
+  // From now on nothing goes to the root. Threads that publish may still use
+  // it, as long as it exists.
+  void End();
+
   absl::Status Start(Loop& loop) { return link_->Start(loop); }
   // Blocks.
   void FlushFor(absl::Duration span) { link_->FlushFor(span); }
