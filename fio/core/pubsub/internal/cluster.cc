@@ -150,8 +150,10 @@ void Cluster::Start(WorkerEvent& worker) {
 
 void Cluster::Finish(WorkerEvent& /*worker*/) {
   core_.main_lane().Run();
-  if (root_ != nullptr) root_->FlushFor(kFarewell);
-  root_ = nullptr;
+  if (root_ != nullptr) {
+    root_->FlushFor(kFarewell);
+    root_->End();  // A thread of the program may still publish.
+  }
   workers_.clear();
   core_.BeginPreset();
 }
