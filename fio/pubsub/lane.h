@@ -108,6 +108,8 @@ class Lane {
   // lock of Topics.
   Subscribers Clear(std::vector<Entry>& dropped);
   void ClearEntry(Entry& entry, Subscribers& left);
+  // Those that wait to join. REQUIRES: Run() has never been called.
+  Subscribers Joining() const;
   void CountRest() {
     rest_.store(batch_.size() - next_, std::memory_order_relaxed);
   }

@@ -36,7 +36,8 @@ constexpr int kRoot = Orders::kRoot;
 class PubSubCluster : public ::testing::Test {
  protected:
   static pid_t PidOf(TestCluster& cluster, int place) {
-    const std::vector<pid_t> pids = cluster.Await(absl::StrCat("place ", place));
+    const std::vector<pid_t> pids =
+        cluster.Await(absl::StrCat("place ", place));
     return pids.empty() ? 0 : pids.back();
   }
 
@@ -170,8 +171,8 @@ TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
     Node node(trace, orders_);
     ABSL_CHECK_OK(node.pubsub().broker().Attach(engine));
     node.On("engine", [&](const Node::Words& words) {
-      ABSL_CHECK_OK(node.pubsub().Publish("e", words.at(1),
-                                          {.engine = &engine}));
+      ABSL_CHECK_OK(
+          node.pubsub().Publish("e", words.at(1), {.engine = &engine}));
     });
     node.Subscribe({.channel = "e"});
     return node.Run();
@@ -222,6 +223,26 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
   cluster.Await("got m late", 3);
   ExpectEnd(cluster);
   EXPECT_EQ(cluster.Count("got m early"), 3u);
+}
+
+// In kPreStart the main loop has not run yet, and nothing has been forked.
+TEST_F(PubSubCluster, SubInPreStartIsOfTheRoot) {
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders_);
+    node.reactor().lifecycle().Add(LifecycleEvent::kPreStart,
+                                   [&] { node.Subscribe({.channel = "m"}); });
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  const std::vector<std::string> events = {"got m 0", "got m 1", "got m 2"};
+  orders_.Give(kRoot, "pub cluster m 0");
+  orders_.Give(0, "pub cluster m 1");
+  orders_.Give(1, "pub cluster m 2");
+  for (const std::string& event : events) cluster.Await(event);
+  ExpectEnd(cluster);
+  for (const std::string& event : events) {
+    EXPECT_THAT(cluster.Await(event), ElementsAre(cluster.root()));
+  }
 }
 
 }  // namespace

@@ -233,6 +233,11 @@ void Subscriber::Finish() {
   TellUnsubscribed(std::move(extra_));
 }
 
+void Subscriber::Abandon() {
+  ended_.store(true, std::memory_order_release);
+  finished_ = true;
+}
+
 void Subscriber::Count() {
   waiting_.store(backlog_ == nullptr ? 0 : backlog_->size(),
                  std::memory_order_relaxed);

@@ -66,6 +66,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   void GoOn();
   // When it has left: on_unsubscribe is called, once, and nothing after it.
   void Finish();
+  // In a process that has just been forked: it has ended, without a callback.
+  void Abandon();
 
  private:
   friend class Share;   // index_
