@@ -162,6 +162,15 @@ void Lane::ClearEntry(Entry& entry, Subscribers& left) {
   left.push_back(std::move(entry.subscriber));
 }
 
+Lane::Subscribers Lane::Joining() const {
+  Subscribers joining;
+  const absl::MutexLock lock(&mutex_);
+  for (const Entry& entry : inbox_) {
+    if (entry.kind == Kind::kJoin) joining.push_back(entry.subscriber);
+  }
+  return joining;
+}
+
 Lane::Stats Lane::stats() const {
   const absl::MutexLock lock(&mutex_);
   return {.delivered = delivered_.load(std::memory_order_relaxed),

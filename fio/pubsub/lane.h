@@ -31,6 +31,7 @@ namespace fio {
 
 namespace pubsub_internal {
 class BrokerCore;
+class Engines;
 class Subscriber;
 class Topics;
 }  // namespace pubsub_internal
@@ -42,8 +43,8 @@ class Lane {
   // lane or its broker.
   using Wake = MoveOnlyFunction<void()>;
 
-  // Messages that wait for Run() may have so many bytes; what comes beyond is
-  // dropped, and counted.
+  // Messages that wait for Run() may have so many bytes, those for engines
+  // included; what comes beyond is dropped, and counted.
   static constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
 
   struct Stats {
@@ -74,6 +75,7 @@ class Lane {
 
  private:
   friend class pubsub_internal::BrokerCore;
+  friend class pubsub_internal::Engines;
   friend class pubsub_internal::Subscriber;
   friend class pubsub_internal::Topics;
   using Entry = pubsub_internal::LaneEntry;
@@ -106,6 +108,8 @@ class Lane {
   // lock of Topics.
   Subscribers Clear(std::vector<Entry>& dropped);
   void ClearEntry(Entry& entry, Subscribers& left);
+  // Those that wait to join. REQUIRES: Run() has never been called.
+  Subscribers Joining() const;
   void CountRest() {
     rest_.store(batch_.size() - next_, std::memory_order_relaxed);
   }

@@ -234,5 +234,25 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
   EXPECT_EQ(cluster.Count("got m fork 3"), 1u);
 }
 
+// In kPreStart the main loop has not run yet, and nothing has been forked.
+TEST_F(PubSubCluster, SubInPreStartIsOfTheRoot) {
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders_);
+    node.reactor().lifecycle().Add(LifecycleEvent::kPreStart,
+                                   [&] { node.Subscribe({.channel = "m"}); });
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  const std::vector<std::string> events = {"got m 0", "got m 1", "got m 2"};
+  orders_.Give(kRoot, "pub cluster m 0");
+  orders_.Give(0, "pub cluster m 1");
+  orders_.Give(1, "pub cluster m 2");
+  for (const std::string& event : events) cluster.Await(event);
+  ExpectEnd(cluster);
+  for (const std::string& event : events) {
+    EXPECT_THAT(cluster.Await(event), ElementsAre(cluster.root()));
+  }
+}
+
 }  // namespace
 }  // namespace fio

@@ -23,6 +23,7 @@
 #include "absl/strings/numbers.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
+#include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
 #include "fio/core/exit_with.h"
 #include "fio/core/process/lifecycle.h"
@@ -32,9 +33,12 @@
 #include "fio/core/reactor.h"
 #include "fio/core/test_cluster.h"
 #include "fio/core/timer/repeated_callback.h"
+#include "fio/pubsub/broker.h"
 #include "fio/pubsub/delivery.h"
+#include "fio/pubsub/message.h"
 #include "fio/pubsub/publish_options.h"
 #include "fio/pubsub/subscribe_options.h"
+#include "fio/pubsub/subscription.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -408,6 +412,59 @@ TEST(Ipc, FdLeakInChildren) {
   cluster.Await("ready up", kWorkers + 2);
   expect_no_leak("second");
   ExpectEnd(cluster);
+}
+
+// --- A worker that ends ---
+
+// A thread of the program that publishes while its worker ends.
+class Publisher {
+ public:
+  explicit Publisher(Reactor& reactor) {
+    // Behind that of the PubSub, which is made later.
+    reactor.lifecycle().Add(LifecycleEvent::kOnFinish, [this] { Join(); });
+  }
+
+  void Serve(Reactor& reactor, PubSub& pubsub) {
+    pubsub.broker().AddMetadata([this](const Message& message) {
+      if (message.body() == "late") Hold();
+      return nullptr;
+    });
+    reactor.lifecycle().Add(LifecycleEvent::kOnStart, [this, &pubsub] {
+      thread_ = std::thread([&pubsub] { (void)pubsub.Publish("m", "late"); });
+      publishing_.WaitForNotification();
+    });
+  }
+
+ private:
+  void Hold() {
+    publishing_.Notify();
+    finished_.WaitForNotification();
+  }
+  void Join() {
+    if (!thread_.joinable()) return;
+    finished_.Notify();
+    thread_.join();
+  }
+
+  std::thread thread_;
+  absl::Notification publishing_;
+  absl::Notification finished_;
+};
+
+TEST(Ipc, AThreadPublishesWhileItsWorkerEnds) {
+  TestCluster cluster([](const Trace& trace) {
+    Reactor reactor(Node::TwoWorkers());
+    trace.Follow(reactor.lifecycle());
+    Publisher publisher(reactor);
+    PubSub pubsub(reactor);
+    const Subscription subscription =
+        *pubsub.Subscribe({.channel = "m"}, [](Delivery&) {});
+    publisher.Serve(reactor, pubsub);
+    return ExitWith(reactor.Run());
+  });
+  cluster.Await("start", 2);
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
 }
 
 }  // namespace

@@ -158,10 +158,28 @@ void Topics::DropInChild(Lane& main) {
   const absl::MutexLock lock(&mutex_);
   channels_listener_ = nullptr;
   local_listener_ = nullptr;
-  if (main.has_run_) removed = main.Clear(dropped);
+  if (main.has_run_) {
+    removed = main.Clear(dropped);
+  } else {
+    DropJoining(main);
+  }
   RemoveIf([](const Lane&) { return true; },
            [](const Subscriber& one) { return !one.preset(); },
            [](const Remote&) { return true; }, removed);
+  for (const std::shared_ptr<Subscriber>& one : removed) one->Abandon();
+}
+
+// The lane has not noticed them yet, nor what is between them.
+void Topics::DropJoining(Lane& main) {
+  for (const std::shared_ptr<Subscriber>& one : main.Joining()) {
+    if (one->preset() || !std::exchange(one->joined_, false)) continue;
+    one->Abandon();
+    if (one->share_ != nullptr) {
+      LeaveShare(*one);
+    } else {
+      LeaveGroup(*one);
+    }
+  }
 }
 
 void Topics::RemoveIf(

@@ -166,6 +166,7 @@ class Topics final : public std::enable_shared_from_this<Topics> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveShare(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGroup(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropJoining(Lane& main) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Topic*> AllTopics() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   // Looks at the subscriptions of those lanes for which `lane_goes` returns
   // true: the lists of the others are their threads'.

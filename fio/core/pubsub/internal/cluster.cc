@@ -152,7 +152,7 @@ void Cluster::Finish(WorkerEvent& /*worker*/) {
   core_.main_lane().Run();
   if (root_ != nullptr) {
     root_->FlushFor(kFarewell);
-    root_->End();  // Some thread may be about to publish: it stays.
+    root_->End();  // A thread of the program may still publish.
   }
   workers_.clear();
   core_.BeginPreset();

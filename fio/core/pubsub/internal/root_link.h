@@ -29,7 +29,8 @@ class RootLink final : public Uplink, private Link::Handler {
   using OnLostCallback = std::function<void(const absl::Status&)>;
 
   // From now on `core`, which outlives it, reaches the root by it. `on_lost` is
-  // called as Link::Handler::OnLost(), and must not destroy it.
+  // called as Link::Handler::OnLost(), and must not destroy it. Nor may
+  // anything else, while a thread may publish: that may have it in its hands.
   RootLink(UniqueFd fd, const Link::Options& options, BrokerCore& core,
            OnLostCallback on_lost);
   ~RootLink() override;
@@ -41,6 +42,8 @@ class RootLink final : public Uplink, private Link::Handler {
   absl::Status Start(Loop& loop) { return link_->Start(loop); }
   // Blocks.
   void FlushFor(absl::Duration span) { link_->FlushFor(span); }
+  // The core no longer uses it, and nothing more is sent.
+  void End();
 
   // --- Uplink ---
   bool Send(const Message& message) override { return link_->Send(message); }
