@@ -113,7 +113,9 @@ class LinkTest : public ::testing::Test {
   }
 
   bool Send(std::string_view body) { return link_->Send(NewMessage(body)); }
-  void SendPing() { link_->SendControl({.type = FrameType::kPing}, "", ""); }
+  void SendControl() {
+    link_->SendControl({.type = FrameType::kReplayEnd}, "", "");
+  }
 
   // --- The other end ---
 
@@ -169,7 +171,7 @@ class LinkTest : public ::testing::Test {
 TEST_F(LinkTest, SendsInOrder) {
   Make();
   EXPECT_TRUE(Send("before the start"));
-  SendPing();
+  SendControl();
   Start();
   Turn();
   EXPECT_THAT(FarReads(), ElementsAre("1 0 c: before the start", "9 0 : "));
@@ -254,7 +256,7 @@ TEST_F(LinkTest, EndsAtGarbage) {
   EXPECT_THAT(noting_.frames, ElementsAre("1 0 c: 1"));
   EXPECT_THAT(noting_.lost, ElementsAre(absl::StatusCode::kInvalidArgument));
   EXPECT_FALSE(Send("late"));
-  SendPing();
+  SendControl();
   Turn();
   char byte = 0;
   EXPECT_LE(read(far_.get(), &byte, 1), 0) << "its end is closed";
@@ -298,7 +300,7 @@ TEST_F(LinkTest, RefusesWhatIsTooMuch) {
   Make({.max_waiting_bytes = 3 * size});
   for (const char* body : {"1", "2", "3"}) EXPECT_TRUE(Send(body));
   EXPECT_FALSE(Send("4"));
-  SendPing();
+  SendControl();
   link_->SendAlways(NewMessage("5"), {.type = FrameType::kReplayItem});
   EXPECT_EQ(link_->waiting_bytes(), 3 * size);
   Start();
@@ -313,9 +315,9 @@ TEST_F(LinkTest, RefusesWhatIsTooMuch) {
 TEST_F(LinkTest, DropsTheOldestMessages) {
   const size_t size = NewMessage("0").size();
   Make({.max_waiting_bytes = 3 * size, .drops_oldest = true});
-  SendPing();
+  SendControl();
   for (const char* body : {"1", "2", "3", "4", "5"}) EXPECT_TRUE(Send(body));
-  SendPing();
+  SendControl();
   EXPECT_EQ(link_->dropped(), 2u);
   EXPECT_EQ(link_->waiting_bytes(), 3 * size);
   Start();

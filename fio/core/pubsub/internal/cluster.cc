@@ -119,6 +119,7 @@ void Cluster::EnterRoot(WorkerEvent& worker) {
     ABSL_LOG(ERROR) << "link to process " << worker.pid() << ": " << started;
     return;  // Its end tells the worker.
   }
+  core_.topics().AddPresets(*link);
   workers_.emplace(number, std::move(link));
 }
 

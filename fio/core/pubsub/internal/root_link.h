@@ -42,8 +42,6 @@ class RootLink final : public Uplink, private Link::Handler {
   absl::Status Start(Loop& loop) { return link_->Start(loop); }
   // Blocks.
   void FlushFor(absl::Duration span) { link_->FlushFor(span); }
-  // The core no longer uses it, and nothing more is sent.
-  void End();
 
   // --- Uplink ---
   bool Send(const Message& message) override { return link_->Send(message); }
