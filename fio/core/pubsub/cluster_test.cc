@@ -22,7 +22,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace fio {
+// The suite is named after the class that it tests.
+namespace fio::pub_sub_suite {
 namespace {
 
 using core_internal::TestCluster;
@@ -35,7 +36,7 @@ using ::testing::UnorderedElementsAreArray;
 
 constexpr int kRoot = Orders::kRoot;
 
-class PubSubCluster : public ::testing::Test {
+class PubSub : public ::testing::Test {
  protected:
   static pid_t PidOf(TestCluster& cluster, int place) {
     const std::vector<pid_t> pids =
@@ -85,7 +86,7 @@ class PubSubCluster : public ::testing::Test {
   const Orders orders_;
 };
 
-TEST_F(PubSubCluster, EngineMatrix) {
+TEST_F(PubSub, EngineMatrix) {
   TestCluster cluster([&](const Trace& trace) {
     Node node(trace, orders_);
     node.Subscribe({.channel = "m"});
@@ -113,7 +114,7 @@ TEST_F(PubSubCluster, EngineMatrix) {
   ExpectEnd(cluster);
 }
 
-TEST_F(PubSubCluster, EngineMatrixOfASingleProcess) {
+TEST_F(PubSub, EngineMatrixOfASingleProcess) {
   TestCluster cluster([&](const Trace& trace) {
     Node node(trace, orders_, Node::Workers(1));
     node.Subscribe({.channel = "m"});
@@ -128,7 +129,7 @@ TEST_F(PubSubCluster, EngineMatrixOfASingleProcess) {
   ExpectEnd(cluster);
 }
 
-TEST_F(PubSubCluster, RootUnion) {
+TEST_F(PubSub, RootUnion) {
   TestCluster cluster(
       [&](const Trace& trace) { return RunWithEngine(trace, orders_); });
   size_t ready = 0;
@@ -151,7 +152,7 @@ TEST_F(PubSubCluster, RootUnion) {
   EXPECT_EQ(cluster.Count("engine +a"), 1u);
 }
 
-TEST_F(PubSubCluster, WorkerDeathUnsub) {
+TEST_F(PubSub, WorkerDeathUnsub) {
   TestCluster cluster(
       [&](const Trace& trace) { return RunWithEngine(trace, orders_); });
   orders_.Give(0, "sub a");
@@ -167,7 +168,7 @@ TEST_F(PubSubCluster, WorkerDeathUnsub) {
   ExpectEnd(cluster);
 }
 
-TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
+TEST_F(PubSub, AnEngineOfTheRootWorksForAll) {
   TestCluster cluster([&](const Trace& trace) {
     TracingEngine engine(trace);
     Node node(trace, orders_);
@@ -193,7 +194,7 @@ TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
 
 // --- Before the start ---
 
-TEST_F(PubSubCluster, PubBeforeStartSingle) {
+TEST_F(PubSub, PubBeforeStartSingle) {
   TestCluster cluster([&](const Trace& trace) {
     Node node(trace, orders_, Node::Workers(1));
     node.Subscribe({.channel = "m"});
@@ -207,7 +208,7 @@ TEST_F(PubSubCluster, PubBeforeStartSingle) {
   EXPECT_EQ(cluster.Count("got m early"), 1u);
 }
 
-TEST_F(PubSubCluster, PubBeforeStartWorkers) {
+TEST_F(PubSub, PubBeforeStartWorkers) {
   TestCluster cluster([&](const Trace& trace) {
     Node node(trace, orders_);
     node.Subscribe({.channel = "m"});
@@ -235,7 +236,7 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
 }
 
 // In kPreStart the main loop has not run yet, and nothing has been forked.
-TEST_F(PubSubCluster, SubInPreStartIsOfTheRoot) {
+TEST_F(PubSub, SubInPreStartIsOfTheRoot) {
   TestCluster cluster([&](const Trace& trace) {
     Node node(trace, orders_);
     node.reactor().lifecycle().Add(LifecycleEvent::kPreStart,
@@ -255,4 +256,4 @@ TEST_F(PubSubCluster, SubInPreStartIsOfTheRoot) {
 }
 
 }  // namespace
-}  // namespace fio
+}  // namespace fio::pub_sub_suite

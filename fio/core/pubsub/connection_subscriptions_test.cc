@@ -21,7 +21,8 @@
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
-namespace fio {
+// The suite is named after the class that it tests.
+namespace fio::pub_sub_suite {
 namespace {
 
 using pubsub_internal::MessageBlock;
@@ -29,7 +30,7 @@ using pubsub_internal::PubSubInWorld;
 using ::testing::ElementsAre;
 using testing::Peer;
 
-class PubSubConnection : public PubSubInWorld {
+class PubSub : public PubSubInWorld {
  protected:
   // Options of a subscription that logs its end as "`name` ended".
   SubscribeOptions Logged(std::string_view name) {
@@ -38,7 +39,7 @@ class PubSubConnection : public PubSubInWorld {
             }};
   }
   // A callback that logs "`name` BODY".
-  PubSub::OnConnectionMessage LogAs(std::string_view name) {
+  fio::PubSub::OnConnectionMessage LogAs(std::string_view name) {
     return [this, name](Connection&, Delivery& delivery) {
       log_.push_back(absl::StrCat(name, " ", delivery.body()));
     };
@@ -48,7 +49,7 @@ class PubSubConnection : public PubSubInWorld {
   }
 };
 
-TEST_F(PubSubConnection, IsSentWhatIsPublished) {
+TEST_F(PubSub, IsSentWhatIsPublished) {
   Opened one = Connect();
   Opened other = Connect();
   ASSERT_TRUE(pubsub_.Subscribe(*one.connection, "news").ok());
@@ -65,7 +66,7 @@ TEST_F(PubSubConnection, IsSentWhatIsPublished) {
   EXPECT_EQ(other.peer.received(), "hello, world");
 }
 
-TEST_F(PubSubConnection, OwnedEndsOnClose) {
+TEST_F(PubSub, OwnedEndsOnClose) {
   Opened opened = Connect();
   absl::Status late;
   size_t owned = 1;
@@ -87,7 +88,7 @@ TEST_F(PubSubConnection, OwnedEndsOnClose) {
   EXPECT_THAT(log_, ElementsAre("one 1", "close", "late ended", "one ended"));
 }
 
-TEST_F(PubSubConnection, WhatWaitsWhenItClosesIsDropped) {
+TEST_F(PubSub, WhatWaitsWhenItClosesIsDropped) {
   Opened opened = Connect();
   opened.protocol->on_close = [&](Connection&) { log_.push_back("close"); };
   ASSERT_TRUE(pubsub_
@@ -105,7 +106,7 @@ TEST_F(PubSubConnection, WhatWaitsWhenItClosesIsDropped) {
   EXPECT_EQ(MessageBlock::live(), 0);
 }
 
-TEST_F(PubSubConnection, UnsubscribeEndsThatOneOnly) {
+TEST_F(PubSub, UnsubscribeEndsThatOneOnly) {
   Opened opened = Connect();
   Connection& connection = *opened.connection;
   ASSERT_TRUE(pubsub_.Subscribe(connection, "news").ok());
@@ -127,7 +128,7 @@ TEST_F(PubSubConnection, UnsubscribeEndsThatOneOnly) {
   EXPECT_EQ(pubsub_.subscriptions(connection), 2u);
 }
 
-TEST_F(PubSubConnection, ErrorsEndWhatWasToBegin) {
+TEST_F(PubSub, ErrorsEndWhatWasToBegin) {
   Opened opened = Connect();
   const absl::Status malformed = pubsub_.Subscribe(
       *opened.connection,
@@ -144,7 +145,7 @@ TEST_F(PubSubConnection, ErrorsEndWhatWasToBegin) {
 
 // --- Replacing ---
 
-TEST_F(PubSubConnection, OwnedReplace) {
+TEST_F(PubSub, OwnedReplace) {
   Opened opened = Connect();
   Connection& connection = *opened.connection;
   ASSERT_TRUE(pubsub_.Subscribe(connection, Logged("one"), LogAs("one")).ok());
@@ -160,7 +161,7 @@ TEST_F(PubSubConnection, OwnedReplace) {
   EXPECT_THAT(log_, ElementsAre("one ended", "two 1", "two ended"));
 }
 
-TEST_F(PubSubConnection, WhatWaitsIsForTheOneThatReplaces) {
+TEST_F(PubSub, WhatWaitsIsForTheOneThatReplaces) {
   Opened opened = Connect();
   Connection& connection = *opened.connection;
   ASSERT_TRUE(pubsub_
@@ -181,7 +182,7 @@ TEST_F(PubSubConnection, WhatWaitsIsForTheOneThatReplaces) {
   EXPECT_THAT(log_, ElementsAre("one ended", "two 1", "two 2", "two 3"));
 }
 
-TEST_F(PubSubConnection, OwnedReplaceInsideOfItsCallback) {
+TEST_F(PubSub, OwnedReplaceInsideOfItsCallback) {
   Opened opened = Connect();
   ASSERT_TRUE(pubsub_
                   .Subscribe(*opened.connection, Logged("one"),
@@ -211,7 +212,7 @@ TEST_F(PubSubConnection, OwnedReplaceInsideOfItsCallback) {
   EXPECT_THAT(log_, ElementsAre("three ended"));
 }
 
-TEST_F(PubSubConnection, SubscribesAnewInsideOfItsCallback) {
+TEST_F(PubSub, SubscribesAnewInsideOfItsCallback) {
   Opened opened = Connect();
   ASSERT_TRUE(
       pubsub_
@@ -233,7 +234,7 @@ TEST_F(PubSubConnection, SubscribesAnewInsideOfItsCallback) {
 
 // --- Sharing ---
 
-TEST_F(PubSubConnection, ForwardZeroCopy) {
+TEST_F(PubSub, ForwardZeroCopy) {
   constexpr size_t kConnections = 50;
   const std::string body(10'000, 'b');
   std::vector<Opened> opened;
@@ -266,9 +267,9 @@ TEST_F(PubSubConnection, ForwardZeroCopy) {
   EXPECT_EQ(MessageBlock::live(), 0);
 }
 
-TEST_F(PubSubConnection, OutlivesThePubSub) {
+TEST_F(PubSub, OutlivesThePubSub) {
   Opened opened = Connect();
-  auto other = std::make_unique<PubSub>(reactor_);
+  auto other = std::make_unique<fio::PubSub>(reactor_);
   ASSERT_TRUE(
       other->Subscribe(*opened.connection, Logged("one"), LogAs("one")).ok());
   ASSERT_TRUE(other->Subscribe(*opened.connection, "news").ok());
@@ -282,4 +283,4 @@ TEST_F(PubSubConnection, OutlivesThePubSub) {
 }
 
 }  // namespace
-}  // namespace fio
+}  // namespace fio::pub_sub_suite
