@@ -105,6 +105,11 @@ class Lane {
   // lets those join and leave that do. Returns those that have left. Under the
   // lock of Topics.
   Subscribers Clear(std::vector<Entry>& dropped);
+  // The same for what waits for those that `goes` returns true for. REQUIRES:
+  // it has never been run.
+  Subscribers ClearOf(
+      absl::FunctionRef<bool(const pubsub_internal::Subscriber&)> goes,
+      std::vector<Entry>& dropped);
   void ClearEntry(Entry& entry, Subscribers& left);
   void CountRest() {
     rest_.store(batch_.size() - next_, std::memory_order_relaxed);

@@ -36,7 +36,8 @@ constexpr int kRoot = Orders::kRoot;
 class PubSubCluster : public ::testing::Test {
  protected:
   static pid_t PidOf(TestCluster& cluster, int place) {
-    const std::vector<pid_t> pids = cluster.Await(absl::StrCat("place ", place));
+    const std::vector<pid_t> pids =
+        cluster.Await(absl::StrCat("place ", place));
     return pids.empty() ? 0 : pids.back();
   }
 
@@ -170,8 +171,8 @@ TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
     Node node(trace, orders_);
     ABSL_CHECK_OK(node.pubsub().broker().Attach(engine));
     node.On("engine", [&](const Node::Words& words) {
-      ABSL_CHECK_OK(node.pubsub().Publish("e", words.at(1),
-                                          {.engine = &engine}));
+      ABSL_CHECK_OK(
+          node.pubsub().Publish("e", words.at(1), {.engine = &engine}));
     });
     node.Subscribe({.channel = "e"});
     return node.Run();
@@ -222,6 +223,29 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
   cluster.Await("got m late", 3);
   ExpectEnd(cluster);
   EXPECT_EQ(cluster.Count("got m early"), 3u);
+}
+
+// As https://github.com/boazsegev/iodine/issues/135 has it: the workers that
+// were forked later got it, too.
+TEST_F(PubSubCluster, WhatTheRootSubscribesToBetweenForksIsItsOwn) {
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders_);
+    node.Subscribe({.channel = "fence"});
+    bool subscribed = false;
+    node.reactor().lifecycle().Add(LifecycleEvent::kInRoot, [&] {
+      if (std::exchange(subscribed, true)) return;
+      node.Subscribe({.channel = "m"});
+    });
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  orders_.Give(0, "pub cluster m hello");
+  cluster.Await("got m hello");
+  orders_.Give(0, "pub cluster fence hello");
+  cluster.Await("got fence hello", 3);
+  EXPECT_THAT(cluster.Await("got m hello", cluster.Count("got m hello")),
+              ElementsAre(cluster.root()));
+  ExpectEnd(cluster);
 }
 
 }  // namespace

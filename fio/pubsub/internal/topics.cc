@@ -155,12 +155,12 @@ void Topics::RemoveAllOf(Remote& remote) {
 void Topics::DropInChild(Lane& main) {
   Subscribers removed;  // Their callbacks are the parent's.
   std::vector<LaneEntry> dropped;
+  const auto goes = [](const Subscriber& one) { return !one.preset(); };
   const absl::MutexLock lock(&mutex_);
   channels_listener_ = nullptr;
   local_listener_ = nullptr;
-  if (main.has_run_) removed = main.Clear(dropped);
-  RemoveIf([](const Lane&) { return true; },
-           [](const Subscriber& one) { return !one.preset(); },
+  removed = main.has_run_ ? main.Clear(dropped) : main.ClearOf(goes, dropped);
+  RemoveIf([](const Lane&) { return true; }, goes,
            [](const Remote&) { return true; }, removed);
 }
 
