@@ -44,8 +44,12 @@ struct SlowOptions {
 // those of one channel that is kept in history (Broker::KeepHistory()).
 struct ReplayFrom {
   // Those after this number; see Message::sequence(). If the history has begun
-  // anew since then, so that it has never reached this number: all.
+  // anew since then: all.
   std::optional<uint64_t> after_sequence = std::nullopt;
+  // The ReplayEnd::epoch that the number is from. With 0, which is none, it is
+  // noticed that the history has begun anew only as long as it has not reached
+  // `after_sequence` again; later messages are missing without a sign.
+  uint64_t epoch = 0;
   // Those of that long.
   absl::Duration age = absl::InfiniteDuration();
   // So many of the last ones.
@@ -57,10 +61,14 @@ struct ReplayEnd {
   // The number of the channel's last message; those to come have higher ones. 0
   // if there was none.
   uint64_t last_sequence = 0;
-  // How many of what was asked for by number were no longer there.
+  // How many of what was asked for by number were no longer there. Too many
+  // rather than too few: numbers that Message::sequence() has left out count.
   uint64_t lost = 0;
   // The history has begun anew since `after_sequence`.
   bool begun_anew = false;
+  // Names the history: keep it with the numbers of the messages, for
+  // ReplayFrom. Never 0; another one after a restart of the root.
+  uint64_t epoch = 0;
 };
 
 struct SubscribeOptions {

@@ -41,8 +41,8 @@ using ::testing::SizeIs;
 
 constexpr int kRoot = Orders::kRoot;
 
-// Publishes "PLACE NUMBER" to a channel, from 0 on, some in each turn. Publish()
-// that fails for want of room is tried again.
+// Publishes "PLACE NUMBER" to a channel, from 0 on, some in each turn.
+// Publish() that fails for want of room is tried again.
 class Publisher {
  public:
   Publisher(Node& node, std::string channel, int count, PublishOptions options)
@@ -190,7 +190,8 @@ TEST(PubSubGroup, OneMemberOfTheClusterGetsEachMessage) {
   std::map<pid_t, int> shares;
   for (const char publisher : {'a', 'b'}) {
     for (int i = 0; i < kMessages; ++i) {
-      const std::string got = absl::StrCat("got q ", std::string(1, publisher), i);
+      const std::string got =
+          absl::StrCat("got q ", std::string(1, publisher), i);
       for (const pid_t pid : cluster.Await(got)) ++shares[pid];
     }
   }
@@ -215,10 +216,10 @@ TEST(PubSubGroup, OneMemberOfTheClusterGetsEachMessage) {
 void ObeyReplay(Node& node, uint64_t last) {
   node.On("replay", [&node, last](const Node::Words&) {
     auto next = std::make_shared<uint64_t>(1);
-    SubscribeOptions options{.channel = "n",
-                             .slow = {.max_messages = last,
-                                      .max_bytes = size_t{1} << 30},
-                             .replay = ReplayFrom{}};
+    SubscribeOptions options{
+        .channel = "n",
+        .slow = {.max_messages = last, .max_bytes = size_t{1} << 30},
+        .replay = ReplayFrom{}};
     node.Keep(*node.pubsub().Subscribe(
         std::move(options), [&node, next, last](Delivery& delivery) {
           const uint64_t sequence = delivery.message().sequence();
@@ -257,6 +258,46 @@ TEST(PubSubReplay, OfAWorkerHasNoDuplicateAndNoGap) {
   cluster.Signal(SIGTERM);
   EXPECT_EQ(cluster.AwaitEnd(), 0);
   EXPECT_THAT(cluster.Values("gap"), ::testing::IsEmpty());
+}
+
+// "replayed same EPOCH" or "replayed anew EPOCH" of a replay that begins behind
+// number 1 of the given epoch.
+void ObeyReplayOf(Node& node) {
+  node.On("epoch", [&node](const Node::Words& words) {
+    ReplayFrom from{.after_sequence = 1};
+    ABSL_CHECK(absl::SimpleAtoi(words.at(1), &from.epoch));
+    node.Keep(*node.pubsub().Subscribe(
+        {.channel = "n",
+         .replay = from,
+         .on_replay_end =
+             [&node](const ReplayEnd& end) {
+               node.trace().Tell(
+                   absl::StrCat(end.begun_anew ? "anew " : "same ", end.epoch));
+             }},
+        [](Delivery&) {}));
+  });
+}
+
+TEST(PubSubReplay, OfAWorkerIsOfTheRootsEpoch) {
+  const Orders orders;
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders);
+    ABSL_CHECK_OK(node.pubsub().broker().KeepHistory("n", Match::kExact, {}));
+    ABSL_CHECK_OK(node.pubsub().Publish("n", "one"));
+    ABSL_CHECK_OK(node.pubsub().Publish("n", "two"));
+    ObeyReplayOf(node);
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  orders.Give(kRoot, "epoch 0");
+  const std::string epoch = cluster.AwaitValue("same");
+  EXPECT_NE(epoch, "0");
+  orders.Give(0, "epoch " + epoch);
+  cluster.Await("same " + epoch, 2);
+  orders.Give(1, "epoch 1");
+  EXPECT_EQ(cluster.AwaitValue("anew"), epoch);
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
 }
 
 }  // namespace
