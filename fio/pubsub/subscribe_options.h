@@ -30,8 +30,8 @@ enum class SlowPolicy : uint8_t {
 };
 
 // A subscription is slow while it waits: after Delivery::Defer() and Park(),
-// during a replay, and while the connection that it forwards to has more queued
-// than `max_bytes`.
+// during a replay, and while the connection that it belongs to has more queued
+// than `max_bytes`. What waits is bounded by both numbers.
 struct SlowOptions {
   SlowPolicy policy = SlowPolicy::kDropOldest;
   size_t max_messages = 1024;
@@ -72,7 +72,8 @@ struct ReplayEnd {
 };
 
 struct SubscribeOptions {
-  // A name, or a pattern. 65,535 bytes at most; may have any.
+  // A name, or a pattern. 65,535 bytes at most; may have any. Subscribe()
+  // copies it, and `group`.
   std::string_view channel;
   Match match = Match::kExact;
 
@@ -85,12 +86,14 @@ struct SubscribeOptions {
   std::string_view group = {};
 
   SlowOptions slow = {};
-  // Called when SlowPolicy::kClose ends it, before on_unsubscribe.
+  // Called when SlowPolicy::kClose ends it, before on_unsubscribe, where
+  // `on_message` is called.
   MoveOnlyFunction<void()> on_slow = nullptr;
 
   // Needs Match::kExact and a filter of 0.
   std::optional<ReplayFrom> replay = std::nullopt;
-  // When the last message of the past was delivered, in the place of the next.
+  // Called once, when the last message of the past was delivered, before the
+  // next one; also if there is none, or the channel is not kept.
   MoveOnlyFunction<void(const ReplayEnd&)> on_replay_end = nullptr;
 
   // Called exactly once: when the subscription has ended and its callback has

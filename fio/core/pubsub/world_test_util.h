@@ -53,7 +53,8 @@ class PubSubInWorld : public ::testing::Test {
     return opened;
   }
 
-  std::vector<std::string> log_;  // Ends of subscriptions are the last to write.
+  std::vector<std::string>
+      log_;  // Ends of subscriptions are the last to write.
   testing::World world_;
   Reactor reactor_{{.threads = 1, .workers = 1}};
   PubSub pubsub_{reactor_};
