@@ -49,15 +49,18 @@ def tls_suite_tests(names, **kwargs):
     """Tests of fio/core/loop, which knows no TLS, over TLS on both sides.
 
     Args:
-      names: of transport_tests() of fio/core/loop.
+      names: of transport_tests() of fio/core/loop; name_over_tls is the one on
+        the best poller, name_over_tls_on_poll the one on poll(2).
       **kwargs: as of cc_test.
     """
     for name in names:
-        cc_test(
-            name = name + "_over_tls",
-            deps = ["//fio/core/loop:%s_cases" % name, ":tls_pairs"],
-            **kwargs
-        )
+        for suffix, env in _ON_POLLERS:
+            cc_test(
+                name = name + "_over_tls" + suffix,
+                env = env,
+                deps = ["//fio/core/loop:%s_cases" % name, ":tls_pairs"],
+                **kwargs
+            )
 
 def _tests(name, srcs, deps, environments, kwargs, pairs = [], visibility = None):
     cc_library(

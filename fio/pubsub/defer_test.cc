@@ -129,7 +129,7 @@ TEST(PubSub, DeferKeepsTheOrderOfMany) {
       });
   int published = 0;
   for (int round = 0; round < 10; ++round) {
-    for (int i = 0; i < 50; ++i) {
+    for (int i = 0; i < 100; ++i) {
       MustPublish(broker, "news", absl::StrCat(published++));
     }
     broker.main_lane().Run();

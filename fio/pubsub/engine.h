@@ -39,7 +39,9 @@ class Engine {
   virtual void Subscribe(std::string_view channel, Match match) = 0;
   virtual void Unsubscribe(std::string_view channel, Match match) = 0;
 
-  // Takes a message that was published through this engine.
+  // Takes a message that was published through this engine. Those that wait for
+  // it have the bound of the main lane (Lane::kMaxWaitingBytes): what comes
+  // beyond is dropped, and counted there.
   virtual void Publish(const Message& message) = 0;
 
   // Whether what is published through it is also delivered to the subscribers

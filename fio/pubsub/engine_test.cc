@@ -2,7 +2,10 @@
 
 #include "fio/pubsub/engine.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <memory>
+#include <string>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -271,6 +274,25 @@ TEST(PubSub, BrokerEndDetachesEngines) {
     RunAll(broker);
   }
   EXPECT_THAT(engine.notes, ElementsAre("attach", "detach"));
+}
+
+// Nobody else is to pay for an engine that is slow.
+TEST(PubSub, WhatWaitsForAnEngineHasABound) {
+  constexpr int kMessages = 80;
+  const std::string body(size_t{1} << 20, 'x');
+  NotingEngine engine;
+  Broker broker;
+  ASSERT_TRUE(broker.Attach(engine).ok());
+  for (int i = 0; i < kMessages; ++i) {
+    MustPublish(broker, "a", body, {.engine = &engine});
+  }
+  EXPECT_EQ(broker.main_lane().stats().dropped, uint64_t{kMessages - 63});
+  RunAll(broker);
+  EXPECT_EQ(engine.notes.size(), size_t{1 + 63});
+  // There is room again.
+  MustPublish(broker, "a", "last", {.engine = &engine});
+  RunAll(broker);
+  EXPECT_EQ(engine.notes.back(), "a=last");
 }
 
 }  // namespace

@@ -207,6 +207,33 @@ TEST(Replay, EndsWithItsSubscription) {
   EXPECT_THAT(seen, ElementsAre("<1>"));
 }
 
+// The callback that runs is destroyed when it has returned.
+TEST(Replay, IsReplacedInsideOfOnReplayEnd) {
+  Broker broker;
+  Keep(broker);
+  PublishFromTo(broker, 1, 1);
+  Strings seen;
+  SubscribeOptions next{.channel = "news"};
+  OnMessage on_next = [&seen](Delivery& delivery) {
+    seen.push_back(absl::StrCat("next ", delivery.body()));
+  };
+  Subscription subscription;
+  subscription = MustSubscribe(
+      broker,
+      {.channel = "news",
+       .replay = ReplayFrom{},
+       .on_replay_end =
+           [&, name = std::make_unique<std::string>("end")](const ReplayEnd&) {
+             EXPECT_TRUE(broker.Replace(subscription, next, on_next));
+             seen.push_back(*name);
+           },
+       .on_unsubscribe = [&seen] { seen.push_back("replaced"); }},
+      NoteNames(seen));
+  PublishFromTo(broker, 2, 2);
+  RunAll(broker);
+  EXPECT_THAT(seen, ElementsAre("<1>", "end", "replaced", "next 2"));
+}
+
 // A publisher at full rate, and subscribers that come meanwhile.
 TEST(Replay, NoDupNoGap) {
   constexpr int kMessages = 20'000;

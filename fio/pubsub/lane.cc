@@ -159,22 +159,6 @@ Lane::Subscribers Lane::Clear(std::vector<Entry>& dropped) {
   return left;
 }
 
-Lane::Subscribers Lane::ClearOf(absl::FunctionRef<bool(const Subscriber&)> goes,
-                                std::vector<Entry>& dropped) {
-  Subscribers left;
-  const absl::MutexLock lock(&mutex_);
-  std::vector<Entry> kept;
-  for (Entry& entry : inbox_) {
-    const bool is_dropped =
-        entry.subscriber != nullptr && goes(*entry.subscriber);
-    if (is_dropped && entry.message) inbox_bytes_ -= entry.message.size();
-    (is_dropped ? dropped : kept).push_back(std::move(entry));
-  }
-  inbox_ = std::move(kept);
-  for (Entry& entry : dropped) ClearEntry(entry, left);
-  return left;
-}
-
 void Lane::ClearEntry(Entry& entry, Subscribers& left) {
   if (entry.kind == Kind::kJoin && entry.share != nullptr) {
     entry.share->Add(std::move(entry.subscriber));
@@ -183,6 +167,15 @@ void Lane::ClearEntry(Entry& entry, Subscribers& left) {
   if (entry.share != nullptr) entry.share->Remove(*entry.subscriber);
   if (entry.is_last) delete entry.share;
   left.push_back(std::move(entry.subscriber));
+}
+
+Lane::Subscribers Lane::Joining() const {
+  Subscribers joining;
+  const absl::MutexLock lock(&mutex_);
+  for (const Entry& entry : inbox_) {
+    if (entry.kind == Kind::kJoin) joining.push_back(entry.subscriber);
+  }
+  return joining;
 }
 
 Lane::Stats Lane::stats() const {

@@ -32,6 +32,7 @@ namespace fio {
 
 namespace pubsub_internal {
 class BrokerCore;
+class Engines;
 class Subscriber;
 class Topics;
 }  // namespace pubsub_internal
@@ -43,8 +44,8 @@ class Lane {
   // of Run(); must not call the lane or its broker.
   using Wake = MoveOnlyFunction<void()>;
 
-  // Messages that wait for Run() may have so many bytes; what comes beyond is
-  // dropped, and counted.
+  // Messages that wait for Run() may have so many bytes, those for engines
+  // included; what comes beyond is dropped, and counted.
   static constexpr size_t kMaxWaitingBytes = size_t{64} << 20;
 
   struct Stats {
@@ -77,6 +78,7 @@ class Lane {
 
  private:
   friend class pubsub_internal::BrokerCore;
+  friend class pubsub_internal::Engines;
   friend class pubsub_internal::Subscriber;
   friend class pubsub_internal::Topics;
   using Entry = pubsub_internal::LaneEntry;
@@ -108,12 +110,9 @@ class Lane {
   // lets those join and leave that do. Returns those that have left. Under the
   // lock of Topics.
   Subscribers Clear(std::vector<Entry>& dropped);
-  // The same for what waits for those that `goes` returns true for. REQUIRES:
-  // it has never been run.
-  Subscribers ClearOf(
-      absl::FunctionRef<bool(const pubsub_internal::Subscriber&)> goes,
-      std::vector<Entry>& dropped);
   void ClearEntry(Entry& entry, Subscribers& left);
+  // Those that wait to join. REQUIRES: Run() has never been called.
+  Subscribers Joining() const;
   void CountRest() {
     rest_.store(batch_.size() - next_, std::memory_order_relaxed);
   }

@@ -1,7 +1,9 @@
 // What is made of a message once, for all who get it.
 
+#include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/status.h"
@@ -9,6 +11,11 @@
 #include "fio/pubsub/broker.h"
 #include "fio/pubsub/broker_test_util.h"
 #include "fio/pubsub/delivery.h"
+#include "fio/pubsub/internal/broker_core.h"
+#include "fio/pubsub/internal/frame_header.h"
+#include "fio/pubsub/internal/message_block.h"
+#include "fio/pubsub/internal/topics.h"
+#include "fio/pubsub/internal/uplink.h"
 #include "fio/pubsub/lane.h"
 #include "fio/pubsub/message.h"
 #include "fio/pubsub/publish_options.h"
@@ -20,6 +27,7 @@
 namespace fio {
 namespace {
 
+using pubsub_internal::MessageBlock;
 using pubsub_internal::MustPublish;
 using pubsub_internal::MustSubscribe;
 using pubsub_internal::RunAll;
@@ -180,6 +188,41 @@ TEST(PubSub, MetaOfAReplayedMessage) {
   }
   EXPECT_THAT(seen, ElementsAre("<old>", "<old>"));
   EXPECT_EQ(built, 1);
+}
+
+// As in a worker, whose root has the history.
+class NotingUplink final : public pubsub_internal::Uplink {
+ public:
+  bool Send(const Message& /*message*/) override { return true; }
+  void AskReplay(uint32_t request, std::string_view /*channel*/,
+                 const ReplayFrom& /*from*/) override {
+    requests.push_back(request);
+  }
+  void OnInterest(const pubsub_internal::Interest& /*interest*/) override {}
+
+  std::vector<uint32_t> requests;
+};
+
+TEST(PubSub, MetaOfTheReplayedMaySubscribe) {
+  Broker broker;
+  NotingUplink uplink;
+  broker.core().SetUplink(&uplink);
+  Strings seen;
+  Subscription inner;
+  const MetadataId id = broker.AddMetadata([&](const Message&) {
+    inner = MustSubscribe(broker, {.channel = "b", .replay = ReplayFrom{}},
+                          NoteMetadata(MetadataId::kNone, seen));
+    return std::make_shared<const std::string>("made");
+  });
+  const Subscription outer = MustSubscribe(
+      broker, {.channel = "a", .replay = ReplayFrom{}}, NoteMetadata(id, seen));
+  ASSERT_THAT(uplink.requests, ElementsAre(1u));
+  broker.core().OnReplayItem(1, MessageBlock::New({.sequence = 1}, "a", "1"));
+  broker.core().OnReplayEnd(1, {.last_sequence = 1});
+  EXPECT_THAT(uplink.requests, ElementsAre(1u, 2u));
+  RunAll(broker);
+  EXPECT_THAT(seen, ElementsAre("made"));
+  broker.core().SetUplink(nullptr);
 }
 
 }  // namespace

@@ -35,7 +35,8 @@ struct PublishOptions {
   int32_t filter = 0;
 
   // The subscriptions of this owner do not get the message: the serial() of the
-  // ConnectionId of whoever has sent it. Counts in this process only.
+  // ConnectionId of whoever has sent it. Counts in this process only, and of a
+  // worker not for queue groups: the root decides which member gets a message.
   uint64_t from = 0;
 
   // For the subscribers: the body is JSON. Message::is_json().

@@ -31,7 +31,7 @@ enum class SlowPolicy : uint8_t {
 
 // A subscription is slow while it waits: after Delivery::Defer() and Park(),
 // during a replay, and while the connection that it belongs to has more queued
-// than `max_bytes`. What waits is bounded by both numbers.
+// than `max_bytes`. What a replay brings does not count: history limits that.
 struct SlowOptions {
   SlowPolicy policy = SlowPolicy::kDropOldest;
   size_t max_messages = 1024;

@@ -50,6 +50,7 @@ class ProxyTransport final : public Transport {
   std::string_view handshake_name() const override {
     return "the PROXY header";
   }
+  HeldBytes held_bytes() const override { return {.unread = begun_.size()}; }
 
   // What was read. The default value until Shake() has returned kDone.
   const ProxyHeader& header() const { return header_; }

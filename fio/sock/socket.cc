@@ -149,10 +149,18 @@ std::unique_ptr<SocketData> Socket::TakeData() {
 int64_t Socket::CountMemoryOfState() {
   State* const state = is_short() ? &this->state() : rest_.state();
   if (state == nullptr) return 0;  // A block that others share costs nothing.
-  const uint64_t now = pending().memory_bytes + AllUnread();
+  const uint64_t now = MemoryInState();
   const uint64_t before = std::exchange(state->counted_memory, now);
   if (now == 0 && !Has(kBusy)) ReleaseIdleState();
   return static_cast<int64_t>(now - before);
+}
+
+uint64_t Socket::MemoryInState() const {
+  const State& state = *rest_.state();
+  uint64_t bytes = PendingInState().memory_bytes;
+  if (state.unread != nullptr) bytes += state.unread->size();
+  if (state.transport != nullptr) bytes += state.transport->held_bytes().unread;
+  return bytes;
 }
 
 int64_t Socket::UncountMemory() {

@@ -240,7 +240,7 @@ class Socket {
   size_t unacknowledged_bytes() const;
 
   // How many calls of Write() have a byte in the queue, and how many bytes are
-  // in it.
+  // in it, or were taken by the transport and have not left.
   bool has_pending() const {
     return !rest_.empty() && (rest_.has_bytes() || HasPendingInState());
   }
@@ -400,10 +400,14 @@ class Socket {
     return rest_.state() == nullptr ? nullptr : DataInState();
   }
   std::unique_ptr<SocketData> TakeData();
-  // By how many bytes what is queued and unread, in memory, has changed since
-  // the last call. To call it after each change costs the least if nothing was
-  // queued, or only copied bytes that fitted in one block (is_short()), until
-  // Flush() was called.
+  // What is queued and unread, in memory, with what the transport holds.
+  uint64_t memory_bytes() const {
+    if (rest_.empty()) return 0;
+    return rest_.has_bytes() ? rest_.size() : MemoryInState();
+  }
+  // By how many bytes that has changed since the last call. To call it after
+  // each change costs the least if nothing was queued, or only copied bytes
+  // that fitted in one block (is_short()), until Flush() was called.
   int64_t CountMemory() { return rest_.empty() ? 0 : CountMemoryOfState(); }
   bool is_short() const { return rest_.copied() != nullptr; }
   // More than the bytes, and calls of Write(), of one that is_short().
@@ -483,11 +487,12 @@ class Socket {
   State& state();
   SocketData* DataInState() const;
   size_t UnreadInState() const;
-  size_t AllUnread() const;
+  uint64_t MemoryInState() const;
   PendingWrites PendingInState() const;
   bool HasPendingInState() const;
   PendingWrites PendingWithDriver() const;
   bool HasQueued() const;
+  uint64_t QueuedBytes() const;
   bool WantsWrite() const;
   int64_t CountMemoryOfState();
   IoResult WriteFirst(std::string_view bytes);

@@ -87,7 +87,7 @@ size_t Socket::TakeUnread(absl::Span<char> out) {
 }
 
 void Socket::ReleaseUnread() {
-  if (AllUnread() > 0) return;
+  if (rest_.state()->unread->size() > 0) return;
   rest_.state()->unread = nullptr;
   if (!Has(kBusy)) ReleaseIdleState();
 }
@@ -104,13 +104,6 @@ size_t Socket::UnreadInState() const {
   if (state->unread == nullptr) return 0;
   return state->unread->above.size() +
          (has_transport() ? 0 : state->unread->below.size());
-}
-
-size_t Socket::AllUnread() const {
-  const State* const state = rest_.state();
-  return state == nullptr || state->unread == nullptr
-             ? 0
-             : state->unread->above.size() + state->unread->below.size();
 }
 
 IoResult Socket::ReadRaw(absl::Span<char> out) {

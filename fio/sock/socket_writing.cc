@@ -147,8 +147,14 @@ IoResult Socket::TryWrite(absl::Span<const iovec> pieces, More more) {
 
 PendingWrites Socket::PendingInState() const {
   const State& state = *rest_.state();
-  if (state.driver != nullptr) return PendingWithDriver();
-  return state.queue.pending();
+  PendingWrites pending =
+      state.driver == nullptr ? state.queue.pending() : PendingWithDriver();
+  if (state.transport != nullptr) {
+    const size_t held = state.transport->held_bytes().unsent;
+    pending.bytes += held;
+    pending.memory_bytes += held;
+  }
+  return pending;
 }
 
 bool Socket::HasPendingInState() const {
@@ -260,7 +266,7 @@ IoResult Socket::FlushOn(IoResult flushed, uint64_t budget) {
 IoResult Socket::FlushQueue(uint64_t budget) {
   IoResult total;
   while (HasQueued() && total.bytes < budget) {
-    const uint64_t before = pending_bytes();
+    const uint64_t before = QueuedBytes();
     const IoResult flushed = FlushSome(budget - total.bytes);
     DropQueueIfDue();
     total.bytes += flushed.bytes;
@@ -269,7 +275,7 @@ IoResult Socket::FlushQueue(uint64_t budget) {
     if (IsShaking() && !total.failed()) total.error = 0;
     if (!total.ok() || IsShaking()) break;
     // A transport that takes nothing has no room, whatever it says.
-    if (flushed.bytes == 0 && pending_bytes() == before) total.error = EAGAIN;
+    if (flushed.bytes == 0 && QueuedBytes() == before) total.error = EAGAIN;
     if (!total.ok()) break;
   }
   return total;

@@ -16,6 +16,7 @@
 
 #include <sys/uio.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <string_view>
 
@@ -95,6 +96,19 @@ class Transport {
   // peer's end is then not told to a protocol that leaves all that it may
   // (LoopOptions::unread_limit_bytes) unread.
   virtual bool HasUnread() const { return true; }
+
+  // What it keeps of the stream, in bytes of memory.
+  struct HeldBytes {
+    size_t unsent = 0;  // That Write() took, or its own, and have not left.
+    size_t unread = 0;  // That were read, and are for a later Read().
+  };
+  // They count as if the socket had them: the first as pending, and both for
+  // the bounds of memory (LoopOptions::memory_limit_bytes). A transport that
+  // keeps bytes without a small bound overrides this, and one that owns another
+  // adds what that holds. Asked after each call that may have changed it, and
+  // at any other time, also inside of its own calls: it must be quick, and call
+  // nothing.
+  virtual HeldBytes held_bytes() const { return {}; }
 
   // Takes bytes from the front of `pieces`, which have at least one byte: all,
   // a part, or none and EAGAIN if it has no room. First sends the bytes that it

@@ -5,6 +5,10 @@
 // The limits bound memory, so bytes of files do not count for them: a file of
 // any size can be sent. The high mark counts all bytes, those of files too.
 //
+// Bytes are counted until the kernel has taken them: over TLS they are
+// plaintext, and then the records that TlsTransport holds for the kernel
+// (Transport::held_bytes()).
+//
 // Thread safety: as an int.
 
 #ifndef FIO_SOCK_WATERMARKS_H_

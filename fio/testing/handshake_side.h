@@ -97,6 +97,8 @@ class HandshakeSide {
   }
   void Take(size_t bytes);
   std::string TakeReceived();
+  // Those, and what has come of a record that is not whole.
+  size_t unread_bytes() const { return received().size() + wire_.size(); }
 
   // Whether the other side has said farewell: nothing comes after it.
   bool has_ended() const { return ended_; }

@@ -109,6 +109,9 @@ class HandshakeTransport final : public Transport {
   IoResult Write(Socket& socket, absl::Span<const iovec> pieces) override;
   IoResult Flush(Socket& socket) override;
   bool BeforeClose(Socket& socket) override;
+  HeldBytes held_bytes() const override {
+    return {.unsent = side_.output().size(), .unread = side_.unread_bytes()};
+  }
 
   const HandshakeSide& side() const { return side_; }
 

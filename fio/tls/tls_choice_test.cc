@@ -214,6 +214,24 @@ TEST(TlsChoice, UseTakesClientCertificatesTrustAndAlpn) {
   }
 }
 
+TEST(TlsChoice, UseTakesTheBoundOfChains) {
+  const TlsCertificate known = CertificateFor("known.test");
+  std::string chain = known.chain_pem();
+  for (int i = 0; i < 150; ++i) chain += known.chain_pem();
+  const auto large = TlsCertificate::FromPem(chain, known.key_pem());
+  ASSERT_TRUE(large.ok()) << large.status();
+  TlsServerOptions patient;
+  patient.client_certificates = TlsClientCertificates::kRequired;
+  patient.trust = TrustIn(known);
+  patient.max_peer_chain_bytes = 100'000;
+  const Context chosen = Server(patient);
+  Pair pair(Choosing([&chosen](const TlsClientHello&, TlsChoice choice) {
+              std::move(choice).Use(chosen);
+            }),
+            Client({.certificate = *large}));
+  EXPECT_TRUE(pair.Shake()) << pair.server_failure();
+}
+
 // And what it does not ask, is not asked.
 TEST(TlsChoice, UseMayAskForLess) {
   TlsServerOptions strict;

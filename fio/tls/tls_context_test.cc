@@ -68,6 +68,45 @@ TEST(TlsContext, TellsItsGroups) {
   EXPECT_EQ(defaults.back(), "P-384");
 }
 
+// Of what both have, the server's order decides.
+TEST(TlsContext, TheServerPrefers) {
+  const std::string small = "ECDHE-ECDSA-AES128-GCM-SHA256";
+  const std::string large = "ECDHE-ECDSA-AES256-GCM-SHA384";
+  const Context client = Client({.max_version = TlsVersion::kTls12,
+                                 .ciphers = small + ":" + large,
+                                 .groups = {"X25519", "P-256"}});
+  Pair pair(
+      Server({.ciphers = large + ":" + small, .groups = {"P-256", "X25519"}}),
+      client);
+  ASSERT_TRUE(pair.Shake()) << pair.server_failure();
+  EXPECT_EQ(pair.client_info().cipher(),
+            "TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384");
+  EXPECT_EQ(pair.client_info().group(), "P-256");
+  // With TLS 1.3, where the client has sent a key for its own first one.
+  Pair newer(Server({.groups = {"P-256", "X25519"}}),
+             Client({.groups = {"X25519", "P-256"}}));
+  ASSERT_TRUE(newer.Shake()) << newer.server_failure();
+  EXPECT_EQ(newer.server_info().group(), "P-256");
+}
+
+// By default it lets a client without AES in its processor have ChaCha20.
+TEST(TlsContext, TheClientDecidesBetweenSuitesInBrackets) {
+  const Context server = Server();
+  const auto suite = [&server](const std::string& ciphers) {
+    Pair pair(server,
+              Client({.max_version = TlsVersion::kTls12, .ciphers = ciphers}));
+    EXPECT_TRUE(pair.Shake()) << pair.server_failure();
+    return std::string(pair.client_info().cipher());
+  };
+  const std::string aes = "ECDHE-ECDSA-AES128-GCM-SHA256";
+  const std::string chacha = "ECDHE-ECDSA-CHACHA20-POLY1305";
+  const std::string large = "ECDHE-ECDSA-AES256-GCM-SHA384:";
+  EXPECT_EQ(suite(large + aes + ":" + chacha),
+            "TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256");
+  EXPECT_EQ(suite(large + chacha + ":" + aes),
+            "TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256");
+}
+
 // Some libraries lack the group that holds against quantum computers; with the
 // others two ends that are as by default agree on it.
 TEST(TlsContext, AsksForPostQuantumFirst) {

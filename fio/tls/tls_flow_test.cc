@@ -167,6 +167,56 @@ TEST(Tls, KeyUpdatesReachThePeer) {
   EXPECT_EQ(updates.received, 2);
 }
 
+// Of one record that the kernel takes in parts: what either side holds of it.
+TEST(Tls, HeldBytesAreThoseThatWaitForTheRest) {
+  const std::string bytes = Pattern(16'000);
+  Pair pair(Server(), Client(), {.server_name = "localhost"}, Narrow());
+  ASSERT_TRUE(pair.Shake());
+  ASSERT_TRUE(pair.CarriesBothWays());
+  EXPECT_EQ(pair.client().pending_bytes(), 0u);
+  EXPECT_EQ(pair.server().memory_bytes(), 0u);
+  ASSERT_EQ(pair.client().TryWrite(bytes).bytes, bytes.size());
+  const size_t whole = bytes.size() + 22;  // RFC 8446, section 5.2.
+  size_t unsent = pair.client_tls().held_bytes().unsent;
+  EXPECT_GT(unsent, 1000u);
+  EXPECT_LT(unsent, whole);
+  EXPECT_EQ(pair.client().pending_bytes(), unsent);
+  EXPECT_EQ(pair.client().pending_calls(), 0u);
+  std::string out(bytes.size(), '\0');
+  while (pair.server().Read(absl::MakeSpan(out)).would_block()) {
+    EXPECT_EQ(pair.server_tls().held_bytes().unread, whole - unsent);
+    EXPECT_EQ(pair.server().memory_bytes(), whole - unsent);
+    ASSERT_GT(unsent, 0u);
+    static_cast<void>(pair.client().Flush());
+    unsent = pair.client_tls().held_bytes().unsent;
+  }
+  EXPECT_TRUE(out == bytes);
+  EXPECT_EQ(pair.client().memory_bytes(), 0u);
+  EXPECT_EQ(pair.server().memory_bytes(), 0u);
+}
+
+// Of records that were read further than asked for.
+TEST(Tls, HeldBytesAreThoseReadAhead) {
+  Pair pair(Server(), Client(), {.server_name = "localhost"},
+            LoopbackPair::Unix());
+  ASSERT_TRUE(pair.Shake());
+  ASSERT_TRUE(pair.CarriesBothWays());
+  for (int i = 0; i < 5; ++i) {
+    ASSERT_EQ(pair.client().TryWrite(std::string(40, 'x')).bytes, 40u);
+  }
+  constexpr size_t kRecord = 40 + 22;
+  size_t left = 5 * kRecord;
+  for (int i = 0; i < 5; ++i) {
+    char out[40];
+    char rest[1];
+    ASSERT_EQ(pair.server().Read(absl::MakeSpan(out, 39)).bytes, 39u);
+    EXPECT_EQ(pair.server().memory_bytes(), left);  // One is not read whole.
+    ASSERT_EQ(pair.server().Read(absl::MakeSpan(rest)).bytes, 1u);
+    left -= kRecord;
+    EXPECT_EQ(pair.server().memory_bytes(), left);
+  }
+}
+
 // An update that is not read yet asks for no second one.
 TEST(Tls, KeyUpdatesInARowAreFew) {
   Pair pair(Server(), Client(), {.server_name = "localhost"},

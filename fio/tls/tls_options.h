@@ -24,10 +24,11 @@
 
 namespace fio {
 
-// What both sides offer by default: see TlsServerOptions.
+// What both sides offer by default: see TlsServerOptions. A client without AES
+// in its processor prefers ChaCha20, and gets it.
 inline constexpr const char* kTlsDefaultCiphers =
-    "ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:"
-    "ECDHE-ECDSA-CHACHA20-POLY1305:ECDHE-RSA-CHACHA20-POLY1305:"
+    "[ECDHE-ECDSA-AES128-GCM-SHA256|ECDHE-ECDSA-CHACHA20-POLY1305]:"
+    "[ECDHE-RSA-AES128-GCM-SHA256|ECDHE-RSA-CHACHA20-POLY1305]:"
     "ECDHE-ECDSA-AES256-GCM-SHA384:ECDHE-RSA-AES256-GCM-SHA384";
 inline constexpr std::array<const char*, 4> kTlsDefaultGroups = {
     "X25519MLKEM768", "X25519", "P-256", "P-384"};
@@ -50,14 +51,17 @@ struct TlsServerOptions {
   TlsVersion min_version = TlsVersion::kTls12;
   TlsVersion max_version = TlsVersion::kTls13;
 
-  // The suites of TLS 1.2, the preferred first, in OpenSSL's notation. Those of
-  // TLS 1.3 are fixed: AES-GCM and ChaCha20-Poly1305. A name that is not known
-  // is an error.
+  // The suites of TLS 1.2, the preferred first, in OpenSSL's notation. The
+  // first one that the client has, too, is used; of several in brackets,
+  // "[A|B]", the client decides. Those of TLS 1.3 are fixed: AES-GCM and
+  // ChaCha20-Poly1305. A name that is not known is an error.
   std::string ciphers = kTlsDefaultCiphers;
 
-  // The groups of the key exchange, the preferred first. One that the library
-  // lacks is left out; if it has none of them, that is an error. The first one
-  // holds against quantum computers; TlsContext::groups() tells which are used.
+  // The groups of the key exchange, the preferred first: the first one that the
+  // client has, too, is used, though it may have guessed another one, which
+  // costs a round trip. One that the library lacks is left out; if it has none
+  // of them, that is an error. The first of the defaults holds against quantum
+  // computers; TlsContext::groups() tells which are used.
   std::vector<std::string> groups = {kTlsDefaultGroups.begin(),
                                      kTlsDefaultGroups.end()};
 
@@ -93,6 +97,13 @@ struct TlsServerOptions {
   TlsClientCertificates client_certificates = TlsClientCertificates::kNone;
   // Who may vouch for clients. Required, unless client_certificates is kNone.
   std::optional<TlsTrust> trust = std::nullopt;
+  // The most that a client's certificate and those behind it may have together,
+  // and so what each handshake may have in memory; beyond it, the handshake
+  // fails before they are read. At least 16 KiB, which a client may always
+  // send. 32 KiB is room for ten certificates with RSA or four that hold
+  // against quantum computers, while 1,024 handshakes
+  // (ListenOptions::max_handshakes) have no more than 32 MiB.
+  size_t max_peer_chain_bytes = size_t{32} << 10;
 
   // Clients that come back may resume their session.
   bool tickets = true;
@@ -110,8 +121,8 @@ struct TlsServerOptions {
 };
 
 struct TlsClientOptions {
-  // As of a server, see TlsServerOptions. A client offers its protocols, and a
-  // server that takes none of them may go on without.
+  // As of a server, see TlsServerOptions. A client offers them, and the server
+  // decides; one that takes none of the protocols may go on without.
   TlsVersion min_version = TlsVersion::kTls12;
   TlsVersion max_version = TlsVersion::kTls13;
   std::string ciphers = kTlsDefaultCiphers;
@@ -123,6 +134,10 @@ struct TlsClientOptions {
   // Who may vouch for servers. Absent: TlsTrust::System(). The name of the host
   // is checked as well, unless it is Insecure().
   std::optional<TlsTrust> trust = std::nullopt;
+
+  // As of a server. It is the client that has chosen whom to ask, and some
+  // servers have certificates with hundreds of names.
+  size_t max_peer_chain_bytes = size_t{100} << 10;
 
   // Shown to a server that asks for one.
   std::optional<TlsCertificate> certificate = std::nullopt;

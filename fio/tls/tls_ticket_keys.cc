@@ -34,9 +34,12 @@ using tls_internal::IfThere;
 namespace {
 
 constexpr absl::Duration kMostRotation = absl::Hours(7 * 24);
-constexpr std::string_view kMagic = "fio-ticket-keys-1";
-constexpr std::string_view kNextSecret = "next secret";
-constexpr int64_t kMostPeriodsBehind = 10'000;
+constexpr std::string_view kMagic = "fio-ticket-keys-2";
+constexpr std::string_view kNextStride = "next stride";
+constexpr int64_t kPeriodsOfAStride = 4096;
+constexpr int64_t kMostStrides = int64_t{1} << 16;
+
+int64_t StrideOf(int64_t period) { return period / kPeriodsOfAStride; }
 
 absl::Status Invalid(std::string_view why) {
   return absl::InvalidArgumentError(absl::StrCat("TlsTicketKeys: ", why));
@@ -57,6 +60,23 @@ void Expand(const std::array<uint8_t, 32>& secret, std::string_view label,
       1);
 }
 
+std::string Hex(const std::array<uint8_t, 32>& secret) {
+  return absl::BytesToHexString(
+      {reinterpret_cast<const char*>(secret.data()), secret.size()});
+}
+
+bool ParseSecret(std::string_view digits, std::array<uint8_t, 32>& secret) {
+  std::string bytes;
+  if (digits.size() != 2 * secret.size() ||
+      !std::all_of(digits.begin(), digits.end(), absl::ascii_isxdigit) ||
+      !absl::HexStringToBytes(digits, &bytes)) {
+    return false;
+  }
+  std::memcpy(secret.data(), bytes.data(), secret.size());
+  tls_internal::Wipe(bytes);
+  return true;
+}
+
 }  // namespace
 
 absl::StatusOr<std::shared_ptr<TlsTicketKeys>> TlsTicketKeys::Create(
@@ -72,15 +92,17 @@ TlsTicketKeys::TlsTicketKeys(TlsTicketKeysOptions options)
     : options_(std::move(options)) {}
 
 TlsTicketKeys::~TlsTicketKeys() {
-  OPENSSL_cleanse(secret_.data(), secret_.size());
+  OPENSSL_cleanse(&secrets_, sizeof(secrets_));
   OPENSSL_cleanse(&current_, sizeof(current_));
   OPENSSL_cleanse(&previous_, sizeof(previous_));
 }
 
 absl::Status TlsTicketKeys::Begin() {
   const absl::MutexLock lock(&mutex_);
-  period_ = PeriodNow();
-  RAND_bytes(secret_.data(), secret_.size());
+  secrets_.period = PeriodNow() - 1;
+  for (Secret* const one : {&secrets_.of_period, &secrets_.of_next_stride}) {
+    RAND_bytes(one->data(), one->size());
+  }
   if (!options_.file.empty()) {
     absl::Status begun = BeginWithFile();
     if (!begun.ok()) return begun;
@@ -110,59 +132,84 @@ absl::Status TlsTicketKeys::Load() {
 }
 
 int64_t TlsTicketKeys::PeriodNow() const {
-  return absl::ToUnixSeconds(options_.clock->WallNow()) /
-         absl::ToInt64Seconds(options_.rotation);
+  return std::max<int64_t>(absl::ToUnixSeconds(options_.clock->WallNow()) /
+                               absl::ToInt64Seconds(options_.rotation),
+                           0);
 }
 
-// "fio-ticket-keys-1 PERIOD SECONDS SECRET": the period then, how long it is,
-// and the secret of the one before in hexadecimal digits.
+// "fio-ticket-keys-2 PERIOD SECONDS SECRET SECRET": the period then, how
+// long it is, the secret of the one before and that of the next stride, in
+// hexadecimal digits.
 bool TlsTicketKeys::Parse(std::string_view text) {
   const std::vector<std::string_view> words =
       absl::StrSplit(absl::StripAsciiWhitespace(text), ' ');
   int64_t period = 0, seconds = 0;
-  if (words.size() != 4 || words[0] != kMagic ||
+  if (words.size() != 5 || words[0] != kMagic ||
       !absl::SimpleAtoi(words[1], &period) || period < 0 ||
       !absl::SimpleAtoi(words[2], &seconds) ||
-      seconds != absl::ToInt64Seconds(options_.rotation) ||
-      words[3].size() != 2 * secret_.size() ||
-      !std::all_of(words[3].begin(), words[3].end(), absl::ascii_isxdigit)) {
+      seconds != absl::ToInt64Seconds(options_.rotation)) {
     return false;
   }
-  std::string secret;
-  if (!absl::HexStringToBytes(words[3], &secret)) return false;
-  std::memcpy(secret_.data(), secret.data(), secret_.size());
-  tls_internal::Wipe(secret);
-  period_ = period;
-  return true;
+  Secrets read = {.period = period - 1};
+  const bool good = ParseSecret(words[3], read.of_period) &&
+                    ParseSecret(words[4], read.of_next_stride);
+  if (good) secrets_ = read;
+  OPENSSL_cleanse(&read, sizeof(read));
+  return good;
 }
 
 absl::Status TlsTicketKeys::Save(IfThere if_there) const {
-  std::string text = absl::StrCat(
-      kMagic, " ", period_, " ", absl::ToInt64Seconds(options_.rotation), " ",
-      absl::BytesToHexString(
-          {reinterpret_cast<const char*>(secret_.data()), secret_.size()}),
-      "\n");
+  std::string text = absl::StrCat(kMagic, " ", secrets_.period + 1, " ",
+                                  absl::ToInt64Seconds(options_.rotation), " ",
+                                  Hex(secrets_.of_period), " ",
+                                  Hex(secrets_.of_next_stride), "\n");
   absl::Status saved = WriteSecretFile(options_.file, text, if_there);
   tls_internal::Wipe(text);
   return saved;
 }
 
-// To the period of now. A clock that goes back changes nothing. True if the
-// secret has changed.
+// To the period of now; one that is ahead waits. True if the secrets have
+// changed.
 bool TlsTicketKeys::Advance() {
-  const int64_t now = PeriodNow();
-  if (period_ >= now) return false;
-  period_ = std::max(period_, now - kMostPeriodsBehind);
-  for (; period_ < now; ++period_) secret_ = Derive(secret_, kNextSecret);
+  const int64_t before = PeriodNow() - 1;
+  const int64_t ahead = secrets_.period - before;
+  if (ahead == 0 || ahead == 1) return false;
+  const int64_t strides = StrideOf(before) - StrideOf(secrets_.period);
+  if (ahead > 1 || strides > kMostStrides) {
+    ABSL_LOG(WARNING) << "TlsTicketKeys: the clock has gone "
+                      << (ahead > 1 ? "back" : "far ahead")
+                      << ": the keys begin anew " << options_.file;
+    BeginStride(secrets_, StrideOf(before), "begun anew");
+  }
+  GoTo(secrets_, before);
   DeriveKeys();
   return true;
 }
 
+// The first period of a stride. REQUIRES: it is not the one that it has.
+void TlsTicketKeys::BeginStride(Secrets& secrets, int64_t stride,
+                                std::string_view label) {
+  secrets.period = stride * kPeriodsOfAStride;
+  secrets.of_period = Derive(secrets.of_next_stride, label);
+  secrets.of_next_stride = Derive(secrets.of_period, kNextStride);
+}
+
+// REQUIRES: not back.
+void TlsTicketKeys::GoTo(Secrets& secrets, int64_t period) {
+  while (StrideOf(secrets.period) < StrideOf(period)) {
+    BeginStride(secrets, StrideOf(secrets.period) + 1, "first secret");
+  }
+  for (; secrets.period < period; ++secrets.period) {
+    secrets.of_period = Derive(secrets.of_period, "next secret");
+  }
+}
+
 void TlsTicketKeys::DeriveKeys() {
-  previous_ = KeyOf(secret_);
-  Secret current = Derive(secret_, kNextSecret);
-  current_ = KeyOf(current);
-  OPENSSL_cleanse(current.data(), current.size());
+  previous_ = KeyOf(secrets_.of_period);
+  Secrets current = secrets_;
+  GoTo(current, current.period + 1);
+  current_ = KeyOf(current.of_period);
+  OPENSSL_cleanse(&current, sizeof(current));
 }
 
 void TlsTicketKeys::Rotate() {

@@ -9,16 +9,25 @@
 // found. So all processes that began with the same secret have the same keys at
 // any time, without a word between them, and a key that is stolen opens what
 // was sent in its period, in the one before, and later. A ticket is accepted in
-// its own period and in the next one. (A process that was not asked for a key
-// for 10,000 periods has other keys than the rest from then on.)
+// its own period and in the next one. Who was not asked for a key for long
+// catches up by strides of 4096 periods, each of which begins with a secret
+// that is known one stride ahead.
+//
+// If the clock goes back into the period before, the keys wait for it. If it
+// goes back further, or ahead by more than 65,536 strides (eight years, if a
+// period is a second), they begin anew, with a warning, and no earlier ticket
+// is accepted any more. So it is with a file that was written by a clock that
+// was wrong. What they begin with is derived, too: processes that had the same
+// secrets and find out in the same stride agree.
 //
 // Make them before the workers are forked. With a file the next start goes on
 // with them, and tickets outlive a restart:
 //
 //   auto keys = fio::TlsTicketKeys::Create({.file = "/run/echo/ticket-keys"});
 //
-// Thread safety: thread-safe. Its lock is held for some microseconds; a process
-// that forks with other threads running must not fork meanwhile (fork(2)).
+// Thread safety: thread-safe. Its lock is held for some microseconds, and for
+// some milliseconds when it catches up; a process that forks with other threads
+// running must not fork meanwhile (fork(2)).
 
 #ifndef FIO_TLS_TLS_TICKET_KEYS_H_
 #define FIO_TLS_TLS_TICKET_KEYS_H_
@@ -50,9 +59,10 @@ struct TlsTicketKeysOptions {
   absl::Duration rotation = absl::Hours(12);
 
   // Where the secret of the last period is kept, from which those since are
-  // derived, readable by its owner alone. A file that is missing is created.
-  // When the secret changes, the file is replaced by a rename; if that fails,
-  // it is logged, and the file stays as it is. Empty: in memory alone.
+  // derived, and that of the next stride, readable by its owner alone. A file
+  // that is missing is created. When the secret changes, the file is replaced
+  // by a rename; if that fails, it is logged, and the file stays as it is.
+  // Empty: in memory alone.
   std::string file = {};
 
   // Its time of day decides. Null is the system's; otherwise it must outlive
@@ -72,8 +82,9 @@ class TlsTicketKeys {
   };
 
   // Errors: kInvalidArgument for a rotation that makes no sense and for a file
-  // that has something else; kPermissionDenied for one that others may read or
-  // write; the errno of the call that failed. All name the file.
+  // that has something else or is of another rotation; kPermissionDenied for
+  // one that others may read or write; the errno of the call that failed. All
+  // name the file.
   static absl::StatusOr<std::shared_ptr<TlsTicketKeys>> Create(
       TlsTicketKeysOptions options = {});
 
@@ -88,12 +99,21 @@ class TlsTicketKeys {
 
  private:
   using Secret = std::array<uint8_t, 32>;
+  // All that is kept.
+  struct Secrets {
+    int64_t period = 0;
+    Secret of_period = {};
+    Secret of_next_stride = {};
+  };
 
   explicit TlsTicketKeys(TlsTicketKeysOptions options);
 
   int64_t PeriodNow() const;
   static Secret Derive(const Secret& secret, std::string_view label);
   static Key KeyOf(const Secret& secret);
+  static void BeginStride(Secrets& secrets, int64_t stride,
+                          std::string_view label);
+  static void GoTo(Secrets& secrets, int64_t period);
   absl::Status Begin();
   absl::Status BeginWithFile() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   absl::Status Load() ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
@@ -106,8 +126,7 @@ class TlsTicketKeys {
 
   const TlsTicketKeysOptions options_;
   absl::Mutex mutex_;
-  int64_t period_ ABSL_GUARDED_BY(mutex_) = 0;
-  Secret secret_ ABSL_GUARDED_BY(mutex_) = {};  // Of the period before.
+  Secrets secrets_ ABSL_GUARDED_BY(mutex_);  // Of the period before.
   Key previous_ ABSL_GUARDED_BY(mutex_) = {};
   Key current_ ABSL_GUARDED_BY(mutex_) = {};
 };

@@ -173,7 +173,7 @@ TEST(TlsTicketKeys, TheFileHasNoEarlierSecret) {
   clock.Advance(2 * kHour);
   CurrentName(keys);
   WallClock back;
-  back.now = absl::UnixEpoch();
+  back.now = clock.WallNow() - kHour;
   EXPECT_FALSE(Accepts(Make(back, file), first));
 }
 
@@ -194,12 +194,14 @@ TEST(TlsTicketKeys, ADamagedFileIsAnError) {
   const std::string good = Contents(good_file);
   std::string letter = good;
   letter[letter.size() - 3] = 'x';
+  const std::string secret(64, '0');
   int i = 0;
   for (const std::string& bad :
        {std::string(), std::string("something else"), good + "more",
         good.substr(0, good.size() - 3), good.substr(1), letter,
-        std::string("fio-ticket-keys-1 -1 3600 ") + std::string(64, '0'),
-        std::string("fio-ticket-keys-1 0 60 ") + std::string(64, '0')}) {
+        absl::StrCat("fio-ticket-keys-2 -1 3600 ", secret, " ", secret),
+        absl::StrCat("fio-ticket-keys-2 0 60 ", secret, " ", secret),
+        absl::StrCat("fio-ticket-keys-2 0 3600 ", secret)}) {
     const std::string file = TempFile(absl::StrCat("bad", i++), bad);
     const absl::Status status =
         TlsTicketKeys::Create(
@@ -231,31 +233,90 @@ TEST(TlsTicketKeys, AFileThatCannotBeReplacedStays) {
   EXPECT_TRUE(Accepts(keys, first));
 }
 
-TEST(TlsTicketKeys, AClockThatGoesBackChangesNothing) {
+TEST(TlsTicketKeys, AClockThatGoesBackALittleChangesNothing) {
   WallClock clock;
   const Keys keys = Make(clock);
   const std::string first = CurrentName(keys);
   clock.now += kHour;
   const std::string second = CurrentName(keys);
-  clock.now -= 3 * kHour;
+  clock.now -= kHour;
   EXPECT_EQ(CurrentName(keys), second);
   EXPECT_TRUE(Accepts(keys, first));
-  clock.now += 2 * kHour;
+  clock.now += kHour;
   EXPECT_EQ(CurrentName(keys), second);
 }
 
-// A file of long ago, or a machine that was asleep, costs no long calculation.
+// Otherwise they would stay until then.
+TEST(TlsTicketKeys, AClockThatWasFarAheadHasThemBeginAnew) {
+  WallClock clock;
+  const std::string file = TempPath("keys");
+  const Keys one = Make(clock, file);
+  const Keys two = Make(clock, file);
+  clock.now += absl::Hours(24 * 365);
+  const std::string ahead = CurrentName(one);
+  EXPECT_EQ(CurrentName(two), ahead);
+  clock.now -= absl::Hours(24 * 365);
+  const std::string anew = CurrentName(one);
+  EXPECT_NE(anew, ahead);
+  EXPECT_FALSE(Accepts(one, ahead));
+  clock.now += kHour;
+  EXPECT_NE(CurrentName(one), anew);
+  EXPECT_TRUE(Accepts(one, anew));
+  // Though it finds out later.
+  EXPECT_EQ(CurrentName(two), CurrentName(one));
+  EXPECT_EQ(CurrentName(Make(clock, file)), CurrentName(one));
+}
+
+TEST(TlsTicketKeys, AFileOfAClockThatWasFarAheadBeginsAnew) {
+  WallClock clock;
+  const std::string file = TempPath("keys");
+  clock.now += absl::Hours(24 * 365);
+  const std::string ahead = CurrentName(Make(clock, file));
+  const std::string before = Contents(file);
+  clock.now -= absl::Hours(24 * 365);
+  const Keys keys = Make(clock, file);
+  const std::string anew = CurrentName(keys);
+  EXPECT_NE(anew, ahead);
+  EXPECT_NE(Contents(file), before);
+  EXPECT_EQ(CurrentName(Make(clock, file)), anew);
+  clock.now += kHour;
+  EXPECT_NE(CurrentName(keys), anew);
+  EXPECT_TRUE(Accepts(Make(clock, file), anew));
+}
+
+// However long nobody asks.
+TEST(TlsTicketKeys, WhoIsFarBehindCatchesUp) {
+  WallClock clock;
+  const std::string file = TempPath("keys");
+  const Keys busy = Make(clock, file);
+  const Keys idle = Make(clock, file);
+  for (int i = 0; i < 7; ++i) {
+    clock.now += 3000 * kHour;
+    busy->Current();
+  }
+  const std::string last = CurrentName(busy);
+  clock.now += kHour;
+  EXPECT_TRUE(Accepts(idle, last));
+  EXPECT_EQ(CurrentName(idle), CurrentName(busy));
+  EXPECT_EQ(idle->Current().cipher, busy->Current().cipher);
+}
+
+// A file of long ago, or a clock that is wrong, costs no long calculation.
 TEST(TlsTicketKeys, ManyYearsAreSkipped) {
   WallClock clock;
   auto keys =
       TlsTicketKeys::Create({.rotation = absl::Seconds(1), .clock = &clock});
   ASSERT_TRUE(keys.ok());
   const std::string first = CurrentName(*keys);
-  clock.now += absl::Hours(24 * 365 * 50);
-  const std::string later = CurrentName(*keys);
-  EXPECT_NE(later, first);
-  EXPECT_TRUE(Accepts(*keys, later));
-  EXPECT_FALSE(Accepts(*keys, first));
+  for (const absl::Time then :
+       {clock.now + absl::Hours(24 * 365 * 50), absl::InfiniteFuture(),
+        absl::InfinitePast(), clock.now}) {
+    clock.now = then;
+    const std::string later = CurrentName(*keys);
+    EXPECT_NE(later, first);
+    EXPECT_TRUE(Accepts(*keys, later));
+    EXPECT_FALSE(Accepts(*keys, first));
+  }
 }
 
 TEST(TlsTicketKeys, RotationsThatMakeNoSense) {

@@ -167,6 +167,7 @@ Transport::Handshake TlsTransport::Shake(Socket& socket) {
 Transport::Handshake TlsTransport::Step() {
   ClearLibraryErrors();
   const int result = SSL_do_handshake(ssl_.get());
+  if (SSL_has_pending(ssl_.get()) == 0) io_.Taken();
   const Handshake handshake = AfterStep(result);
   // What could not be sent waits for the next call, or for Flush().
   const IoResult sent = io_.Send();
@@ -252,6 +253,7 @@ size_t TlsTransport::ReadRecords(absl::Span<char> out, int* end) {
     const int read = SSL_read(ssl_.get(), out.data() + bytes,
                               static_cast<int>(out.size() - bytes));
     *end = read;
+    if (SSL_has_pending(ssl_.get()) == 0) io_.Taken();
     if (read <= 0) break;
     bytes += static_cast<size_t>(read);
     io_.Content();
@@ -284,6 +286,10 @@ IoResult TlsTransport::Broken(absl::Status status) {
 
 bool TlsTransport::HasUnread() const {
   return end_read_ || io_.has_input() || SSL_has_pending(ssl_.get()) == 1;
+}
+
+Transport::HeldBytes TlsTransport::held_bytes() const {
+  return {.unsent = io_.held_bytes(), .unread = io_.unread_bytes()};
 }
 
 // --- Writing ---

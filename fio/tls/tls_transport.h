@@ -97,6 +97,8 @@ class TlsTransport final : public Transport {
   // EPROTO: status() says why.
   IoResult Read(Socket& socket, absl::Span<char> out) override;
   bool HasUnread() const override;
+  // Ciphertext, and what the library has of a record that is not read whole.
+  HeldBytes held_bytes() const override;
   IoResult Write(Socket& socket, absl::Span<const iovec> pieces) override;
   IoResult Flush(Socket& socket) override;
   bool BeforeClose(Socket& socket) override;

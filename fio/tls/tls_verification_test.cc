@@ -1,7 +1,9 @@
 // Whom the two sides believe.
 
+#include <cstddef>
 #include <cstdlib>
 #include <string>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/types/span.h"
@@ -63,6 +65,40 @@ TEST(Tls, MtlsRequired) {
     EXPECT_EQ(bad.server_failure().code(), absl::StatusCode::kUnauthenticated);
     EXPECT_EQ(server->stats().failed, 2u);
   }
+}
+
+// A certificate that is known, and so many that have nothing to do with it.
+TlsCertificate WithCompany(const TlsCertificate& known, size_t bytes) {
+  std::string chain = known.chain_pem();
+  const std::string other = TestData("rsa.pem");
+  // Of three bytes four letters are made.
+  while (chain.size() < bytes / 3 * 4) chain += other;
+  auto made = TlsCertificate::FromPem(chain, known.key_pem());
+  EXPECT_TRUE(made.ok()) << made.status();
+  return *std::move(made);
+}
+
+TEST(Tls, AClientsChainIsBounded) {
+  const TlsCertificate known = CertificateFor("known.test");
+  for (const TlsVersion version : {TlsVersion::kTls12, TlsVersion::kTls13}) {
+    const Context server =
+        Asking(TlsClientCertificates::kRequired, TrustIn(known), version);
+    Pair good(server, Client({.certificate = WithCompany(known, 28'000)}));
+    ASSERT_TRUE(good.Shake()) << good.server_failure();
+    Pair bad(server, Client({.certificate = WithCompany(known, 36'000)}));
+    EXPECT_FALSE(bad.Shake());
+    EXPECT_EQ(bad.server_failure().message(), "TLS: excessive message size");
+  }
+}
+
+TEST(Tls, AServersChainIsBounded) {
+  const Context server =
+      Server({.certificates = {WithCompany(OurCertificate(), 60'000)}});
+  Pair good(server, Client());
+  EXPECT_TRUE(good.Shake()) << good.client_failure();
+  Pair bad(server, Client({.max_peer_chain_bytes = 50'000}));
+  EXPECT_FALSE(bad.Shake());
+  EXPECT_EQ(bad.client_failure().message(), "TLS: excessive message size");
 }
 
 TEST(Tls, ClientCertificatesMayBeOptional) {

@@ -246,9 +246,7 @@ void Connection::AbortFor(int error) {
   Fail(error);
 }
 
-uint64_t Connection::memory_bytes() const {
-  return socket_.pending().memory_bytes + socket_.unread_bytes();
-}
+uint64_t Connection::memory_bytes() const { return socket_.memory_bytes(); }
 
 void Connection::CountMemory() {
   connections_->memory().Add(socket_.CountMemory());
@@ -456,6 +454,7 @@ std::unique_ptr<Transport> Connection::ReplaceTransport(
 // It may hold bytes that no edge tells of.
 void Connection::TransportChanged() {
   if (!is_open()) return;
+  CountMemory();
   Set(kReadable);
   connections_->DeliverLater(*this);
   connections_->FlushLater(*this);

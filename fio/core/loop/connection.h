@@ -185,7 +185,8 @@ class alignas(64) Connection {
   // because of More::kYes. True if nothing is left in the queue.
   bool Flush();
 
-  // What was written and has not left: bytes, and calls of Write().
+  // What was written and has not left: bytes, those of the transport included,
+  // and calls of Write() of which a byte is in the queue.
   uint64_t pending_bytes() const;
   size_t pending_calls() const;
 
@@ -216,6 +217,10 @@ class alignas(64) Connection {
   // much is sent to a silent peer, as in a chat room, it never times out. To
   // bound the time since the peer has last sent something, call SetDeadline()
   // whenever something was received.
+  //
+  // Over a transport bytes count that it moves below itself: a part of a record
+  // that is not whole yet, and what it took before and sends now. What it reads
+  // for itself alone, such as a ticket or an update of keys of TLS, does not.
   void SetTimeout(absl::Duration timeout);
   absl::Duration timeout() const { return absl::Milliseconds(timeout_ms_); }
 

@@ -49,6 +49,7 @@ bool Connection::Shake() {
   const Handshake result =
       shaken == nullptr ? Handshake::kMore : socket_.Shake(&failure);
   if (Has(kDead) || !IsHandshaking()) return false;  // By a call of its own.
+  CountMemory();
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
     return false;

@@ -116,7 +116,7 @@ void Connection::Deliver() {
       if (!Has(kReadable) || Has(kEndRead)) return;
     }
     const bool paused =
-        ((socket_.has_pending() || HasMarks()) && MustPause()) ||
+        ((socket_.pending_bytes() > 0 || HasMarks()) && MustPause()) ||
         connections_->memory().HoldsBack(*this);
     if (paused) Set(kReadPaused);
     if (paused || Has(kSuspended)) {
@@ -243,11 +243,16 @@ IoResult Connection::ReadAhead() {
 }
 
 // A poller without edges tells of more bytes only when the kernel was seen
-// without any. OnData() that has read none leaves them here.
+// without any. OnData() that has read none leaves them here. One read may not
+// show it: of a transport that has more, or over a socket whose short reads say
+// nothing.
 void Connection::ReadWhatWasTold() {
-  if (IsFull()) return;
-  const IoResult read = ReadAhead();
-  if (read.bytes == 0 && !Has(kDead)) Account(read);
+  while (Has(kReadable) && IsServed() && !IsFull()) {
+    const IoResult read = ReadAhead();
+    if (read.bytes > 0) continue;
+    if (!Has(kDead)) Account(read);
+    return;
+  }
 }
 
 // Nothing comes after it, so the poller is not asked to tell of anything.
@@ -344,6 +349,7 @@ size_t Connection::ReadNew(absl::Span<char> out) {
 // it something to send.
 void Connection::AfterTransport() {
   if (Has(kDead)) return;
+  if (socket_.has_transport()) CountMemory();  // It may hold more, or less.
   if (socket_.is_over()) {
     connections_->BuryLater(*this);
   } else if (socket_.wants_write()) {

@@ -189,7 +189,8 @@ MonotonicTime Connection::CheckServed() {
              : std::min(next, connections_->now() + timeout());
 }
 
-// Whether the timeout is due, unless the peer has acknowledged bytes meanwhile.
+// Whether the timeout is due, unless the peer has acknowledged bytes meanwhile,
+// be it the last ones.
 // Only the kernel knows of that, and only if it is asked: a full buffer becomes
 // writable when much of it has left. So it is asked when half of the timeout is
 // over, and again at its end.
@@ -197,18 +198,18 @@ bool Connection::IsIdle() {
   const bool due = last_active_ + Patience() <= connections_->now();
   if (!Has(kUnacknowledged)) return due;
   const size_t unacknowledged = socket_.unacknowledged_bytes();
-  if (unacknowledged == 0 && socket_.pending_calls() == 0) {
-    Clear(kUnacknowledged);
-    return due;
-  }
-  const bool known = KnowsUnacknowledged();
-  const size_t before = std::exchange(extra().unacknowledged, unacknowledged);
-  if (known && unacknowledged < before) {
+  const bool is_all = unacknowledged == 0 && socket_.pending_bytes() == 0;
+  if (is_all) Clear(kUnacknowledged);
+  if (KnowsUnacknowledged() && unacknowledged < extra().unacknowledged) {
+    extra().unacknowledged = unacknowledged;
     // Unlike the time of any activity of this turn.
     SetIdleSince(connections_->now() + absl::Nanoseconds(1));
     return false;
   }
-  extra().idle_since = last_active_;
+  if (!is_all) {
+    extra().unacknowledged = unacknowledged;
+    extra().idle_since = last_active_;
+  }
   return due;
 }
 

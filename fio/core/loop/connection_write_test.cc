@@ -483,7 +483,7 @@ TEST_F(ConnectionWrite, TryWriteOffersBytesPastTheQueue) {
   };
   left.remove_prefix(connection.TryWrite(left).bytes);
   EXPECT_FALSE(left.empty());
-  EXPECT_EQ(connection.pending_bytes(), 0u);
+  EXPECT_EQ(connection.pending_calls(), 0u);
   Turn(2);
   EXPECT_EQ(record_.Count("ready"), 0);
   while (received.size() < kMuch) {

@@ -122,6 +122,7 @@ IoResult Connection::TryWrite(absl::Span<const iovec> pieces,
     return socket_.TryWrite(pieces, more);
   }
   const IoResult written = socket_.TryWrite(pieces, more);
+  if (socket_.has_transport()) CountMemory();
   CountWritten(written.bytes);
   if (written.failed()) {
     WriteFailed(written.error);
@@ -188,7 +189,7 @@ Connection* Connection::partner() const {
 
 // Whether too much of what it reads is queued already, here or at its partner.
 bool Connection::MustPause() const {
-  if (!HasMarks() && !socket_.has_pending()) return false;
+  if (!HasMarks() && socket_.pending_bytes() == 0) return false;
   const Connection* const partner = this->partner();
   const Connection& full = partner == nullptr ? *this : *partner;
   return full.LevelAfter(Has(kReadPaused) ? Watermarks::Level::kHigh
@@ -252,7 +253,7 @@ bool Connection::AfterFlush() {
     CloseWhenDrained();
     return false;
   }
-  if (Has(kReadPaused) || HasMarks() || socket_.has_pending()) {
+  if (Has(kReadPaused) || HasMarks() || socket_.pending_bytes() > 0) {
     TellWatermarks();
   }
   return true;

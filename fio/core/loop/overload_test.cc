@@ -1,5 +1,7 @@
 // What a loop does when its peers do not read.
 
+#include <sys/socket.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstddef>
@@ -10,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/log/absl_check.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
@@ -23,6 +26,7 @@
 #include "fio/core/loop/test_util.h"
 #include "fio/core/poller/poller_under_test.h"
 #include "fio/sock/socket.h"
+#include "fio/sock/watermarks.h"
 #include "fio/testing/allocation_counter.h"
 #include "fio/testing/loopback_pair.h"
 #include "gtest/gtest.h"
@@ -31,6 +35,7 @@ namespace fio {
 namespace {
 
 using loop_internal::IsOverHandshake;
+using loop_internal::IsOverTls;
 using loop_internal::LoopFixture;
 using loop_internal::Record;
 using loop_internal::UnixPair;
@@ -272,6 +277,144 @@ TEST_F(Overload, ProcessesHaveABound) {
   turn();
   turn();
   EXPECT_EQ(record.data, "hello");
+}
+
+// --- Peers that read slowly ---
+
+constexpr uint64_t kSlowLimit = 500'000;
+// A transport that makes records takes all of it, or much.
+constexpr size_t kSlowAnswer = 60'000;
+
+// The kernel has little room for each of them.
+class SlowReaders : public LoopFixture {
+ protected:
+  explicit SlowReaders(const Watermarks& watermarks = LoopOptions().watermarks)
+      : LoopFixture({.poller = core_internal::PollerUnderTest(),
+                     .watermarks = watermarks,
+                     .memory_limit_bytes = kSlowLimit,
+                     .process_memory = &process_}) {}
+
+  struct Client {
+    LoopbackPair pair = UnixPair();
+    Record* record;
+    ConnectionId id;
+    size_t received = 0;
+  };
+  // Which has an answer on its way.
+  Client& AddClient() {
+    Client& client = clients_.emplace_back();
+    client.record = &NewRecord();
+    const int least = 0;
+    ABSL_CHECK_EQ(setsockopt(client.pair.near.fd(), SOL_SOCKET, SO_SNDBUF,
+                             &least, sizeof(least)),
+                  0);
+    Connection& connection = Adopt(client.pair.near, *client.record);
+    client.id = connection.id();
+    EXPECT_TRUE(connection.Write(std::string(kSlowAnswer, 'x')));
+    Turn(3);
+    return client;
+  }
+  // What their connections say.
+  uint64_t pending() {
+    uint64_t bytes = 0;
+    for (const Client& client : clients_) {
+      const Connection* const connection = loop_->Find(client.id);
+      if (connection != nullptr) bytes += connection->pending_bytes();
+    }
+    return bytes;
+  }
+  uint64_t used() const { return loop_->stats().memory_bytes; }
+
+  MemoryBudget process_{uint64_t{1} << 40};
+  std::deque<Client> clients_;
+};
+
+TEST_F(SlowReaders, AreHeldBackAndShedWhoeverHoldsTheirBytes) {
+  Client& first = AddClient();
+  ASSERT_GT(pending(), kSlowAnswer / 2);
+  while (used() <= kSlowLimit) {
+    EXPECT_EQ(used(), pending());
+    EXPECT_EQ(process_.used_bytes(), used());
+    AddClient();
+    ASSERT_LT(clients_.size(), 20u);
+  }
+  ASSERT_EQ(loop_->stats().shed, 0u);
+  ASSERT_TRUE(first.pair.far.TryWrite("?").ok());
+  Turn(3);
+  EXPECT_EQ(first.record->Count("data"), 0);
+  EXPECT_EQ(loop_->stats().overloads, 1u);
+  while (loop_->stats().shed == 0) {
+    AddClient();
+    ASSERT_LT(clients_.size(), 30u);
+  }
+  EXPECT_LE(used(), kSlowLimit);
+  EXPECT_EQ(used(), pending());
+  // Who was not shed gets all, and nothing stays.
+  while (used() > 0) {
+    for (Client& client : clients_) {
+      client.received += ReadAvailable(client.pair.far).size();
+    }
+    Turn();
+  }
+  for (Client& client : clients_) {
+    client.received += ReadAvailable(client.pair.far).size();
+    if (loop_->Find(client.id) != nullptr) {
+      EXPECT_EQ(client.received, kSlowAnswer);
+    }
+  }
+  EXPECT_GE(loop_->connection_count(), 5u);
+  EXPECT_EQ(process_.used_bytes(), 0u);
+}
+
+class SlowReadersAndALowMark : public SlowReaders {
+ protected:
+  SlowReadersAndALowMark() : SlowReaders({.high_bytes = 1000}) {}
+};
+
+// A connection whose transport holds bytes is above its high mark though its
+// queue is empty.
+TEST_F(SlowReadersAndALowMark, PauseWhatIsRead) {
+  Client& client = AddClient();
+  const Connection& connection = *loop_->Find(client.id);
+  EXPECT_EQ(client.record->Count("high"), 1);
+  ASSERT_TRUE(client.pair.far.TryWrite("?").ok());
+  Turn(3);
+  EXPECT_EQ(client.record->Count("data"), 0);
+  while (connection.pending_bytes() > 500) {
+    EXPECT_EQ(client.record->Count("low"), 0);
+    EXPECT_EQ(client.record->Count("data"), 0);
+    ReadAvailable(client.pair.far);
+    Turn();
+  }
+  Turn();
+  EXPECT_EQ(client.record->Count("low"), 1);
+  EXPECT_EQ(client.record->data, "?");
+}
+
+// They read nothing, and the rest of a record of theirs comes late.
+TEST_F(SlowReaders, WhoSendSlowlyCountForThatToo) {
+  if (!IsOverTls()) return;  // Others give a protocol what has come.
+  Client& client = AddClient();
+  const uint64_t unsent = used();
+  Socket& far = client.pair.far;
+  const int least = 0;
+  ABSL_CHECK_EQ(
+      setsockopt(far.fd(), SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+  constexpr size_t kRecord = 16'000;
+  ASSERT_EQ(far.TryWrite(std::string(kRecord, 'x')).bytes, kRecord);
+  uint64_t most = unsent;
+  for (int i = 0; i < 20 && far.wants_write(); ++i) {
+    Turn(2);
+    if (client.record->data.empty()) {
+      EXPECT_GT(used(), most);
+      most = used();
+    }
+    static_cast<void>(far.Flush());
+  }
+  Turn(2);
+  EXPECT_EQ(client.record->data.size(), kRecord);
+  EXPECT_GT(most, unsent + kRecord / 4);
+  EXPECT_EQ(used(), unsent);
 }
 
 // --- Most of it is unread ---

@@ -7,25 +7,19 @@
 #include <string_view>
 #include <utility>
 
-#include "absl/log/absl_check.h"
+#include "absl/status/status.h"
 #include "absl/time/time.h"
 #include "absl/types/span.h"
 #include "fio/core/loop/connection.h"
 #include "fio/core/loop/protocol.h"
 #include "fio/core/loop/reentrancy_places.h"
 #include "fio/core/loop/reentrancy_play.h"
-#include "fio/core/loop/reentrancy_stage.h"
 #include "fio/core/timer/timer_wheel.h"
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
-#include "fio/testing/handshake_side.h"
-#include "fio/testing/handshake_transport.h"
 
 namespace fio::loop_internal {
-
-using testing::HandshakeSide;
-using testing::HandshakeTransport;
 
 struct Once::State {
   State(Play& play, std::string_view what, How how)
@@ -69,27 +63,6 @@ Tells::~Tells() {
 
 // Checks what it is told, and lets the play act.
 namespace {
-
-Place PlaceOf(HandshakeTransport::Call call) {
-  using Call = HandshakeTransport::Call;
-  switch (call) {
-    case Call::kShake:
-      return Place::kShake;
-    case Call::kStatus:
-      return Place::kStatus;
-    case Call::kRead:
-      return Place::kRead;
-    case Call::kWrite:
-      return Place::kWrite;
-    case Call::kFlush:
-      return Place::kFlush;
-    case Call::kBeforeClose:
-      return Place::kBeforeClose;
-    case Call::kDestroyed:
-      return Place::kTransportDies;
-  }
-  ABSL_CHECK(false);
-}
 
 class Probe final : public Protocol {
  public:
@@ -223,6 +196,54 @@ class PassThrough final : public Transport {
   Play& play_;
 };
 
+class Watched final : public Transport {
+ public:
+  Watched(Play& play, std::unique_ptr<Transport> transport)
+      : play_(play), transport_(std::move(transport)) {
+    ++play_.alive;
+  }
+  ~Watched() override {
+    --play_.alive;
+    play_.InSocket(Place::kTransportDies);
+  }
+  Handshake Shake(Socket& socket) override {
+    play_.InSocket(Place::kShake);
+    return transport_->Shake(socket);
+  }
+  absl::Status status() const override {
+    play_.InSocket(Place::kStatus);
+    return transport_->status();
+  }
+  std::string_view handshake_name() const override {
+    return transport_->handshake_name();
+  }
+  const void* Info(const void* key) const override {
+    return transport_->Info(key);
+  }
+  IoResult Read(Socket& socket, absl::Span<char> out) override {
+    play_.InSocket(Place::kRead);
+    return transport_->Read(socket, out);
+  }
+  bool HasUnread() const override { return transport_->HasUnread(); }
+  HeldBytes held_bytes() const override { return transport_->held_bytes(); }
+  IoResult Write(Socket& socket, absl::Span<const iovec> pieces) override {
+    play_.InSocket(Place::kWrite);
+    return transport_->Write(socket, pieces);
+  }
+  IoResult Flush(Socket& socket) override {
+    play_.InSocket(Place::kFlush);
+    return transport_->Flush(socket);
+  }
+  bool BeforeClose(Socket& socket) override {
+    play_.InSocket(Place::kBeforeClose);
+    return transport_->BeforeClose(socket);
+  }
+
+ private:
+  Play& play_;
+  const std::unique_ptr<Transport> transport_;
+};
+
 class TimerInObject final : public OwnedTimer {
  public:
   explicit TimerInObject(Play& play) : play_(play) {}
@@ -260,18 +281,9 @@ std::unique_ptr<Transport> NewPassThrough(Play& play) {
   return std::make_unique<PassThrough>(play);
 }
 
-std::unique_ptr<Transport> NewHandshake(Play& play, bool is_subjects,
-                                        bool fails) {
-  HandshakeTransport::Options options;
-  options.script = StageScript();
-  if (fails) options.script.fail_in_round = 1;
-  if (is_subjects) {
-    options.on_call = [&play](Socket*, HandshakeTransport::Call call) {
-      play.InSocket(PlaceOf(call));
-    };
-  }
-  return std::make_unique<HandshakeTransport>(HandshakeSide::Role::kServer,
-                                              options);
+std::unique_ptr<Transport> NewWatched(Play& play,
+                                      std::unique_ptr<Transport> transport) {
+  return std::make_unique<Watched>(play, std::move(transport));
 }
 
 std::unique_ptr<OwnedTimer> NewTimer(Play& play) {

@@ -64,9 +64,9 @@ std::unique_ptr<Protocol> NewBystander();
 std::unique_ptr<OwnedEnd> NewEnd(Play& play, bool is_subjects);
 // Of the subject: passes everything on, and holds its farewell back once.
 std::unique_ptr<Transport> NewPassThrough(Play& play);
-// Of the subject: shakes hands, and refuses if `fails`.
-std::unique_ptr<Transport> NewHandshake(Play& play, bool is_subjects,
-                                        bool fails);
+// Of the subject: lets the play act, and then `transport`.
+std::unique_ptr<Transport> NewWatched(Play& play,
+                                      std::unique_ptr<Transport> transport);
 std::unique_ptr<OwnedTimer> NewTimer(Play& play);
 
 }  // namespace fio::loop_internal

@@ -58,6 +58,7 @@ absl::Span<const NamedPlace> Places() {
       {Place::kFlush, "Transport::Flush"},
       {Place::kBeforeClose, "Transport::BeforeClose"},
       {Place::kTransportDies, "~Transport", true, true},
+      {Place::kInTransport, "callback of the transport", true, false, true},
   };
   return kPlaces;
 }

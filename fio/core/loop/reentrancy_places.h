@@ -67,6 +67,7 @@ enum class Place : uint8_t {
   kFlush,
   kBeforeClose,
   kTransportDies,
+  kInTransport,  // A callback that the transport has of its own.
 };
 
 // When a place counts: while the loop runs, or inside of its destructor.

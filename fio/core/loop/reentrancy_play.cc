@@ -25,6 +25,7 @@
 #include "fio/core/loop/connection_id.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/protocol.h"
+#include "fio/core/loop/reentrancy_sides.h"
 #include "fio/core/loop/reentrancy_stage.h"
 #include "fio/core/poller/event.h"
 #include "fio/core/poller/poller.h"
@@ -34,8 +35,6 @@
 #include "fio/sock/shared_bytes.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
-#include "fio/testing/handshake_side.h"
-#include "fio/testing/handshake_transport.h"
 
 namespace fio::loop_internal {
 
@@ -102,9 +101,13 @@ void Play::At(Place place, Connection* connection) {
 }
 
 std::unique_ptr<Transport> Play::NewTransport(bool is_subjects) {
-  const bool fails =
-      is_subjects && Has(Place::kStatus, Place::kHandshakeFailed);
-  return NewHandshake(*this, is_subjects, fails);
+  if (!is_subjects) return NewNearSide({});
+  NearSideOptions options = {.fails =
+                                 Has(Place::kStatus, Place::kHandshakeFailed)};
+  if (Has(Place::kInTransport)) {
+    options.on_call = [this] { InSocket(Place::kInTransport); };
+  }
+  return NewWatched(*this, NewNearSide(std::move(options)));
 }
 
 void Play::Serve(Connection& connection) {

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -13,8 +12,8 @@
 #include "absl/time/time.h"
 #include "fio/base/monotonic_time.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/loop/reentrancy_sides.h"
 #include "fio/sock/socket.h"
-#include "fio/testing/handshake_side.h"
 #include "fio/testing/loopback_pair.h"
 #include "fio/testing/manual_clock.h"
 #include "fio/testing/simulated_network.h"
@@ -23,8 +22,6 @@
 namespace fio::loop_internal {
 namespace {
 
-using testing::HandshakeScript;
-using testing::HandshakeSide;
 using testing::LoopbackPair;
 using testing::ManualClock;
 using testing::Peer;
@@ -120,22 +117,13 @@ class OnKernel final : public Stage {
 
 }  // namespace
 
-HandshakeScript StageScript() {
-  return {.rounds = 1, .round_bytes = 8, .record_bytes = 4096, .ask_every = 2};
-}
+FarEnd::FarEnd(Over over)
+    : side_(over == Over::kHandshake ? NewFarSide() : nullptr) {}
 
-FarEnd::FarEnd(Over over) {
-  if (over == Over::kHandshake) {
-    side_.emplace(HandshakeSide::Role::kClient, StageScript());
-  }
-}
-
-bool FarEnd::can_send() const {
-  return !side_.has_value() || side_->state() == HandshakeSide::State::kOpen;
-}
+bool FarEnd::can_send() const { return side_ == nullptr || side_->is_open(); }
 
 void FarEnd::Send(std::string_view bytes) {
-  if (!side_.has_value()) {
+  if (side_ == nullptr) {
     SendRaw(bytes);
   } else if (can_send()) {
     side_->Send(bytes);
@@ -145,13 +133,14 @@ void FarEnd::Send(std::string_view bytes) {
 
 void FarEnd::Pump() {
   const std::string raw = TakeRaw();
-  if (!side_.has_value()) {
+  if (side_ == nullptr) {
     received_ += raw;
     return;
   }
   side_->Receive(raw);
-  if (!side_->received().empty()) received_ += side_->TakeReceived();
-  if (!side_->output().empty()) SendRaw(side_->TakeOutput());
+  received_ += side_->TakeReceived();
+  const std::string output = side_->TakeOutput();
+  if (!output.empty()) SendRaw(output);
 }
 
 void Stage::Turn() {

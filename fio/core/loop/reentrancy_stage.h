@@ -8,7 +8,6 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,8 +15,8 @@
 #include "absl/time/time.h"
 #include "fio/core/loop/loop.h"
 #include "fio/core/loop/memory_budget.h"
+#include "fio/core/loop/reentrancy_sides.h"
 #include "fio/sock/socket.h"
-#include "fio/testing/handshake_side.h"
 
 namespace fio::loop_internal {
 
@@ -43,12 +42,9 @@ class FarEnd {
   virtual void SendRaw(std::string_view bytes) = 0;
   virtual std::string TakeRaw() = 0;
 
-  std::optional<testing::HandshakeSide> side_;
+  const std::unique_ptr<FarSide> side_;  // Null over nothing.
   std::string received_;
 };
-
-// The numbers of both sides.
-testing::HandshakeScript StageScript();
 
 class Stage {
  public:

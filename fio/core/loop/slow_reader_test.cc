@@ -141,6 +141,25 @@ TEST_F(Timeout, SlowReaderThatStopsIsIdle) {
   EXPECT_EQ(record.Count("timeout"), 3);
 }
 
+// The last bytes count as those before them.
+TEST_F(Timeout, SlowReaderThatHasReadAllIsIdleFromThenOn) {
+  LoopbackPair pair = UnixPair();
+  Record& record = NewRecord();
+  Connection& connection = AdoptWith(pair, record);
+  connection.Write(std::string(4096, 'x'));
+  Turn(2);
+  ASSERT_EQ(connection.pending_bytes(), 0u);
+  Advance(kTimeout / 2);
+  ReadUntil(pair.far, 4096);
+  ASSERT_EQ(Unacknowledged(connection.id().fd()), 0);
+  Advance(kTimeout / 2);
+  EXPECT_EQ(record.Count("timeout"), 0);
+  Advance(kTimeout);
+  EXPECT_EQ(record.Count("timeout"), 0) << "counts from when it was noticed";
+  Advance(kTick);
+  EXPECT_EQ(record.Count("timeout"), 1);
+}
+
 // All is in the kernel, and the queue is empty.
 TEST_F(Timeout, SlowReaderOfWhatTheKernelHoldsIsNotIdle) {
   LoopbackPair pair = UnixPair();
@@ -157,8 +176,11 @@ TEST_F(Timeout, SlowReaderOfWhatTheKernelHoldsIsNotIdle) {
     ReadUntil(pair.far, 4096);  // A transport may read a little more.
   }
   ReadUntil(pair.far, size_t{2} * 4096);
-  // It has read all: from there on it is idle.
+  // It has read all: from when that was noticed on it is idle.
   Advance(kTimeout + kTick);
+  Advance(kTimeout);
+  EXPECT_EQ(record.Count("timeout"), 0);
+  Advance(kTick);
   EXPECT_EQ(record.Count("timeout"), 1);
 }
 

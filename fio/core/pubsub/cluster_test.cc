@@ -17,6 +17,8 @@
 #include "fio/core/pubsub/cluster_test_util.h"
 #include "fio/core/pubsub/pub_sub.h"
 #include "fio/core/test_cluster.h"
+#include "fio/pubsub/publish_options.h"
+#include "fio/pubsub/subscribe_options.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -179,7 +181,7 @@ TEST_F(PubSubCluster, AnEngineOfTheRootWorksForAll) {
   });
   cluster.Await("ready up", 3);
   orders_.Give(0, "engine 1");
-  cluster.Await("engine e: 1");
+  EXPECT_THAT(cluster.Await("engine e: 1"), ElementsAre(cluster.root()));
   orders_.Give(kRoot, "engine 2");
   EXPECT_THAT(cluster.Await("engine e: 2"), ElementsAre(cluster.root()));
   // It comes back from outside, or not at all.
@@ -210,6 +212,11 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
     Node node(trace, orders_);
     node.Subscribe({.channel = "m"});
     ABSL_CHECK_OK(node.pubsub().Publish("m", "early"));
+    int forks = 0;
+    node.reactor().lifecycle().Add(LifecycleEvent::kBeforeFork, [&] {
+      ABSL_CHECK_OK(node.pubsub().Publish("m", absl::StrCat("fork ", ++forks),
+                                          {.reach = Reach::kProcess}));
+    });
     return node.Run();
   });
   cluster.Await("ready up", 3);
@@ -223,6 +230,28 @@ TEST_F(PubSubCluster, PubBeforeStartWorkers) {
   cluster.Await("got m late", 3);
   ExpectEnd(cluster);
   EXPECT_EQ(cluster.Count("got m early"), 3u);
+  // What waits in the root when it forks again stays there.
+  EXPECT_EQ(cluster.Count("got m fork 3"), 1u);
+}
+
+// In kPreStart the main loop has not run yet, and nothing has been forked.
+TEST_F(PubSubCluster, SubInPreStartIsOfTheRoot) {
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders_);
+    node.reactor().lifecycle().Add(LifecycleEvent::kPreStart,
+                                   [&] { node.Subscribe({.channel = "m"}); });
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  const std::vector<std::string> events = {"got m 0", "got m 1", "got m 2"};
+  orders_.Give(kRoot, "pub cluster m 0");
+  orders_.Give(0, "pub cluster m 1");
+  orders_.Give(1, "pub cluster m 2");
+  for (const std::string& event : events) cluster.Await(event);
+  ExpectEnd(cluster);
+  for (const std::string& event : events) {
+    EXPECT_THAT(cluster.Await(event), ElementsAre(cluster.root()));
+  }
 }
 
 // As https://github.com/boazsegev/iodine/issues/135 has it: the workers that

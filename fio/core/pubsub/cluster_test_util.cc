@@ -112,9 +112,8 @@ int Node::Run() {
 
 void Node::Begin() {
   const int fd = orders_.fd(place());
-  const auto watch =
-      reactor_.loop().Watch(fd, Interest::kReadable, Trigger::kLevel,
-                            [this](Readiness) { Read(); });
+  const auto watch = reactor_.loop().Watch(
+      fd, Interest::kReadable, Trigger::kLevel, [this](Readiness) { Read(); });
   ABSL_CHECK_OK(watch);
   reactor_.loop().Unref(*watch);
   trace_.Tell(absl::StrCat("place ", place()));

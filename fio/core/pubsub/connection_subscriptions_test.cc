@@ -26,8 +26,8 @@ namespace {
 
 using pubsub_internal::MessageBlock;
 using pubsub_internal::PubSubInWorld;
-using testing::Peer;
 using ::testing::ElementsAre;
+using testing::Peer;
 
 class PubSubConnection : public PubSubInWorld {
  protected:
@@ -131,13 +131,13 @@ TEST_F(PubSubConnection, ErrorsEndWhatWasToBegin) {
   Opened opened = Connect();
   const absl::Status malformed = pubsub_.Subscribe(
       *opened.connection,
-      {.channel = "a..b",
-       .match = Match::kNats,
-       .on_unsubscribe = [this] { log_.push_back("ended"); }});
+      {.channel = "a..b", .match = Match::kNats, .on_unsubscribe = [this] {
+         log_.push_back("ended");
+       }});
   EXPECT_EQ(malformed.code(), absl::StatusCode::kInvalidArgument);
-  EXPECT_EQ(pubsub_.Subscribe(*opened.connection, Logged("null"), nullptr)
-                .code(),
-            absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(
+      pubsub_.Subscribe(*opened.connection, Logged("null"), nullptr).code(),
+      absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(pubsub_.subscriptions(*opened.connection), 0u);
   EXPECT_THAT(log_, ElementsAre("ended", "null ended"));
 }
@@ -176,29 +176,30 @@ TEST_F(PubSubConnection, WhatWaitsIsForTheOneThatReplaces) {
   ASSERT_TRUE(pubsub_.Subscribe(connection, Logged("two"), LogAs("two")).ok());
   Publish("3");
   world_.RunUntilIdle();
-  while (!log_.empty() && log_.front() == "one defers") log_.erase(log_.begin());
+  while (!log_.empty() && log_.front() == "one defers")
+    log_.erase(log_.begin());
   EXPECT_THAT(log_, ElementsAre("one ended", "two 1", "two 2", "two 3"));
 }
 
 TEST_F(PubSubConnection, OwnedReplaceInsideOfItsCallback) {
   Opened opened = Connect();
-  ASSERT_TRUE(
-      pubsub_
-          .Subscribe(
-              *opened.connection, Logged("one"),
-              [this, big = std::string(100, 'x')](Connection& connection,
-                                                  Delivery& delivery) {
-                for (const char* next : {"two", "three"}) {
-                  EXPECT_TRUE(
-                      pubsub_.Subscribe(connection, Logged(next), LogAs(next))
-                          .ok());
-                }
-                EXPECT_EQ(pubsub_.subscriptions(connection), 1u);
-                // What it has captured is still there.
-                log_.push_back(absl::StrCat("one ", delivery.body(), " ",
-                                            big.size()));
-              })
-          .ok());
+  ASSERT_TRUE(pubsub_
+                  .Subscribe(*opened.connection, Logged("one"),
+                             [this, big = std::string(100, 'x')](
+                                 Connection& connection, Delivery& delivery) {
+                               for (const char* next : {"two", "three"}) {
+                                 EXPECT_TRUE(pubsub_
+                                                 .Subscribe(connection,
+                                                            Logged(next),
+                                                            LogAs(next))
+                                                 .ok());
+                               }
+                               EXPECT_EQ(pubsub_.subscriptions(connection), 1u);
+                               // What it has captured is still there.
+                               log_.push_back(absl::StrCat(
+                                   "one ", delivery.body(), " ", big.size()));
+                             })
+                  .ok());
   Publish("1");
   Publish("2");
   world_.RunUntilIdle();
@@ -214,15 +215,15 @@ TEST_F(PubSubConnection, SubscribesAnewInsideOfItsCallback) {
   Opened opened = Connect();
   ASSERT_TRUE(
       pubsub_
-          .Subscribe(*opened.connection, Logged("one"),
-                     [this](Connection& connection, Delivery&) {
-                       EXPECT_TRUE(pubsub_.Unsubscribe(connection, "news"));
-                       EXPECT_TRUE(pubsub_
-                                       .Subscribe(connection, Logged("two"),
-                                                  LogAs("two"))
-                                       .ok());
-                       Publish("3");
-                     })
+          .Subscribe(
+              *opened.connection, Logged("one"),
+              [this](Connection& connection, Delivery&) {
+                EXPECT_TRUE(pubsub_.Unsubscribe(connection, "news"));
+                EXPECT_TRUE(
+                    pubsub_.Subscribe(connection, Logged("two"), LogAs("two"))
+                        .ok());
+                Publish("3");
+              })
           .ok());
   Publish("1");
   Publish("2");

@@ -267,7 +267,7 @@ void BrokerCore::SendAsRoot(Message message, const Route& route) {
 void BrokerCore::OnFromWorker(const Remote& worker, Message message) {
   const FrameHeader header = MessageBlock::Of(message).header();
   if (header.type == FrameType::kToEngine) {
-    engines_.Publish(header.origin, std::move(message));
+    engines_.Publish(header.origin, message);
     return;
   }
   Route route;
@@ -350,21 +350,26 @@ void BrokerCore::StartReplay(const std::shared_ptr<Subscriber>& subscriber,
       [&](const ReplayEnd& end) { PushReplayEnd(*subscriber, end); });
 }
 
-void BrokerCore::OnReplayItem(uint32_t request, const Message& message) {
+std::shared_ptr<Subscriber> BrokerCore::FindRequest(uint32_t request) {
   const absl::MutexLock lock(&requests_mutex_);
   const auto found = requests_.find(request);
-  if (found == requests_.end()) return;
+  return found == requests_.end() ? nullptr : found->second;
+}
+
+void BrokerCore::OnReplayItem(uint32_t request, const Message& message) {
+  const std::shared_ptr<Subscriber> subscriber = FindRequest(request);
+  if (subscriber == nullptr) return;
   BuildMetadata(message);
-  topics_->PushTo(*found->second,
+  topics_->PushTo(*subscriber,
                   {.kind = LaneEntry::Kind::kReplayed, .message = message});
 }
 
 void BrokerCore::OnReplayEnd(uint32_t request, const ReplayEnd& end) {
+  const std::shared_ptr<Subscriber> subscriber = FindRequest(request);
+  if (subscriber == nullptr) return;
+  PushReplayEnd(*subscriber, end);
   const absl::MutexLock lock(&requests_mutex_);
-  const auto found = requests_.find(request);
-  if (found == requests_.end()) return;
-  PushReplayEnd(*found->second, end);
-  requests_.erase(found);
+  requests_.erase(request);
 }
 
 void BrokerCore::PushReplayEnd(Subscriber& subscriber, const ReplayEnd& end) {

@@ -115,6 +115,8 @@ class BrokerCore {
   void BuildMetadata(const Message& message) const;
   void StartReplay(const std::shared_ptr<Subscriber>& subscriber,
                    const ReplayFrom& from);
+  // Null if there is none.
+  std::shared_ptr<Subscriber> FindRequest(uint32_t request);
   void PushReplayEnd(Subscriber& subscriber, const ReplayEnd& end);
 
   const BrokerOptions options_;

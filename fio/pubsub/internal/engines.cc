@@ -14,8 +14,10 @@
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
 #include "absl/synchronization/mutex.h"
+#include "fio/base/move_only_function.h"
 #include "fio/base/no_throw.h"
 #include "fio/pubsub/engine.h"
+#include "fio/pubsub/internal/lane_entry.h"
 #include "fio/pubsub/internal/topic_name.h"
 #include "fio/pubsub/internal/topics.h"
 #include "fio/pubsub/lane.h"
@@ -181,7 +183,7 @@ absl::StatusOr<Engines::Info> Engines::Find(PublishOptions& options) const {
   return attached->info();
 }
 
-void Engines::Publish(uint32_t number, Message message) {
+void Engines::Publish(uint32_t number, const Message& message) {
   AttachedPtr attached;
   {
     const absl::MutexLock lock(&mutex_);
@@ -190,9 +192,13 @@ void Engines::Publish(uint32_t number, Message message) {
     }
   }
   if (attached == nullptr) return;
-  Tell(attached, [message = std::move(message)](Engine& engine) {
-    engine.Publish(message);
+  auto task = std::make_unique<MoveOnlyFunction<void()>>([attached, message] {
+    attached->Call([&message](Engine& engine) { engine.Publish(message); });
   });
+  // With the message, so that it counts as one.
+  lane_.Push({.kind = LaneEntry::Kind::kTask,
+              .message = message,
+              .task = std::move(task)});
 }
 
 absl::Status Engines::SetDefault(Engine& engine) {

@@ -57,8 +57,9 @@ class Engines final : private InterestListener {
   // Errors: kNotFound if it is not attached.
   absl::StatusOr<Info> Find(PublishOptions& options) const;
 
-  // Calls Publish() of the engine, in a task. Nothing if it has gone.
-  void Publish(uint32_t number, Message message);
+  // Calls Publish() of the engine, in a task. Nothing if it has gone, or if the
+  // lane has no room.
+  void Publish(uint32_t number, const Message& message);
 
   absl::Status SetDefault(Engine& engine);
   void SetDefault(Reach reach);

@@ -36,6 +36,7 @@ class Share {
   // Subscriptions that have joined and not left, whether the lane has noticed
   // yet or not.
   size_t count = 0;
+  size_t presets = 0;  // Of these.
 
   // --- The lane's thread ---
 

@@ -132,12 +132,7 @@ void Subscriber::GoOn() {
 bool Subscriber::Deliver(Item item) {
   item.lost += std::exchange(lost_, 0);
   Delivery delivery(item.message, item.lost, item.replayed);
-  calling_ = true;
-  NoThrow([&] { on_message_(delivery); });
-  calling_ = false;
-  if (replacement_ != nullptr) {
-    Put(std::move(*std::exchange(replacement_, nullptr)));
-  }
+  CallOut([&] { on_message_(delivery); });
   if (!item.again) {
     Increase(delivered_);
     lane_.CountDelivery();
@@ -188,7 +183,18 @@ void Subscriber::DeliverWaiting(size_t at_most) {
 
 void Subscriber::TellReplayEnd() {
   if (extra_ == nullptr || extra_->on_replay_end == nullptr) return;
-  NoThrow([this] { extra_->on_replay_end(backlog_->replay_end()); });
+  CallOut([this] { extra_->on_replay_end(backlog_->replay_end()); });
+}
+
+// What it calls is not destroyed before it returns, whatever it does.
+template <typename Call>
+void Subscriber::CallOut(Call&& call) {
+  calling_ = true;
+  NoThrow(std::forward<Call>(call));
+  calling_ = false;
+  if (replacement_ != nullptr) {
+    Put(std::move(*std::exchange(replacement_, nullptr)));
+  }
 }
 
 void Subscriber::CloseAsSlow() {
@@ -225,6 +231,11 @@ void Subscriber::Finish() {
   backlog_ = nullptr;
   Count();
   TellUnsubscribed(std::move(extra_));
+}
+
+void Subscriber::Abandon() {
+  ended_.store(true, std::memory_order_release);
+  finished_ = true;
 }
 
 void Subscriber::Count() {

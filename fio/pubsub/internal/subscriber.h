@@ -66,6 +66,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   void GoOn();
   // When it has left: on_unsubscribe is called, once, and nothing after it.
   void Finish();
+  // In a process that has just been forked: it has ended, without a callback.
+  void Abandon();
 
  private:
   friend class Share;   // index_
@@ -98,6 +100,8 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   void CloseAsSlow();
   void Count();
   template <typename Call>
+  void CallOut(Call&& call);
+  template <typename Call>
   void NoThrow(Call&& call);
 
   Lane& lane_;
@@ -121,7 +125,7 @@ class Subscriber final : public std::enable_shared_from_this<Subscriber> {
   std::unique_ptr<Backlog> backlog_;
   uint64_t lost_ = 0;  // Before the next message.
   bool finished_ = false;
-  bool calling_ = false;  // Inside of on_message_.
+  bool calling_ = false;  // Inside of a callback that may be replaced.
   bool blocked_ = false;  // Deferred or parked.
   bool parked_ = false;
   bool resumed_early_ = false;  // The next Park() has ended already.

@@ -70,6 +70,7 @@ absl::Status Topics::Join(const std::shared_ptr<Subscriber>& subscriber,
   if (subscriber->group().empty()) {
     Share& share = NeedShare(**topic, lane);
     ++share.count;
+    if (subscriber->preset()) ++share.presets;
     subscriber->share_ = &share;
   } else {
     NeedGroup(**topic, subscriber->group())
@@ -94,6 +95,7 @@ void Topics::Leave(Subscriber& subscriber) {
 void Topics::LeaveShare(Subscriber& subscriber) {
   Share* const share = std::exchange(subscriber.share_, nullptr);
   const bool is_last = --share->count == 0;
+  if (subscriber.preset()) --share->presets;
   Topic* const topic = topics_.find(subscriber.name_->key())->second.get();
   if (is_last) {
     const auto place = std::find_if(
@@ -155,13 +157,31 @@ void Topics::RemoveAllOf(Remote& remote) {
 void Topics::DropInChild(Lane& main) {
   Subscribers removed;  // Their callbacks are the parent's.
   std::vector<LaneEntry> dropped;
-  const auto goes = [](const Subscriber& one) { return !one.preset(); };
   const absl::MutexLock lock(&mutex_);
   channels_listener_ = nullptr;
   local_listener_ = nullptr;
-  removed = main.has_run_ ? main.Clear(dropped) : main.ClearOf(goes, dropped);
-  RemoveIf([](const Lane&) { return true; }, goes,
+  if (main.has_run_) {
+    removed = main.Clear(dropped);
+  } else {
+    DropJoining(main);
+  }
+  RemoveIf([](const Lane&) { return true; },
+           [](const Subscriber& one) { return !one.preset(); },
            [](const Remote&) { return true; }, removed);
+  for (const std::shared_ptr<Subscriber>& one : removed) one->Abandon();
+}
+
+// The lane has not noticed them yet, nor what is between them.
+void Topics::DropJoining(Lane& main) {
+  for (const std::shared_ptr<Subscriber>& one : main.Joining()) {
+    if (one->preset() || !std::exchange(one->joined_, false)) continue;
+    one->Abandon();
+    if (one->share_ != nullptr) {
+      LeaveShare(*one);
+    } else {
+      LeaveGroup(*one);
+    }
+  }
 }
 
 void Topics::RemoveIf(
@@ -191,6 +211,7 @@ void Topics::RemoveShares(Topic& topic,
       removed[i]->joined_ = false;
       removed[i]->share_ = nullptr;
       --share->count;
+      if (removed[i]->preset()) --share->presets;
     }
   }
   std::erase_if(topic.shares,
@@ -225,16 +246,11 @@ absl::Status Topics::AddRemote(Remote& remote, const Interest& interest) {
   const absl::MutexLock lock(&mutex_);
   const absl::StatusOr<Topic*> topic = NeedTopic(interest.topic);
   if (!topic.ok()) return topic.status();
-  if (!interest.group.empty()) {
-    NeedGroup(**topic, interest.group)
-        .members.push_back({.subscriber = nullptr,
-                            .remote = &remote,
-                            .remote_number = interest.group_number});
-    return absl::OkStatus();
-  }
-  std::vector<Remote*>& remotes = (*topic)->remotes;
-  if (std::find(remotes.begin(), remotes.end(), &remote) == remotes.end()) {
-    remotes.push_back(&remote);
+  if (interest.group.empty()) {
+    AddRemoteTo(**topic, remote);
+  } else {
+    AddRemoteTo(NeedGroup(**topic, interest.group), remote,
+                interest.group_number);
   }
   return absl::OkStatus();
 }
@@ -254,6 +270,40 @@ void Topics::RemoveRemote(Remote& remote, const Interest& interest) {
     EraseGroupIfEmpty(topic, group);
   }
   EraseIfUnused(&topic);
+}
+
+void Topics::AddPresets(Remote& remote) {
+  const absl::MutexLock lock(&mutex_);
+  for (Topic* const topic : AllTopics()) {
+    for (const std::unique_ptr<Share>& share : topic->shares) {
+      if (share->presets > 0) AddRemoteTo(*topic, remote);
+    }
+    for (const std::unique_ptr<Group>& group : topic->groups) {
+      const bool has_presets = std::any_of(
+          group->members.begin(), group->members.end(),
+          [](const Member& member) {
+            return member.subscriber != nullptr && member.subscriber->preset();
+          });
+      if (has_presets) AddRemoteTo(*group, remote, group->number);
+    }
+  }
+}
+
+void Topics::AddRemoteTo(Topic& topic, Remote& remote) {
+  if (std::find(topic.remotes.begin(), topic.remotes.end(), &remote) ==
+      topic.remotes.end()) {
+    topic.remotes.push_back(&remote);
+  }
+}
+
+void Topics::AddRemoteTo(Group& group, Remote& remote, uint32_t number) {
+  const bool has_it = std::any_of(
+      group.members.begin(), group.members.end(), [&](const Member& member) {
+        return member.remote == &remote && member.remote_number == number;
+      });
+  if (has_it) return;
+  group.members.push_back(
+      {.subscriber = nullptr, .remote = &remote, .remote_number = number});
 }
 
 absl::StatusOr<Topics::Topic*> Topics::NeedTopic(const TopicKey& key) {

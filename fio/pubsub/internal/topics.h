@@ -101,6 +101,9 @@ class Topics final : public std::enable_shared_from_this<Topics> {
 
   // `group_number` is that of the remote's own Topics.
   absl::Status AddRemote(Remote& remote, const Interest& interest);
+  // It has just been forked from this process: it listens to what is preset,
+  // though it could not say so yet.
+  void AddPresets(Remote& remote);
   void RemoveRemote(Remote& remote, const Interest& interest);
   void RemoveAllOf(Remote& remote);
 
@@ -162,10 +165,13 @@ class Topics final : public std::enable_shared_from_this<Topics> {
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   Group& NeedGroup(Topic& topic, std::string_view name)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  static void AddRemoteTo(Topic& topic, Remote& remote);
+  static void AddRemoteTo(Group& group, Remote& remote, uint32_t number);
   void EraseGroupIfEmpty(Topic& topic, Group& group)
       ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveShare(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   void LeaveGroup(Subscriber& subscriber) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
+  void DropJoining(Lane& main) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mutex_);
   std::vector<Topic*> AllTopics() const ABSL_SHARED_LOCKS_REQUIRED(mutex_);
   // Looks at the subscriptions of those lanes for which `lane_goes` returns
   // true: the lists of the others are their threads'.

@@ -28,6 +28,7 @@ namespace fio {
 
 // What was given back by Unread().
 struct Socket::UnreadBytes {
+  size_t size() const { return above.size() + below.size(); }
   static size_t Take(std::string& bytes, absl::Span<char> out) {
     const size_t size = bytes.copy(out.data(), out.size());
     bytes.erase(0, size);
@@ -129,6 +130,12 @@ inline IoResult Socket::WriteBelow(absl::Span<const iovec> pieces, int flags) {
 inline bool Socket::HasQueued() const {
   return !rest_.empty() &&
          (rest_.has_bytes() || rest_.state()->queue.pending_calls() > 0);
+}
+
+inline uint64_t Socket::QueuedBytes() const {
+  if (rest_.empty()) return 0;
+  return rest_.has_bytes() ? rest_.size()
+                           : rest_.state()->queue.pending_bytes();
 }
 
 // Marks that callbacks may be running. What they end or replace is destroyed

@@ -224,6 +224,8 @@ absl::Status ContextCore::SetProtocol(SSL_CTX* library) {
   if (SSL_CTX_set_strict_cipher_list(library, options.ciphers.c_str()) != 1) {
     return Invalid("ciphers", LibraryReason());
   }
+  SSL_CTX_set_options(library, SSL_OP_CIPHER_SERVER_PREFERENCE);  // And groups.
+  SSL_CTX_set_max_cert_list(library, options.max_peer_chain_bytes);
   SSL_CTX_set_verify_algorithm_prefs(library, kSignatures,
                                      std::size(kSignatures));
   if (absl::Status set = SetGroups(library); !set.ok()) return set;

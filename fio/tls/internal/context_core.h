@@ -38,12 +38,14 @@ struct ProtocolOptions {
         ciphers(options.ciphers),
         groups(options.groups),
         alpn(options.alpn),
-        key_log(options.key_log) {}
+        key_log(options.key_log),
+        max_peer_chain_bytes(options.max_peer_chain_bytes) {}
 
   TlsVersion min_version, max_version;
   std::string ciphers;
   std::vector<std::string> groups, alpn;
   std::function<void(std::string_view line)> key_log;
+  size_t max_peer_chain_bytes;
 };
 
 class ContextCore {

@@ -70,6 +70,7 @@ ssl_select_cert_result_t SelectCertificate(const SSL_CLIENT_HELLO* hello) {
   SSL_set_SSL_CTX(ssl, library);
   if (negotiation.chosen != nullptr) {
     SSL_set_verify(ssl, VerifyMode(*core), VerifyCallbackOf(*core));
+    SSL_set_max_cert_list(ssl, core->protocol().max_peer_chain_bytes);
   }
   return ssl_select_cert_success;
 }

@@ -77,6 +77,7 @@ int RecordIo::Read(char* out, size_t size) {
   const size_t bytes = std::min(size, buffers_->end - buffers_->begin);
   std::memcpy(out, buffers_->input.get() + buffers_->begin, bytes);
   buffers_->begin += bytes;
+  lent_ += bytes;
   return static_cast<int>(bytes);
 }
 
@@ -95,6 +96,15 @@ bool RecordIo::Refill(size_t wanted) {
   buffers_->begin = 0;
   buffers_->end = read.bytes;
   return read.bytes > 0;
+}
+
+size_t RecordIo::held_bytes() const {
+  return output_.size() + (in_call() ? buffers_->output.size() : 0);
+}
+
+size_t RecordIo::unread_bytes() const {
+  const size_t input = in_call() ? buffers_->end - buffers_->begin : 0;
+  return input_.size() + input + lent_;
 }
 
 void RecordIo::Append(std::string_view bytes) {

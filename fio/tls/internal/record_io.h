@@ -58,8 +58,14 @@ class RecordIo {
 
   bool in_call() const { return buffers_ != nullptr; }
 
-  // How many bytes the kernel has not taken.
-  size_t held_bytes() const { return output_.size(); }
+  // The library has nothing left of what it has read.
+  void Taken() { lent_ = 0; }
+
+  // How many bytes the kernel has not taken; and how many were read that the
+  // library has not asked for, or has, but not used: of a record that it has
+  // not given whole.
+  size_t held_bytes() const;
+  size_t unread_bytes() const;
   // Whether something was read that the library has not asked for. Between
   // calls.
   bool has_input() const { return !input_.empty(); }
@@ -85,6 +91,7 @@ class RecordIo {
   bool stopped_ = false;        // The kernel has no more for this call.
   bool content_ = false;
   std::string input_, output_;
+  size_t lent_ = 0;  // Given to the library since it had nothing.
   int error_ = 0;
   int memory_error_ = 0;
   bool ended_ = false;

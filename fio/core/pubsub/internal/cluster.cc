@@ -119,6 +119,7 @@ void Cluster::EnterRoot(WorkerEvent& worker) {
     ABSL_LOG(ERROR) << "link to process " << worker.pid() << ": " << started;
     return;  // Its end tells the worker.
   }
+  core_.topics().AddPresets(*link);
   workers_.emplace(number, std::move(link));
 }
 
@@ -150,8 +151,10 @@ void Cluster::Start(WorkerEvent& worker) {
 
 void Cluster::Finish(WorkerEvent& /*worker*/) {
   core_.main_lane().Run();
-  if (root_ != nullptr) root_->FlushFor(kFarewell);
-  root_ = nullptr;
+  if (root_ != nullptr) {
+    root_->FlushFor(kFarewell);
+    root_->End();  // A thread of the program may still publish.
+  }
   workers_.clear();
   core_.BeginPreset();
 }

@@ -72,7 +72,7 @@ class Cluster {
   uint64_t last_link_ = 0;
   uint64_t dropped_before_ = 0;  // By links that have gone.
   // In a worker.
-  std::unique_ptr<RootLink> root_;
+  std::unique_ptr<RootLink> root_;  // Has ended after Finish().
 };
 
 }  // namespace fio::pubsub_internal

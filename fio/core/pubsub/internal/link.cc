@@ -72,6 +72,7 @@ void Link::Close() {
     loop_->Unwatch(std::exchange(watch_, WatchId::kNone));
     loop_->Cancel(std::exchange(stall_check_, TimerId::kNone));
   }
+  loop_ = nullptr;  // Need not live as long.
   socket_ = Socket();
 }
 

@@ -29,7 +29,9 @@ RootLink::RootLink(UniqueFd fd, const Link::Options& options, BrokerCore& core,
   core_.SetUplink(this);
 }
 
-RootLink::~RootLink() {
+RootLink::~RootLink() { End(); }
+
+void RootLink::End() {
   core_.SetUplink(nullptr);
   link_->Close();
 }

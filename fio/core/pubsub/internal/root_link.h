@@ -29,10 +29,15 @@ class RootLink final : public Uplink, private Link::Handler {
   using OnLostCallback = std::function<void(const absl::Status&)>;
 
   // From now on `core`, which outlives it, reaches the root by it. `on_lost` is
-  // called as Link::Handler::OnLost(), and must not destroy it.
+  // called as Link::Handler::OnLost(), and must not destroy it. Nor may
+  // anything else, while a thread may publish: that may have it in its hands.
   RootLink(UniqueFd fd, const Link::Options& options, BrokerCore& core,
            OnLostCallback on_lost);
   ~RootLink() override;
+
+  // From now on nothing goes to the root. Threads that publish may still use
+  // it, as long as it exists.
+  void End();
 
   absl::Status Start(Loop& loop) { return link_->Start(loop); }
   // Blocks.
