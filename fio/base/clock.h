@@ -22,7 +22,8 @@ class Clock {
   virtual MonotonicTime CoarseNow() const { return Now(); }
 
   // The time of day, for logs and messages, and for what outlives a process
-  // (the keys of TLS tickets): fio bases no other decision on it. By default it
+  // (the keys of TLS tickets, the name of a pub/sub history): fio bases no
+  // other decision on it. By default it
   // is Now() counted from 1970.
   virtual absl::Time WallNow() const {
     return absl::UnixEpoch() + (Now() - MonotonicTime());

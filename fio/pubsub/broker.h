@@ -47,7 +47,7 @@ class BrokerCore;
 
 class Broker {
  public:
-  // `wake` is that of the main lane.
+  // `wake` is that of the main lane; null if that is run anyway.
   explicit Broker(BrokerOptions options = {}, Lane::Wake wake = nullptr);
   Broker(const Broker&) = delete;
   Broker& operator=(const Broker&) = delete;
@@ -61,7 +61,7 @@ class Broker {
   // Runs the callbacks of engines, and subscriptions that name no lane.
   Lane& main_lane();
 
-  // A lane that belongs to the caller.
+  // A lane that belongs to the caller, and lives as long as any pointer to it.
   std::shared_ptr<Lane> NewLane(Lane::Wake wake);
 
   // Calls `on_message` with each message, on the lane's thread, never

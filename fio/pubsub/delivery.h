@@ -35,11 +35,14 @@ class Delivery {
   bool replayed() const { return replayed_; }
 
   // The callback is called with this message again: in the next Run() of the
-  // lane. Until then the subscription gets no other message, so the order is
-  // kept; what comes meanwhile waits in it, as SubscribeOptions::slow allows.
+  // lane, which follows at once. Until then the subscription gets no other
+  // message, so the order is kept; what comes meanwhile waits in it, as
+  // SubscribeOptions::slow allows. To wait for something for long, Park() it:
+  // who defers again and again keeps the thread busy.
   void Defer() { after_ = After::kDefer; }
 
-  // The same, but not before Subscription::Resume().
+  // The same, but not before Subscription::Resume(); for a subscription of a
+  // connection, PubSub::Resume().
   void Park() { after_ = After::kPark; }
 
  private:

@@ -251,6 +251,24 @@ TEST(History, ANumberThatNeverWasMeansThatItHasBegunAnew) {
   EXPECT_FALSE(kept.end.begun_anew);
 }
 
+// As https://github.com/centrifugal/centrifuge-go/pull/159 has it: a history
+// that has begun anew may have come further than the one before it.
+TEST(History, ANumberOfAnotherEpochMeansThatItHasBegunAnew) {
+  Kept kept;
+  kept.Keep("a", {.max_messages = 3});
+  kept.AppendMany("a", 5);
+  const ReplayFrom other = {.after_sequence = 4, .epoch = Kept::kEpoch + 1};
+  EXPECT_EQ(kept.Replay("a", other), Range(3, 5));
+  EXPECT_TRUE(kept.end.begun_anew);
+  EXPECT_EQ(kept.end.lost, 2u);
+  EXPECT_EQ(kept.end.epoch, Kept::kEpoch);
+  const ReplayFrom same = {.after_sequence = 4, .epoch = Kept::kEpoch};
+  EXPECT_EQ(kept.Replay("a", same), Range(5, 5));
+  EXPECT_FALSE(kept.end.begun_anew);
+  EXPECT_EQ(kept.ReplayAfter("a", 4), Range(5, 5));
+  EXPECT_FALSE(kept.end.begun_anew);
+}
+
 TEST(History, AppendsWithOneAllocation) {
   Kept kept;
   kept.Keep("*", {.max_messages = 10}, Match::kRedis);

@@ -31,7 +31,9 @@ inline MonotonicTime At(int seconds) {
 // A History at a time.
 class Kept {
  public:
-  explicit Kept(size_t max_bytes = kPlenty) : history(max_bytes) {}
+  static constexpr uint64_t kEpoch = 7;
+
+  explicit Kept(size_t max_bytes = kPlenty) : history(max_bytes, kEpoch) {}
 
   void Keep(std::string_view channel, const HistoryOptions& options,
             Match match = Match::kExact) {

@@ -54,6 +54,13 @@ bool Lane::Run(absl::FunctionRef<bool()> is_up) {
   return !retries_.empty() || (stopped && stats().waiting > 0);
 }
 
+void Lane::Run() {
+  if (!Run([] { return false; })) return;
+  const absl::MutexLock lock(&mutex_);
+  if (std::exchange(told_, true) || wake_ == nullptr) return;
+  wake_();
+}
+
 bool Lane::RunBatch(absl::FunctionRef<bool()> is_up) {
   while (next_ < batch_.size()) {
     Entry entry = std::move(batch_[next_++]);

@@ -3,9 +3,10 @@
 // program without loops calls Run() itself.
 //
 //   std::shared_ptr<fio::Lane> lane = broker.NewLane([&] { waker.Wake(); });
-//   broker.Subscribe(*lane, {.channel = "news"}, callback);
+//   fio::Subscription news =
+//       *broker.Subscribe(*lane, {.channel = "news"}, callback);
 //   ...
-//   lane->Run();
+//   lane->Run();  // Whenever it was woken.
 //
 // Thread safety: Run() and the destructor belong to the lane's thread; the rest
 // may be called on any.
@@ -38,9 +39,9 @@ class Topics;
 
 class Lane {
  public:
-  // Called when something has come and the lane has not been told since its
-  // last Run(): that is to be called soon. On any thread; must not call the
-  // lane or its broker.
+  // Called when something has come, or is left, and it has not been called
+  // since the last Run(): that is to be called soon. On any thread, also inside
+  // of Run(); must not call the lane or its broker.
   using Wake = MoveOnlyFunction<void()>;
 
   // Messages that wait for Run() may have so many bytes, those for engines
@@ -60,13 +61,15 @@ class Lane {
   ~Lane();
 
   // Delivers what has come. Stops early when `is_up`, which is asked after each
-  // message, returns true. Returns whether something is left, for which nobody
-  // is woken. Inside of a callback of this lane it does nothing: false.
+  // message, returns true. Returns whether something is left: call it again,
+  // since nobody is woken for that. Inside of a callback of this lane it does
+  // nothing: false.
   bool Run(absl::FunctionRef<bool()> is_up);
-  // Delivers all that had come when it was called.
-  void Run() {
-    Run([] { return false; });
-  }
+  // Delivers all that had come when it was called. If something is left, the
+  // owner is woken once more: for a message that was deferred, or because of
+  // what has waited for a subscription only 64 messages are delivered at a
+  // time. So who calls this whenever it is woken misses nothing.
+  void Run();
 
   // Runs `task` in its turn, in Run().
   void Post(MoveOnlyFunction<void()> task);

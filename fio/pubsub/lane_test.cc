@@ -97,6 +97,33 @@ TEST(PubSub, LaneStopsEarly) {
   EXPECT_EQ(lane.stats().waiting, 0u);
 }
 
+// Who runs it only when it is woken gets all.
+TEST(PubSub, LaneIsWokenForWhatIsLeft) {
+  Broker broker;
+  int woken = 0;
+  const std::shared_ptr<Lane> lane = broker.NewLane([&] { ++woken; });
+  const auto run_while_woken = [&] {
+    while (std::exchange(woken, 0) > 0) lane->Run();
+  };
+  bool parked = true;
+  int got = 0;
+  Subscription subscription = MustSubscribe(*lane, broker, {.channel = "news"},
+                                            [&](Delivery& delivery) {
+                                              if (parked)
+                                                return delivery.Park();
+                                              if (++got == 1) delivery.Defer();
+                                            });
+  for (int i = 0; i < 500; ++i) MustPublish(broker, "news", "x");
+  run_while_woken();
+  EXPECT_EQ(subscription.stats().waiting, 500u);
+  parked = false;
+  subscription.Resume();
+  run_while_woken();
+  EXPECT_EQ(got, 501);
+  EXPECT_EQ(subscription.stats().waiting, 0u);
+  EXPECT_FALSE(lane->Run([] { return false; }));
+}
+
 // The last of the rest was delivered, but there is more.
 TEST(PubSub, LaneStopsEarlyAtTheEndOfTheRest) {
   Broker broker;

@@ -50,8 +50,9 @@ class Message {
   // As PublishOptions says.
   bool is_json() const;
 
-  // Where the channel is kept in history: the message's number in its channel,
-  // from 1. Otherwise 0.
+  // Where the channel is kept in history: the message's number in its channel.
+  // The next message has the next one. The first has 1, or more if the history
+  // has forgotten channels before: so numbers never come again. Otherwise 0.
   uint64_t sequence() const;
 
   // What the builder of that id has made of this message; null if there was

@@ -30,7 +30,7 @@ enum class SlowPolicy : uint8_t {
 };
 
 // A subscription is slow while it waits: after Delivery::Defer() and Park(),
-// during a replay, and while the connection that it forwards to has more queued
+// during a replay, and while the connection that it belongs to has more queued
 // than `max_bytes`. What a replay brings does not count: history limits that.
 struct SlowOptions {
   SlowPolicy policy = SlowPolicy::kDropOldest;
@@ -44,8 +44,12 @@ struct SlowOptions {
 // those of one channel that is kept in history (Broker::KeepHistory()).
 struct ReplayFrom {
   // Those after this number; see Message::sequence(). If the history has begun
-  // anew since then, so that it has never reached this number: all.
+  // anew since then: all.
   std::optional<uint64_t> after_sequence = std::nullopt;
+  // The ReplayEnd::epoch that the number is from. With 0, which is none, it is
+  // noticed that the history has begun anew only as long as it has not reached
+  // `after_sequence` again; later messages are missing without a sign.
+  uint64_t epoch = 0;
   // Those of that long.
   absl::Duration age = absl::InfiniteDuration();
   // So many of the last ones.
@@ -57,14 +61,19 @@ struct ReplayEnd {
   // The number of the channel's last message; those to come have higher ones. 0
   // if there was none.
   uint64_t last_sequence = 0;
-  // How many of what was asked for by number were no longer there.
+  // How many of what was asked for by number were no longer there. Too many
+  // rather than too few: numbers that Message::sequence() has left out count.
   uint64_t lost = 0;
   // The history has begun anew since `after_sequence`.
   bool begun_anew = false;
+  // Names the history: keep it with the numbers of the messages, for
+  // ReplayFrom. Never 0; another one after a restart of the root.
+  uint64_t epoch = 0;
 };
 
 struct SubscribeOptions {
-  // A name, or a pattern. 65,535 bytes at most; may have any.
+  // A name, or a pattern. 65,535 bytes at most; may have any. Subscribe()
+  // copies it, and `group`.
   std::string_view channel;
   Match match = Match::kExact;
 
@@ -77,12 +86,14 @@ struct SubscribeOptions {
   std::string_view group = {};
 
   SlowOptions slow = {};
-  // Called when SlowPolicy::kClose ends it, before on_unsubscribe.
+  // Called when SlowPolicy::kClose ends it, before on_unsubscribe, where
+  // `on_message` is called.
   MoveOnlyFunction<void()> on_slow = nullptr;
 
   // Needs Match::kExact and a filter of 0.
   std::optional<ReplayFrom> replay = std::nullopt;
-  // When the last message of the past was delivered, in the place of the next.
+  // Called once, when the last message of the past was delivered, before the
+  // next one; also if there is none, or the channel is not kept.
   MoveOnlyFunction<void(const ReplayEnd&)> on_replay_end = nullptr;
 
   // Called exactly once: when the subscription has ended and its callback has

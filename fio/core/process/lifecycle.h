@@ -42,7 +42,7 @@ enum class LifecycleEvent : uint8_t {
   kOnStart,          // In each worker, before it serves. Start threads here.
   kOnReload,         // By Reactor::Reload(): in the root, then in each worker.
   kOnPubSubConnect,  // By Force() only.
-  kOnPubSubError,    // By Force() only.
+  kOnPubSubError,    // In the root: PubSub dropped messages, or lost a link.
   kOnUser,           // By Force() only.
   kOnIdle,           // No loop of the process has anything left to do.
   kOnUserReverse,    // By Force() only.

@@ -255,5 +255,28 @@ TEST_F(PubSub, SubInPreStartIsOfTheRoot) {
   }
 }
 
+// As https://github.com/boazsegev/iodine/issues/135 has it: the workers that
+// were forked later got it, too.
+TEST_F(PubSubCluster, WhatTheRootSubscribesToBetweenForksIsItsOwn) {
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders_);
+    node.Subscribe({.channel = "fence"});
+    bool subscribed = false;
+    node.reactor().lifecycle().Add(LifecycleEvent::kInRoot, [&] {
+      if (std::exchange(subscribed, true)) return;
+      node.Subscribe({.channel = "m"});
+    });
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  orders_.Give(0, "pub cluster m hello");
+  cluster.Await("got m hello");
+  orders_.Give(0, "pub cluster fence hello");
+  cluster.Await("got fence hello", 3);
+  EXPECT_THAT(cluster.Await("got m hello", cluster.Count("got m hello")),
+              ElementsAre(cluster.root()));
+  ExpectEnd(cluster);
+}
+
 }  // namespace
 }  // namespace fio::pub_sub_suite

@@ -260,5 +260,45 @@ TEST(PubSubReplay, OfAWorkerHasNoDuplicateAndNoGap) {
   EXPECT_THAT(cluster.Values("gap"), ::testing::IsEmpty());
 }
 
+// "replayed same EPOCH" or "replayed anew EPOCH" of a replay that begins behind
+// number 1 of the given epoch.
+void ObeyReplayOf(Node& node) {
+  node.On("epoch", [&node](const Node::Words& words) {
+    ReplayFrom from{.after_sequence = 1};
+    ABSL_CHECK(absl::SimpleAtoi(words.at(1), &from.epoch));
+    node.Keep(*node.pubsub().Subscribe(
+        {.channel = "n",
+         .replay = from,
+         .on_replay_end =
+             [&node](const ReplayEnd& end) {
+               node.trace().Tell(
+                   absl::StrCat(end.begun_anew ? "anew " : "same ", end.epoch));
+             }},
+        [](Delivery&) {}));
+  });
+}
+
+TEST(PubSubReplay, OfAWorkerIsOfTheRootsEpoch) {
+  const Orders orders;
+  TestCluster cluster([&](const Trace& trace) {
+    Node node(trace, orders);
+    ABSL_CHECK_OK(node.pubsub().broker().KeepHistory("n", Match::kExact, {}));
+    ABSL_CHECK_OK(node.pubsub().Publish("n", "one"));
+    ABSL_CHECK_OK(node.pubsub().Publish("n", "two"));
+    ObeyReplayOf(node);
+    return node.Run();
+  });
+  cluster.Await("ready up", 3);
+  orders.Give(kRoot, "epoch 0");
+  const std::string epoch = cluster.AwaitValue("same");
+  EXPECT_NE(epoch, "0");
+  orders.Give(0, "epoch " + epoch);
+  cluster.Await("same " + epoch, 2);
+  orders.Give(1, "epoch 1");
+  EXPECT_EQ(cluster.AwaitValue("anew"), epoch);
+  cluster.Signal(SIGTERM);
+  EXPECT_EQ(cluster.AwaitEnd(), 0);
+}
+
 }  // namespace
 }  // namespace fio

@@ -37,23 +37,32 @@ namespace {
 
 std::atomic<uint64_t> last_number = 0;
 
-// Sends each message on, unless its connection has more queued than it may.
-struct Forward {
-  void operator()(Delivery& delivery) const {
-    if (connection->pending_bytes() > max_bytes) {
-      delivery.Park();
-      lane->ResumeBelow(*connection, max_bytes / 2);
-      return;
-    }
-    const Message& message = delivery.message();
-    if (!message.body().empty()) {
-      connection->Write(message.frame(), message.body_offset());
-    }
+// Has messages wait while the connection has more queued than it may.
+struct Brake {
+  // Whether this one waits.
+  bool Holds(Delivery& delivery) const {
+    if (connection->pending_bytes() <= max_bytes) return false;
+    delivery.Park();
+    lane->ResumeBelow(*connection, max_bytes / 2);
+    return true;
   }
 
   Connection* connection;
   LoopLane* lane;
   size_t max_bytes;
+};
+
+// Sends each message on.
+struct Forward {
+  void operator()(Delivery& delivery) const {
+    if (brake.Holds(delivery)) return;
+    const Message& message = delivery.message();
+    if (!message.body().empty()) {
+      brake.connection->Write(message.frame(), message.body_offset());
+    }
+  }
+
+  Brake brake;
 };
 
 // The connection that owns a subscription is closed if that is too slow.
@@ -76,6 +85,13 @@ class PubSub::Impl : public std::enable_shared_from_this<Impl> {
     broker_.core().SetWake(MakeWake());
     cluster_.emplace(reactor_, broker_.core(), options, number_,
                      [this] { return MakeWake(); });
+  }
+
+  // Its lane is null if the connection is not open.
+  Brake BrakeOf(Connection& connection, const SubscribeOptions& options) {
+    return {.connection = &connection,
+            .lane = connection.is_open() ? &LaneOf(connection.loop()) : nullptr,
+            .max_bytes = options.slow.max_bytes};
   }
 
   Broker& broker() { return broker_; }
@@ -131,11 +147,7 @@ PubSub::~PubSub() = default;
 
 absl::Status PubSub::Subscribe(Connection& connection,
                                SubscribeOptions options) {
-  const Forward forward{.connection = &connection,
-                        .lane = connection.is_open()
-                                    ? &impl_->LaneOf(connection.loop())
-                                    : nullptr,
-                        .max_bytes = options.slow.max_bytes};
+  const Forward forward{.brake = impl_->BrakeOf(connection, options)};
   return SubscribeOwned(connection, std::move(options), forward);
 }
 
@@ -144,10 +156,11 @@ absl::Status PubSub::Subscribe(Connection& connection, SubscribeOptions options,
   if (on_message == nullptr) {
     return SubscribeOwned(connection, std::move(options), nullptr);
   }
+  const Brake brake = impl_->BrakeOf(connection, options);
   return SubscribeOwned(
       connection, std::move(options),
-      [&connection, call = std::move(on_message)](Delivery& delivery) mutable {
-        call(connection, delivery);
+      [brake, call = std::move(on_message)](Delivery& delivery) mutable {
+        if (!brake.Holds(delivery)) call(*brake.connection, delivery);
       });
 }
 
@@ -170,6 +183,14 @@ bool PubSub::Unsubscribe(Connection& connection, std::string_view channel,
   return its != nullptr &&
          its->Unsubscribe(
              {.channel = channel, .match = match, .filter = filter});
+}
+
+bool PubSub::Resume(Connection& connection, std::string_view channel,
+                    Match match, int32_t filter) {
+  ConnectionSubscriptions* const its =
+      impl_->LaneOf(connection.loop()).Find(connection);
+  return its != nullptr &&
+         its->Resume({.channel = channel, .match = match, .filter = filter});
 }
 
 size_t PubSub::subscriptions(Connection& connection) const {

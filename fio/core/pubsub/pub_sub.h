@@ -23,9 +23,10 @@
 // Callbacks run on the loop where they were subscribed, never concurrently with
 // themselves, and never inside of Publish().
 //
-// Thread safety: any thread may call Publish() and broker(). A method with a
-// Connection or a Loop belongs to the thread of that loop, the rest to the main
-// loop's.
+// Thread safety: any thread may call Publish(), broker() and the Subscribe()
+// without a connection. A method with a Connection or a Loop belongs to the
+// thread of that loop (PublishFrom() reads the connection's id), the rest to
+// the main loop's.
 
 #ifndef FIO_CORE_PUBSUB_PUB_SUB_H_
 #define FIO_CORE_PUBSUB_PUB_SUB_H_
@@ -70,10 +71,17 @@ class PubSub {
   // `filter`): subscribing again replaces it.
 
   // From now on the connection is sent the body of each message, as it is. The
-  // bytes are shared by all that get it. If more is queued than
-  // `options.slow.max_bytes`, the connection is slow: messages wait, and when
-  // again as many bytes or `slow.max_messages` wait, `slow.policy` decides. The
-  // other option is for a protocol that frames its messages.
+  // bytes are shared by all that get it, and it is not told what was lost. With
+  // `on_message` that is called instead, for a protocol that frames its
+  // messages and writes them itself.
+  //
+  // Either way the connection is slow while more is queued to it than
+  // `options.slow.max_bytes`: messages wait, and when again as many bytes or
+  // `slow.max_messages` wait, `slow.policy` decides. They go on when half of
+  // `slow.max_bytes` is left. SlowPolicy::kClose calls Connection::Close(), and
+  // then on_slow: the connection still exists there, but takes no more. A
+  // subscription that writes nothing and must not wait, for orders to the
+  // connection for example, has a `slow.max_bytes` of SIZE_MAX.
   //
   // Errors, with which on_unsubscribe has been called: those of
   // Broker::Subscribe(); kFailedPrecondition if the connection is not open.
@@ -87,6 +95,12 @@ class PubSub {
   // False if it has none.
   bool Unsubscribe(Connection& connection, std::string_view channel,
                    Match match = Match::kExact, int32_t filter = 0);
+
+  // As Subscription::Resume(), for an `on_message` that has parked a message
+  // (Delivery::Park()). False if it has none. A parked message may also come
+  // again by itself, when the connection is slow no more.
+  bool Resume(Connection& connection, std::string_view channel,
+              Match match = Match::kExact, int32_t filter = 0);
 
   // How many the connection has.
   size_t subscriptions(Connection& connection) const;
@@ -102,8 +116,9 @@ class PubSub {
   absl::StatusOr<Subscription> SubscribeOn(Loop& loop, SubscribeOptions options,
                                            OnMessage on_message);
 
-  // On the main loop of this process; before Run() on that of each process.
-  // Only the handle of the process ends it there.
+  // On the main loop of this process. Before Run(): on that of the root, and of
+  // each worker, which has a copy of the handle; a handle ends it in its own
+  // process only. Any thread.
   absl::StatusOr<Subscription> Subscribe(SubscribeOptions options,
                                          OnMessage on_message);
 

@@ -1,6 +1,7 @@
 // Connections that are sent more than their peers read.
 
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -170,6 +171,53 @@ TEST_F(SlowConnection, IsReplacedWhileItWaits) {
                   .ok());
   EXPECT_THAT(ReadAll(opened.peer), ElementsAreArray(Range(0, kForwarded - 1)));
   EXPECT_EQ(got.size(), 3u);
+}
+
+// A protocol that frames its messages needs no brake of its own.
+TEST_F(SlowConnection, HoldsUpACallback) {
+  Opened opened = Connect();
+  opened.peer.SetAutoRead(false);
+  opened.peer.SetWindow(0);
+  uint64_t lost = 0;
+  ASSERT_TRUE(pubsub_
+                  .Subscribe(*opened.connection,
+                             {.channel = "news",
+                              .slow = {.max_messages = kMaxWaiting,
+                                       .max_bytes = kMaxBytes}},
+                             [&lost](Connection& to, Delivery& delivery) {
+                               lost += delivery.lost();
+                               to.Write(delivery.body());
+                             })
+                  .ok());
+  PublishTo(29);
+  EXPECT_EQ(opened.connection->pending_bytes(), size_t{kForwarded * kBytes});
+  EXPECT_EQ(StatsOf(opened).waiting, uint64_t{kMaxWaiting});
+  Numbers expected = Range(0, kForwarded);
+  for (const int number : Range(29 - kMaxWaiting + 2, 29)) {
+    expected.push_back(number);
+  }
+  EXPECT_THAT(ReadAll(opened.peer), ElementsAreArray(expected));
+  EXPECT_EQ(lost, uint64_t{30 - kForwarded - kMaxWaiting});
+}
+
+TEST_F(SlowConnection, ACallbackMayParkAndGoOn) {
+  Opened opened = Connect();
+  bool ready = false;
+  std::vector<std::string> got;
+  ASSERT_TRUE(pubsub_
+                  .Subscribe(*opened.connection, {.channel = "news"},
+                             [&](Connection&, Delivery& delivery) {
+                               if (!ready) return delivery.Park();
+                               got.push_back(std::string(delivery.body()));
+                             })
+                  .ok());
+  PublishTo(1);
+  EXPECT_THAT(got, IsEmpty());
+  EXPECT_FALSE(pubsub_.Resume(*opened.connection, "other"));
+  ready = true;
+  EXPECT_TRUE(pubsub_.Resume(*opened.connection, "news"));
+  world_.RunUntilIdle();
+  EXPECT_EQ(got.size(), 2u);
 }
 
 TEST_F(SlowConnection, CostsNothingWhenItHasGone) {

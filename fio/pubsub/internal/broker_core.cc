@@ -16,6 +16,8 @@
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_format.h"
 #include "absl/synchronization/mutex.h"
+#include "absl/time/time.h"
+#include "fio/base/clock.h"
 #include "fio/base/move_only_function.h"
 #include "fio/pubsub/broker_options.h"
 #include "fio/pubsub/delivery.h"
@@ -99,6 +101,12 @@ Route RouteOf(Reach reach) {
   return {.remotes = true};
 }
 
+// Another one in each process that makes a broker.
+uint64_t NewEpoch(const Clock& clock) {
+  const int64_t now = absl::ToUnixNanos(clock.WallNow());
+  return now == 0 ? 1 : static_cast<uint64_t>(now);
+}
+
 }  // namespace
 
 BrokerCore::BrokerCore(const BrokerOptions& options, Lane::Wake wake)
@@ -106,7 +114,7 @@ BrokerCore::BrokerCore(const BrokerOptions& options, Lane::Wake wake)
       topics_(std::make_shared<Topics>()),
       main_(NewLane(std::move(wake))),
       engines_(*topics_, *main_),
-      history_(options.max_history_bytes) {}
+      history_(options.max_history_bytes, NewEpoch(*options.clock)) {}
 
 BrokerCore::~BrokerCore() = default;
 

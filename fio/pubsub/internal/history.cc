@@ -77,7 +77,8 @@ struct History::Channel : ListLink {
   Numbers numbers;
 };
 
-History::History(size_t max_bytes) : max_bytes_(max_bytes) {}
+History::History(size_t max_bytes, uint64_t epoch)
+    : max_bytes_(max_bytes), epoch_(epoch) {}
 
 History::~History() {
   while (!oldest_first_.alone()) Drop(Item::Of<AllLink>(oldest_first_.next));
@@ -134,10 +135,11 @@ ReplayEnd History::Replay(std::string_view channel, const ReplayFrom& from,
 // The end of a replay of what `from` asks for, and in `first` the first number
 // that it asks for.
 ReplayEnd History::Compare(const Numbers& numbers, const ReplayFrom& from,
-                           MonotonicTime oldest, uint64_t& first) {
-  ReplayEnd end = {.last_sequence = numbers.last};
+                           MonotonicTime oldest, uint64_t& first) const {
+  ReplayEnd end = {.last_sequence = numbers.last, .epoch = epoch_};
   const uint64_t after = from.after_sequence.value_or(0);
-  end.begun_anew = after > numbers.last;
+  const bool is_other = from.epoch != 0 && from.epoch != epoch_;
+  end.begun_anew = after > numbers.last || (after > 0 && is_other);
   first = after == 0 || end.begun_anew ? numbers.begin : after + 1;
   if (from.last < numbers.last) {
     first = std::max(first, numbers.last - from.last + 1);

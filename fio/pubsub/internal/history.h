@@ -45,8 +45,8 @@ class History {
   // all that belongs to them but metadata. Beyond it the oldest messages go, of
   // whatever channel. Channels whose messages have all gone may take a 16th of
   // it, so that their numbers go on; beyond that the one that was emptied first
-  // is forgotten.
-  explicit History(size_t max_bytes);
+  // is forgotten. `epoch` is what ReplayEnd says; not 0.
+  History(size_t max_bytes, uint64_t epoch);
   History(const History&) = delete;
   History& operator=(const History&) = delete;
   ~History();
@@ -98,8 +98,8 @@ class History {
     MonotonicTime dropped = MonotonicTime::InfinitePast();
   };
 
-  static ReplayEnd Compare(const Numbers& numbers, const ReplayFrom& from,
-                           MonotonicTime oldest, uint64_t& first);
+  ReplayEnd Compare(const Numbers& numbers, const ReplayFrom& from,
+                    MonotonicTime oldest, uint64_t& first) const;
   static void ForEach(const Channel& channel, uint64_t first,
                       MonotonicTime oldest,
                       absl::FunctionRef<void(const Message&)> on_message);
@@ -115,6 +115,7 @@ class History {
   void Trim();
 
   const size_t max_bytes_;
+  const uint64_t epoch_;
   mutable HistoryRules rules_;
   // By name, which is in the Channel.
   absl::flat_hash_map<std::string_view, std::unique_ptr<Channel>> channels_;

@@ -65,6 +65,13 @@ SubscriptionStats ConnectionSubscriptions::StatsOf(
                                        : found->second.stats();
 }
 
+bool ConnectionSubscriptions::Resume(const TopicKey& topic) {
+  const auto found = subscriptions_.find(topic);
+  if (found == subscriptions_.end()) return false;
+  found->second.Resume();
+  return found->second.active();
+}
+
 void ConnectionSubscriptions::Resume() {
   for (auto& [topic, subscription] : subscriptions_) {
     if (subscription.stats().waiting > 0) subscription.Resume();

@@ -34,6 +34,8 @@ class ConnectionSubscriptions final : private ConnectionEnd {
   bool Unsubscribe(const TopicKey& topic);
   size_t size() const;
   SubscriptionStats StatsOf(const TopicKey& topic) const;
+  // As Subscription::Resume(). False if there is none.
+  bool Resume(const TopicKey& topic);
   // Those that wait go on.
   void Resume();
 

@@ -35,16 +35,16 @@ constexpr uint64_t kForEver = UINT64_MAX;
 
 std::string EncodeReplayFrom(const ReplayFrom& from) {
   const bool for_ever = from.age == absl::InfiniteDuration();
-  return Encode<4>(
+  return Encode<5>(
       {from.after_sequence.has_value() ? uint64_t{1} : 0,
        from.after_sequence.value_or(0),
        for_ever ? kForEver
                 : static_cast<uint64_t>(absl::ToInt64Nanoseconds(from.age)),
-       from.last});
+       from.last, from.epoch});
 }
 
 std::optional<ReplayFrom> DecodeReplayFrom(std::string_view bytes) {
-  std::array<uint64_t, 4> numbers;
+  std::array<uint64_t, 5> numbers;
   if (!Decode(bytes, numbers)) return std::nullopt;
   ReplayFrom from;
   if (numbers[0] != 0) from.after_sequence = numbers[1];
@@ -52,19 +52,22 @@ std::optional<ReplayFrom> DecodeReplayFrom(std::string_view bytes) {
     from.age = absl::Nanoseconds(static_cast<int64_t>(numbers[2]));
   }
   from.last = numbers[3];
+  from.epoch = numbers[4];
   return from;
 }
 
 std::string EncodeReplayEnd(const ReplayEnd& end) {
-  return Encode<3>({end.last_sequence, end.lost, end.begun_anew ? 1u : 0u});
+  return Encode<4>(
+      {end.last_sequence, end.lost, end.begun_anew ? 1u : 0u, end.epoch});
 }
 
 std::optional<ReplayEnd> DecodeReplayEnd(std::string_view bytes) {
-  std::array<uint64_t, 3> numbers;
+  std::array<uint64_t, 4> numbers;
   if (!Decode(bytes, numbers)) return std::nullopt;
   return ReplayEnd{.last_sequence = numbers[0],
                    .lost = numbers[1],
-                   .begun_anew = numbers[2] != 0};
+                   .begun_anew = numbers[2] != 0,
+                   .epoch = numbers[3]};
 }
 
 }  // namespace fio::pubsub_internal
