@@ -40,6 +40,7 @@ std::atomic<uint64_t> last_number = 0;
 // Sends each message on, unless its connection has more queued than it may.
 struct Forward {
   void operator()(Delivery& delivery) const {
+    if (!connection->is_open()) return;
     if (connection->pending_bytes() > max_bytes) {
       delivery.Park();
       lane->ResumeBelow(*connection, max_bytes / 2);
@@ -147,7 +148,7 @@ absl::Status PubSub::Subscribe(Connection& connection, SubscribeOptions options,
   return SubscribeOwned(
       connection, std::move(options),
       [&connection, call = std::move(on_message)](Delivery& delivery) mutable {
-        call(connection, delivery);
+        if (connection.is_open()) call(connection, delivery);
       });
 }
 
