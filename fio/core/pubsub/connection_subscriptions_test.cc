@@ -28,6 +28,7 @@ namespace {
 using pubsub_internal::MessageBlock;
 using pubsub_internal::PubSubInWorld;
 using ::testing::ElementsAre;
+using ::testing::IsEmpty;
 using testing::Peer;
 
 class PubSub : public PubSubInWorld {
@@ -104,6 +105,26 @@ TEST_F(PubSub, WhatWaitsWhenItClosesIsDropped) {
   world_.RunUntilIdle();
   EXPECT_THAT(log_, ElementsAre("1", "close", "one ended"));
   EXPECT_EQ(MessageBlock::live(), 0);
+}
+
+// What it has queued is on its way: it ends later.
+TEST_F(PubSub, GetsNothingFromCloseOn) {
+  Opened opened = Connect();
+  opened.peer.SetWindow(0);
+  opened.connection->Write("queued");
+  ASSERT_TRUE(
+      pubsub_.Subscribe(*opened.connection, Logged("one"), LogAs("one")).ok());
+  Publish("1");
+  opened.connection->Close();
+  Publish("2");
+  world_.RunUntilIdle();
+  EXPECT_THAT(log_, IsEmpty());
+  opened.peer.SetWindow(100);
+  world_.RunUntilIdle();
+  EXPECT_EQ(opened.peer.received(), "queued");
+  opened.peer.Close();
+  world_.RunUntilIdle();
+  EXPECT_THAT(log_, ElementsAre("one ended"));
 }
 
 TEST_F(PubSub, UnsubscribeEndsThatOneOnly) {

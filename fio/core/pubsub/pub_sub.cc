@@ -39,8 +39,9 @@ std::atomic<uint64_t> last_number = 0;
 
 // Has messages wait while the connection has more queued than it may.
 struct Brake {
-  // Whether this one waits.
+  // Whether this one waits, or the connection is closing and gets no more.
   bool Holds(Delivery& delivery) const {
+    if (!connection->is_open()) return true;
     if (connection->pending_bytes() <= max_bytes) return false;
     delivery.Park();
     lane->ResumeBelow(*connection, max_bytes / 2);

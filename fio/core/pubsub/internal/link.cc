@@ -46,6 +46,7 @@ Link::Link(UniqueFd fd, const Options& options, Handler& handler)
       socket_(std::move(fd), Socket::ShortRead::kSaysNothing),
       reader_(options.frames) {
   socket_.AllowHalfOpen();
+  socket_.HoldDescriptor(true);  // Until the loop has let it go.
 }
 
 Link::~Link() { Close(); }
@@ -168,8 +169,8 @@ void Link::Read() {
   std::array<char, kReadBytes> bytes;
   for (int i = 0; i < kReadsAtOnce && watch_ != WatchId::kNone; ++i) {
     const IoResult read = socket_.Read(absl::MakeSpan(bytes));
-    if (read.would_block() || read.out_of_memory()) return;
-    if (read.failed() || read.bytes == 0) return Lose(absl::OkStatus());
+    if (read.out_of_memory() || (read.would_block() && !is_broken_)) return;
+    if (!read.ok() || read.bytes == 0) return Lose(absl::OkStatus());
     const absl::Status status =
         reader_.Feed({bytes.data(), read.bytes},
                      [this](const FrameHeader& header, Message message) {
@@ -177,7 +178,7 @@ void Link::Read() {
                        return watch_ != WatchId::kNone;
                      });
     if (!status.ok() && watch_ != WatchId::kNone) return Lose(status);
-    if (read.bytes < bytes.size()) return;
+    if (read.bytes < bytes.size() && !is_broken_) return;
   }
 }
 
@@ -210,8 +211,10 @@ void Link::Pump() {
   if (watch_ != WatchId::kNone) Ask(/*for_room=*/false);
 }
 
-// The other side is gone. What it has sent is read first; then comes the end.
+// The other side takes nothing any more. What it has sent is read first; then
+// comes the end. If there is nothing to read, nothing would tell of that.
 void Link::Break() {
+  if (socket_.is_over()) return Lose(absl::OkStatus());
   is_broken_ = true;
   DropQueue();
   Ask(/*for_room=*/false);
