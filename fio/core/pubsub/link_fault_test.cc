@@ -48,7 +48,7 @@ Message NewMessage(std::string_view body) {
 
 class LinkFault : public ::testing::Test {
  protected:
-  LinkTest() {
+  LinkFault() {
     int fds[2];
     ABSL_CHECK_EQ(
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
@@ -57,7 +57,7 @@ class LinkFault : public ::testing::Test {
     near_ = std::make_shared<Link>(UniqueFd(fds[0]), Link::Options{}, at_near_);
     far_fd_ = UniqueFd(fds[1]);
   }
-  ~LinkTest() override {
+  ~LinkFault() override {
     near_->Close();
     if (far_ != nullptr) far_->Close();
   }
