@@ -221,7 +221,9 @@ void Subscriber::Put(Replacement replacement) {
 
 void Subscriber::TellUnsubscribed(std::unique_ptr<Extra> extra) {
   if (extra == nullptr || extra->on_unsubscribe == nullptr) return;
-  NoThrow([&] { extra->on_unsubscribe(); });
+  auto on_unsubscribe = std::move(extra->on_unsubscribe);
+  extra = nullptr;  // What else there is of the user is destroyed before.
+  NoThrow([&] { on_unsubscribe(); });
 }
 
 void Subscriber::Finish() {
