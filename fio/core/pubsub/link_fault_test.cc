@@ -1,8 +1,6 @@
 // One link: what it does when its system calls fail, and when the other side
 // goes.
 
-#include "fio/core/pubsub/internal/link.h"
-
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -18,6 +16,7 @@
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/pubsub/internal/link.h"
 #include "fio/pubsub/internal/frame_header.h"
 #include "fio/pubsub/internal/message_block.h"
 #include "fio/pubsub/message.h"
@@ -48,7 +47,7 @@ Message NewMessage(std::string_view body) {
 
 class LinkFault : public ::testing::Test {
  protected:
-  LinkTest() {
+  LinkFault() {
     int fds[2];
     ABSL_CHECK_EQ(
         socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, fds),
@@ -57,7 +56,7 @@ class LinkFault : public ::testing::Test {
     near_ = std::make_shared<Link>(UniqueFd(fds[0]), Link::Options{}, at_near_);
     far_fd_ = UniqueFd(fds[1]);
   }
-  ~LinkTest() override {
+  ~LinkFault() override {
     near_->Close();
     if (far_ != nullptr) far_->Close();
   }
