@@ -346,7 +346,7 @@ class World {
     if (builder_ != MetadataId::kNone) {
       const auto* const made =
           delivery.message().metadata<std::string>(builder_);
-      if (made != nullptr) EXPECT_EQ(*made, delivery.body());
+      EXPECT_TRUE(made == nullptr || *made == delivery.body());
     }
     if (sub.group.empty()) {
       Find(sub, id, delivery);
@@ -418,7 +418,7 @@ class World {
       const uint64_t lost_behind = stats.dropped + sub->replay_lost - sub->lost;
       EXPECT_EQ(sub->next + lost_behind, sub->expected.size());
       EXPECT_EQ(stats.delivered, sub->next - sub->lost);
-      if (sub->replays) EXPECT_TRUE(sub->replay_ended);
+      EXPECT_EQ(sub->replays && !sub->replay_ended, false);
     }
     for (const RandomEngine& engine : engines_) {
       if (!engine.attached) continue;

@@ -257,7 +257,7 @@ TEST_F(PubSub, SubInPreStartIsOfTheRoot) {
 
 // As https://github.com/boazsegev/iodine/issues/135 has it: the workers that
 // were forked later got it, too.
-TEST_F(PubSubCluster, WhatTheRootSubscribesToBetweenForksIsItsOwn) {
+TEST_F(PubSub, WhatTheRootSubscribesToBetweenForksIsItsOwn) {
   TestCluster cluster([&](const Trace& trace) {
     Node node(trace, orders_);
     node.Subscribe({.channel = "fence"});

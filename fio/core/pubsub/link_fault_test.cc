@@ -1,8 +1,6 @@
 // One link: what it does when its system calls fail, and when the other side
 // goes.
 
-#include "fio/core/pubsub/internal/link.h"
-
 #include <sys/socket.h>
 
 #include <cerrno>
@@ -18,6 +16,7 @@
 #include "fio/base/monotonic_time.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/loop/loop.h"
+#include "fio/core/pubsub/internal/link.h"
 #include "fio/pubsub/internal/frame_header.h"
 #include "fio/pubsub/internal/message_block.h"
 #include "fio/pubsub/message.h"

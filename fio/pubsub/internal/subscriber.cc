@@ -221,10 +221,9 @@ void Subscriber::Put(Replacement replacement) {
 
 void Subscriber::TellUnsubscribed(std::unique_ptr<Extra> extra) {
   if (extra == nullptr || extra->on_unsubscribe == nullptr) return;
-  // What the others have captured has gone when it is called.
-  extra->on_slow = nullptr;
-  extra->on_replay_end = nullptr;
-  NoThrow([&] { extra->on_unsubscribe(); });
+  auto on_unsubscribe = std::move(extra->on_unsubscribe);
+  extra = nullptr;  // What else there is of the user is destroyed before.
+  NoThrow([&] { on_unsubscribe(); });
 }
 
 void Subscriber::Finish() {
