@@ -77,6 +77,11 @@ void RedisServer::Kill() {
   process_.reset();
 }
 
+void RedisServer::Signal(int signal) {
+  ABSL_CHECK(process_.has_value());
+  process_->Signal(signal);
+}
+
 void RedisServer::Start() {
   ABSL_CHECK(!process_.has_value());
   // env finds it in $PATH, and becomes it.
