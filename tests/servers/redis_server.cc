@@ -93,7 +93,9 @@ void RedisServer::Start() {
         "no", "--daemonize", "no", "--logfile", ""}) {
     arguments.emplace_back(argument);
   }
-  arguments.insert(arguments.end(), options_.begin(), options_.end());
+  for (const std::string& option : options_) {
+    arguments.push_back(option == "$PORT" ? port : option);
+  }
   process_.emplace(arguments);
   std::string log;
   bool ready = false;

@@ -26,7 +26,7 @@ namespace fio::testing {
 class RedisServer {
  public:
   // Starts it. `options` are further arguments, as in {"--requirepass",
-  // "secret"}.
+  // "secret"}. "$PORT" means port(): {"--port", "0", "--tls-port", "$PORT"}.
   explicit RedisServer(std::vector<std::string> options = {});
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;

@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <cstddef>
 #include <functional>
+#include <initializer_list>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -22,11 +23,13 @@
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
 #include "absl/time/time.h"
+#include "fio/base/clock.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/process/lifecycle.h"
 #include "fio/core/pubsub/pub_sub.h"
 #include "fio/core/pubsub/redis/redis_engine.h"
 #include "fio/core/pubsub/redis/redis_options.h"
+#include "fio/core/pubsub/redis/redis_reply.h"
 #include "fio/core/reactor.h"
 #include "fio/core/reactor_options.h"
 #include "fio/pubsub/delivery.h"
@@ -34,9 +37,11 @@
 
 namespace fio::redis_testing {
 
-Node::Node(std::string url, std::vector<Topic> topics, RedisOptions options)
+Node::Node(std::string url, std::vector<Topic> topics, RedisOptions options,
+           const Clock& clock)
     : thread_([this, url = std::move(url), topics = std::move(topics),
-               options = std::move(options)] { Run(url, topics, options); }) {
+               options = std::move(options),
+               &clock] { Run(url, topics, options, clock); }) {
   running_.WaitForNotification();
 }
 
@@ -46,12 +51,13 @@ Node::~Node() {
 }
 
 void Node::Run(const std::string& url, const std::vector<Topic>& topics,
-               RedisOptions options) {
+               RedisOptions options, const Clock& clock) {
   Reactor reactor(
       {.threads = 1,
        .workers = 1,
        .signals = {.stop = {}, .restart = {}, .ignore_sigpipe = false},
-       .linger_timeout = absl::ZeroDuration()});
+       .linger_timeout = absl::ZeroDuration(),
+       .loop = {.clock = &clock}});
   PubSub pubsub(reactor);
   options.on_lost = [this](const absl::Status& why) {
     Log(absl::StrCat("lost ", absl::StatusCodeToString(why.code()), " ",
@@ -89,12 +95,16 @@ void Node::SubscribeNow(const Topic& topic) {
       {.topic = topic, .subscription = *std::move(subscription)});
 }
 
+void Node::Post(std::function<void()> task) {
+  ABSL_CHECK(reactor_->Post(std::move(task)));
+}
+
 void Node::Do(const std::function<void()>& task) {
   absl::Notification done;
-  ABSL_CHECK(reactor_->Post([&] {
+  Post([&] {
     task();
     done.Notify();
-  }));
+  });
   done.WaitForNotification();
 }
 
@@ -118,6 +128,24 @@ void Node::Unsubscribe(const Topic& topic) {
 
 void Node::Publish(std::string_view channel, std::string_view body) {
   ABSL_CHECK_OK(pubsub_->Publish(channel, body));
+}
+
+absl::StatusOr<RedisReply> Node::Ask(
+    std::initializer_list<std::string_view> command) {
+  absl::Notification done;
+  absl::StatusOr<RedisReply> answer = absl::UnknownError("none");
+  Do([&] {
+    const absl::Status sent =
+        engine_->Send(command, [&](absl::StatusOr<RedisReply> reply) {
+          answer = std::move(reply);
+          done.Notify();
+        });
+    if (sent.ok()) return;
+    answer = sent;
+    done.Notify();
+  });
+  done.WaitForNotification();
+  return answer;
 }
 
 void Node::Log(std::string line) {

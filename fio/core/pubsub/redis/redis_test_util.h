@@ -8,18 +8,22 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <initializer_list>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "absl/base/thread_annotations.h"
+#include "absl/status/statusor.h"
 #include "absl/synchronization/mutex.h"
 #include "absl/synchronization/notification.h"
+#include "fio/base/clock.h"
 #include "fio/base/unique_fd.h"
 #include "fio/core/pubsub/pub_sub.h"
 #include "fio/core/pubsub/redis/redis_engine.h"
 #include "fio/core/pubsub/redis/redis_options.h"
+#include "fio/core/pubsub/redis/redis_reply.h"
 #include "fio/core/reactor.h"
 #include "fio/pubsub/subscribe_options.h"
 
@@ -40,18 +44,24 @@ class Node {
 
   // Subscribes to `topics`, connects, and publishes by the engine.
   explicit Node(std::string url, std::vector<Topic> topics = {},
-                RedisOptions options = {});
+                RedisOptions options = {},
+                const Clock& clock = Clock::System());
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
   // Stops.
   ~Node();
 
-  // Runs `task` on the main loop, and waits for its end.
+  // Runs `task` on the main loop.
+  void Post(std::function<void()> task);
+  // The same, and waits for its end.
   void Do(const std::function<void()>& task);
   void Subscribe(const Topic& topic);
   // The last one, if there are several.
   void Unsubscribe(const Topic& topic);
   void Publish(std::string_view channel, std::string_view body);
+  // RedisEngine::Send(), and waits for the reply.
+  absl::StatusOr<RedisReply> Ask(
+      std::initializer_list<std::string_view> command);
 
   // The next line; waits for it.
   std::string Next();
@@ -67,7 +77,7 @@ class Node {
 
  private:
   void Run(const std::string& url, const std::vector<Topic>& topics,
-           RedisOptions options);
+           RedisOptions options, const Clock& clock);
   void SubscribeNow(const Topic& topic);
   void Log(std::string line);
 

@@ -17,7 +17,8 @@ namespace fio::redis_internal {
 // HELLO, for RESP 3. The caller wipes it.
 inline std::string MakeHello(const RedisUrl& url) {
   if (url.password.empty()) return MakeCommand({"HELLO", "3"});
-  const std::string_view user = url.user.empty() ? "default" : url.user;
+  std::string_view user = url.user;
+  if (user.empty()) user = "default";
   return MakeCommand({"HELLO", "3", "AUTH", user, url.password});
 }
 

@@ -44,7 +44,7 @@ bool Unescape(std::string_view text, std::string& out) {
 
 // Takes "user:password@" from the front of `rest`, if it is there.
 bool TakeUser(std::string_view& rest, RedisUrl& url) {
-  const size_t end = rest.substr(0, rest.find('?')).rfind('@');
+  const size_t end = rest.substr(0, rest.find_first_of("/?")).rfind('@');
   if (end == rest.npos) return true;
   const std::string_view who = rest.substr(0, end);
   const size_t colon = who.find(':');
