@@ -21,7 +21,9 @@
 // bounds, and everything else goes on: an engine that cannot connect delays
 // neither start nor stop. A message is sent at most once: one that was on its
 // way when the connection ended has arrived or not, and is counted
-// (RedisGap::unsure).
+// (RedisGap::unsure). When the reactor stops the connection ends at once: what
+// is published after that is not sent. Before another Run() detach the engine
+// and attach it again.
 //
 // Thread safety: none. All belongs to the main loop's thread. Make it before
 // Run(), after the reactor and the broker, and destroy it before them.

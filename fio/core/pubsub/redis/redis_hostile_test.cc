@@ -9,6 +9,7 @@
 #include "absl/time/time.h"
 #include "fio/core/pubsub/redis/redis_options.h"
 #include "fio/core/pubsub/redis/redis_test_util.h"
+#include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 
@@ -139,6 +140,20 @@ TEST(Redis, SilentServer) {
   Node node(server.url(), {}, options);
   EXPECT_EQ(node.Next(), "lost DEADLINE_EXCEEDED the server does not answer");
   EXPECT_EQ(node.Next(), "error");
+}
+
+// By a clock that stands still: nobody waits for anything.
+TEST(Redis, AStalledServerDoesNotDelayTheStop) {
+  FakeServer server;
+  const testing::ManualClock clock;
+  Node node(server.url(), {}, {}, clock);
+  server.Accept();
+  server.Await("HELLO");
+  server.Send(kHello);
+  EXPECT_EQ(node.Next(), "connected");
+  node.Publish("n", std::string(size_t{15} << 20, 'x'));
+  server.Await("PUBLISH");
+  node.Stop();
 }
 
 TEST(Redis, LoadingReply) {

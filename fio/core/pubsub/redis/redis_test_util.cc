@@ -46,7 +46,13 @@ Node::Node(std::string url, std::vector<Topic> topics, RedisOptions options,
 }
 
 Node::~Node() {
+  if (!thread_.joinable()) return;
   reactor_->Stop(absl::ZeroDuration());
+  thread_.join();
+}
+
+void Node::Stop() {
+  reactor_->Stop();
   thread_.join();
 }
 

@@ -48,8 +48,12 @@ class Node {
                 const Clock& clock = Clock::System());
   Node(const Node&) = delete;
   Node& operator=(const Node&) = delete;
-  // Stops.
+  // Stops at once.
   ~Node();
+
+  // Stops, and leaves everybody the time that they take. Then only its lines
+  // are left.
+  void Stop();
 
   // Runs `task` on the main loop.
   void Post(std::function<void()> task);

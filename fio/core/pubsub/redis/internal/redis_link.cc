@@ -59,6 +59,11 @@ class RedisLink::Wire final : public Protocol {
   void OnReady(Connection& /*connection*/) override {
     if (link_ != nullptr && !link_->down_) link_->owner_.OnLinkRoom(*link_);
   }
+  // A server that takes nothing must not hold up the stop.
+  absl::Duration OnShutdown(Connection& connection) override {
+    connection.CloseNow();
+    return absl::ZeroDuration();
+  }
   void OnClose(Connection& /*connection*/, const CloseReason& why) override {
     if (link_ == nullptr) return;
     link_->Gone(why.detail.ok() ? absl::UnavailableError(why.ToString())
