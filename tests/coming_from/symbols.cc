@@ -473,6 +473,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Message, Message()),
     FIO_HAS(Message::metadata, message.metadata<int>(MetadataId::kNone)),
     FIO_HAS(Pattern, Pattern::Compile("news.*", PatternMode::kRedis)),
+    FIO_HAS(RedisEngine, std::declval<RedisEngine&>()),
     FIO_HAS(PubSub, PubSub(reactor)),
     FIO_HAS(PubSub::Publish, pub_sub.Publish("channel", "body")),
     FIO_HAS(PubSub::Subscribe, pub_sub.Subscribe(connection, "channel")),

@@ -77,6 +77,11 @@ void RedisServer::Kill() {
   process_.reset();
 }
 
+void RedisServer::Signal(int signal) {
+  ABSL_CHECK(process_.has_value());
+  process_->Signal(signal);
+}
+
 void RedisServer::Start() {
   ABSL_CHECK(!process_.has_value());
   // env finds it in $PATH, and becomes it.
@@ -88,7 +93,9 @@ void RedisServer::Start() {
         "no", "--daemonize", "no", "--logfile", ""}) {
     arguments.emplace_back(argument);
   }
-  arguments.insert(arguments.end(), options_.begin(), options_.end());
+  for (const std::string& option : options_) {
+    arguments.push_back(option == "$PORT" ? port : option);
+  }
   process_.emplace(arguments);
   std::string log;
   bool ready = false;

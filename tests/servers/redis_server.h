@@ -26,7 +26,7 @@ namespace fio::testing {
 class RedisServer {
  public:
   // Starts it. `options` are further arguments, as in {"--requirepass",
-  // "secret"}.
+  // "secret"}. "$PORT" means port(): {"--port", "0", "--tls-port", "$PORT"}.
   explicit RedisServer(std::vector<std::string> options = {});
   RedisServer(const RedisServer&) = delete;
   RedisServer& operator=(const RedisServer&) = delete;
@@ -40,6 +40,8 @@ class RedisServer {
   // Ends it as a crash would: its connections end, and new ones are refused
   // until Start(). REQUIRES: it runs.
   void Kill();
+  // As kill(2): SIGSTOP and SIGCONT hold it. REQUIRES: it runs.
+  void Signal(int signal);
   // Returns when it takes connections. REQUIRES: it was killed.
   void Start();
 
