@@ -47,6 +47,20 @@ _ARROWS = {
         "fio/core",
         "fio/pubsub",
     ],
+    "fio/core/pubsub/nats": [
+        "fio/base",
+        "fio/sock",
+        "fio/defer",
+        "fio/core/poller",
+        "fio/core/timer",
+        "fio/core/loop",
+        "fio/core/process",
+        "fio/core",
+        "fio/pubsub",
+        "fio/core/pubsub",
+        "fio/tls",
+        "fio/core/tls",
+    ],
 }
 
 _Packages = provider("Our packages that a target is made of.", fields = ["packages"])
