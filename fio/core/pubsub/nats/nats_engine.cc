@@ -1,6 +1,7 @@
 #include "fio/core/pubsub/nats/nats_engine.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,7 @@
 #include "absl/time/time.h"
 #include "fio/core/pubsub/nats/internal/nats_link.h"
 #include "fio/core/pubsub/nats/internal/nats_urls.h"
+#include "fio/core/pubsub/nats/internal/nkey.h"
 #include "fio/core/pubsub/nats/nats_options.h"
 #include "fio/core/reactor.h"
 #include "fio/core/tls/tls_factory.h"
@@ -25,6 +27,7 @@ namespace {
 
 using nats_internal::NatsLink;
 using nats_internal::NatsUrls;
+using nats_internal::NKey;
 
 // The name of the option that makes no sense; empty if all do.
 std::string_view Objection(const NatsOptions& options) {
@@ -53,10 +56,10 @@ void PutSecrets(const NatsUrls& urls, NatsOptions& options) {
 class NatsEngine::Impl {
  public:
   Impl(Reactor& reactor, Broker& broker, const NatsUrls& urls,
-       NatsOptions options)
+       std::optional<NKey> nkey, NatsOptions options)
       : broker_(broker),
         local_echo_(options.local_echo),
-        link_(reactor, broker, urls, std::move(options)) {}
+        link_(reactor, broker, urls, std::move(nkey), std::move(options)) {}
 
   Broker& broker() { return broker_; }
   bool local_echo() const { return local_echo_; }
@@ -79,6 +82,13 @@ absl::StatusOr<std::unique_ptr<NatsEngine>> NatsEngine::Create(
         absl::StrCat("NatsOptions::", objection, " makes no sense"));
   }
   PutSecrets(*urls, options);
+  std::optional<NKey> nkey;
+  if (!options.nkey_seed.empty()) {
+    absl::StatusOr<NKey> parsed = NKey::Parse(options.nkey_seed);
+    if (!parsed.ok()) return parsed.status();
+    nkey = *std::move(parsed);
+    options.nkey_seed.clear();
+  }
   if (urls->secure && options.transport == nullptr) {
     const absl::StatusOr<Url> url = Url::Parse(
         absl::StrCat("tls://", urls->addresses.front(), urls->tls_query));
@@ -88,8 +98,8 @@ absl::StatusOr<std::unique_ptr<NatsEngine>> NatsEngine::Create(
     if (!factory.ok()) return factory.status();
     options.transport = *std::move(factory);
   }
-  return std::unique_ptr<NatsEngine>(new NatsEngine(
-      std::make_unique<Impl>(reactor, broker, *urls, std::move(options))));
+  return std::unique_ptr<NatsEngine>(new NatsEngine(std::make_unique<Impl>(
+      reactor, broker, *urls, std::move(nkey), std::move(options))));
 }
 
 NatsEngine::NatsEngine(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -10,7 +10,12 @@
 #include "absl/time/time.h"
 #include "fio/core/pubsub/nats/nats_options.h"
 #include "fio/core/pubsub/nats/nats_test_util.h"
+#include "fio/core/pubsub/pub_sub.h"
+#include "fio/core/reactor.h"
+#include "fio/core/reactor_test_util.h"
+#include "fio/pubsub/delivery.h"
 #include "fio/pubsub/subscribe_options.h"
+#include "fio/pubsub/subscription.h"
 #include "gtest/gtest.h"
 #include "tests/servers/nats_connection.h"
 #include "tests/servers/nats_server.h"
@@ -207,6 +212,30 @@ TEST(Nats, Headers) {
   EXPECT_EQ(node.Await(), "a: a hi");
 }
 
+// A subscriber that takes nothing holds up neither the engine nor the others,
+// and the server finds nobody slow.
+TEST(Nats, SlowConsumer) {
+  const NatsServer server;
+  NatsNode node(server.url());
+  NatsConnection other(server.port());
+  node.AwaitConnected();
+  node.Subscribe("fence");
+  Subscription slow;
+  node.OnLoop([&] {
+    slow = *node.pubsub().Subscribe({.channel = "slow"},
+                                    [](Delivery& one) { one.Park(); });
+  });
+  node.Sync(other);
+  constexpr int kMessages = 3000;
+  const std::string body(10'000, 'x');
+  for (int i = 0; i < kMessages; ++i) other.Publish("slow", body);
+  other.Publish("fence", "");
+  EXPECT_EQ(node.Await(), "fence: fence ");
+  EXPECT_EQ(node.stats().received, kMessages + 1u);
+  EXPECT_EQ(node.stats().connections, 1u);
+  node.OnLoop([&slow] { slow.Unsubscribe(); });
+}
+
 // --- Losing it ---
 
 TEST(Nats, LossIsAnnounced) {
@@ -242,6 +271,70 @@ TEST(Nats, AwayHoldsUpNothing) {
   node.Publish("a", "1");
   EXPECT_EQ(node.Await(), "a: a 1");
 }  // It ends.
+
+TEST(Nats, AttachedAgain) {
+  const NatsServer server;
+  NatsNode node(server.url());
+  NatsConnection other(server.port());
+  node.AwaitConnected();
+  node.Subscribe("a.*", Match::kNats);
+  node.Subscribe("b");
+  node.Sync(other);
+  node.OnLoop([&node] {
+    EXPECT_TRUE(node.pubsub().broker().Detach(node.engine()).ok());
+  });
+  node.Unsubscribe("a.*");
+  node.Subscribe("a.b");
+  node.OnLoop([&node] {
+    EXPECT_TRUE(node.pubsub().broker().Attach(node.engine()).ok());
+  });
+  node.AwaitConnected();
+  node.Sync(other);
+  other.Publish("a.b", "1");
+  other.Publish("b", "2");
+  EXPECT_EQ(node.Await(), "a.b: a.b 1");
+  EXPECT_EQ(node.Await(), "b: b 2");
+  EXPECT_EQ(node.stats().received, 2u);
+}
+
+// As the peer sees it: what waits when Run() ends is sent before that.
+TEST(Nats, EndSendsWhatWaits) {
+  const NatsServer server;
+  NatsConnection other(server.port());
+  other.Send("SUB a 1\r\n");
+  other.Sync();
+  constexpr int kMessages = 500;
+  const std::string body(10'000, 'x');
+  {
+    NatsNode node(server.url());
+    node.AwaitConnected();
+    for (int i = 0; i < kMessages; ++i) node.Publish("a", body);
+    // They are in the engine when this has run.
+    node.OnLoop([] {});
+  }
+  for (int i = 0; i < kMessages; ++i) {
+    ASSERT_EQ(other.ReadMessage().size(), body.size() + 2) << i;
+  }
+}
+
+// Run() may be called again.
+TEST(Nats, EachRunConnects) {
+  const NatsServer server;
+  Reactor reactor(core_internal::Threads(1));
+  PubSub pubsub(reactor);
+  int connected = 0;
+  auto engine = NatsEngine::Create(reactor, pubsub.broker(), server.url(),
+                                   {.on_connected = [&](const NatsGap&) {
+                                     ++connected;
+                                     reactor.Stop();
+                                   }});
+  ASSERT_TRUE(engine.ok()) << engine.status();
+  ASSERT_TRUE(pubsub.broker().Attach(**engine).ok());
+  EXPECT_TRUE(reactor.Run().ok());
+  EXPECT_EQ(connected, 1);
+  EXPECT_TRUE(reactor.Run().ok());
+  EXPECT_EQ(connected, 2);
+}
 
 TEST(Nats, DetachEndsTheConnection) {
   const NatsServer server;

@@ -48,6 +48,10 @@ struct NatsOptions {
   std::string password = {};
   std::string token = {};
 
+  // Not empty: we prove who we are with this key, and with nothing else. The
+  // seed of a user's, "SU...", as the tools of NATS make it.
+  std::string nkey_seed = {};
+
   // How the server's reports call us.
   std::string client_name = "fio";
 

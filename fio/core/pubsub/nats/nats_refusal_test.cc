@@ -1,6 +1,7 @@
 // The engine and servers that refuse it, or misbehave.
 
 #include <cstddef>
+#include <fstream>
 #include <string>
 #include <string_view>
 
@@ -52,6 +53,30 @@ TEST(Nats, Token) {
   by_option.AwaitConnected();
   NatsNode wrong(WithLogin(server, "other"));
   EXPECT_EQ(wrong.Await(), "lost PERMISSION_DENIED");
+}
+
+std::string Write(const std::string& name, std::string_view text) {
+  std::string path = absl::StrCat(::testing::TempDir(), "/", name);
+  std::ofstream file(path, std::ios::trunc);
+  file << text;
+  EXPECT_TRUE(file.good()) << path;
+  return path;
+}
+
+// The key of the first test of RFC 8032.
+TEST(Nats, NKey) {
+  const std::string config =
+      Write("nkey.conf",
+            "authorization: { users: [ { nkey: "
+            "UDLVVGABQKYQVN6VJP7NHSLEA45A5YLS6PNKMIZFV4BBU2HXA5IRUVAL } ] }\n");
+  const NatsServer server({"--config", config});
+  NatsNode node(
+      server.url(),
+      {.nkey_seed =
+           "SUAJ2YNRTXX72WTAXKCEV5ES5QWMIRCJYVUXWMTJDFYDXLADDSXH6YALCA"});
+  node.AwaitConnected();
+  NatsNode nobody(server.url());
+  EXPECT_EQ(nobody.Await(), "lost PERMISSION_DENIED");
 }
 
 // --- Servers of the test's own ---
@@ -237,6 +262,8 @@ TEST(Nats, OptionsAreChecked) {
       check("nats://localhost", {.ping_interval = absl::ZeroDuration()})));
   EXPECT_TRUE(
       absl::IsInvalidArgument(check("nats://localhost", {.max_pings = 0})));
+  EXPECT_TRUE(absl::IsInvalidArgument(
+      check("nats://localhost", {.nkey_seed = "SUAJ2"})));
   EXPECT_FALSE(check("tls://localhost?ca=/no/such/file", {}).ok());
 }
 

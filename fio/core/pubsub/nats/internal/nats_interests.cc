@@ -50,6 +50,14 @@ std::optional<uint64_t> NatsInterests::Remove(std::string_view channel,
   return sid;
 }
 
+void NatsInterests::Clear() {
+  for (const auto& [sid, interest] : by_sid_) {
+    if (interest.pattern.has_value()) patterns_.Remove(*interest.pattern);
+  }
+  by_sid_.clear();
+  sids_.clear();
+}
+
 const std::string& NatsInterests::subject(uint64_t sid) const {
   return by_sid_.at(sid).subject;
 }

@@ -36,6 +36,9 @@ class NatsInterests {
   // The sid that it had, if it was kept.
   std::optional<uint64_t> Remove(std::string_view channel, Match match);
 
+  // The numbers go on.
+  void Clear();
+
   // What to ask the server for. REQUIRES: the sid is kept.
   const std::string& subject(uint64_t sid) const;
 

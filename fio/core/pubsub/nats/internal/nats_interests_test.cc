@@ -78,6 +78,18 @@ TEST(NatsInterests, TheOldestThatMatchesCounts) {
   EXPECT_FALSE(interests.Counts(glob, "a.c"));
 }
 
+TEST(NatsInterests, Clear) {
+  NatsInterests interests;
+  MustAdd(interests, "a");
+  const uint64_t glob = MustAdd(interests, "*", Match::kRedis);
+  interests.Clear();
+  EXPECT_EQ(interests.size(), 0u);
+  EXPECT_FALSE(interests.Counts(glob, "a"));
+  const uint64_t again = MustAdd(interests, "a");
+  EXPECT_EQ(again, glob + 1);
+  EXPECT_TRUE(interests.Counts(again, "a"));
+}
+
 // The server sends more than the pattern wants.
 TEST(NatsInterests, WhatDoesNotMatchDoesNotCount) {
   NatsInterests interests;

@@ -27,6 +27,7 @@
 #include "fio/core/pubsub/nats/internal/nats_session.h"
 #include "fio/core/pubsub/nats/internal/nats_subject.h"
 #include "fio/core/pubsub/nats/internal/nats_urls.h"
+#include "fio/core/pubsub/nats/internal/nkey.h"
 #include "fio/core/pubsub/nats/nats_options.h"
 #include "fio/core/reactor.h"
 #include "fio/core/tls/tls_factory.h"
@@ -57,10 +58,11 @@ uint64_t DrawSeed(const NatsOptions& options, const void* object) {
 }  // namespace
 
 NatsLink::NatsLink(Reactor& reactor, Broker& broker, const NatsUrls& urls,
-                   NatsOptions options)
+                   std::optional<NKey> nkey, NatsOptions options)
     : reactor_(reactor),
       broker_(broker),
       options_(std::move(options)),
+      nkey_(std::move(nkey)),
       secure_(urls.secure),
       random_(static_cast<uint32_t>(DrawSeed(options_, this))),
       outbox_(options_.max_waiting, options_.max_waiting_bytes,
@@ -90,6 +92,9 @@ void NatsLink::End() {
   connector_ = nullptr;
   if (is_up()) SendWaiting(/*all=*/true);
   if (session_ != nullptr) std::exchange(session_, nullptr)->Close();
+  interests_.Clear();
+  stats_.connected = false;
+  lost_told_ = false;
 }
 
 // --- Attempts ---
@@ -112,12 +117,12 @@ void NatsLink::Attempt() {
 void NatsLink::Open(Connection& connection, const std::string& address) {
   NatsSession::Options options = {
       .address = address,
-      .login = Login(),
       .needs_tls = secure_,
       .timeout = options_.connect_timeout,
       .ping_interval = options_.ping_interval,
       .max_pings = options_.max_pings,
       .limits = {.max_payload_bytes = options_.max_payload_bytes},
+      .login = [this](std::string_view nonce) { return Login(nonce); },
       .tls = [this] { return Tls(); }};
   NatsSession::Listener& self = *this;
   auto session = std::make_unique<NatsSession>(std::move(options), self);
@@ -138,11 +143,14 @@ absl::StatusOr<TransportFactory> NatsLink::Tls() {
   return options_.transport;
 }
 
-std::string NatsLink::Login() const {
+std::string NatsLink::Login(std::string_view nonce) const {
   std::string login =
       absl::StrCat(",\"echo\":", options_.local_echo ? "false" : "true",
                    ",\"name\":", JsonString(options_.client_name));
-  if (!options_.token.empty()) {
+  if (nkey_.has_value()) {
+    absl::StrAppend(&login, ",\"nkey\":", JsonString(nkey_->public_key()),
+                    ",\"sig\":", JsonString(nkey_->Sign(nonce)));
+  } else if (!options_.token.empty()) {
     absl::StrAppend(&login, ",\"auth_token\":", JsonString(options_.token));
   } else if (!options_.user.empty()) {
     absl::StrAppend(&login, ",\"user\":", JsonString(options_.user),
@@ -211,7 +219,7 @@ void NatsLink::OnPong(uint64_t mark) {
 // What was sent is known to have arrived when a ping behind it is answered.
 void NatsLink::OnSent() {
   SendWaiting(/*all=*/false);
-  if (asked_ || sent_ == confirmed_ || !session_->HasRoom()) return;
+  if (asked_ || sent_ == confirmed_ || !is_up()) return;
   asked_ = true;
   session_->Ping(sent_);
 }
@@ -261,7 +269,8 @@ void NatsLink::Publish(const Message& message) {
 }
 
 void NatsLink::SendWaiting(bool all) {
-  while (!outbox_.empty() && (all || session_->HasRoom())) {
+  // Send() may tell of an error, and so end it all.
+  while (is_up() && !outbox_.empty() && (all || session_->HasRoom())) {
     Send(outbox_.Pop());
   }
 }

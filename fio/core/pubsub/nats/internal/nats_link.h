@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <random>
 #include <string>
 #include <string_view>
@@ -24,6 +25,7 @@
 #include "fio/core/pubsub/nats/internal/nats_reader.h"
 #include "fio/core/pubsub/nats/internal/nats_session.h"
 #include "fio/core/pubsub/nats/internal/nats_urls.h"
+#include "fio/core/pubsub/nats/internal/nkey.h"
 #include "fio/core/pubsub/nats/internal/outbox.h"
 #include "fio/core/pubsub/nats/internal/server_pool.h"
 #include "fio/core/pubsub/nats/nats_options.h"
@@ -40,7 +42,7 @@ class NatsLink final : private NatsSession::Listener {
  public:
   // Both outlive it.
   NatsLink(Reactor& reactor, Broker& broker, const NatsUrls& urls,
-           NatsOptions options);
+           std::optional<NKey> nkey, NatsOptions options);
   ~NatsLink() override;
 
   // Connects from now on, and whenever Run() runs, until End().
@@ -69,7 +71,7 @@ class NatsLink final : private NatsSession::Listener {
   void Retry(const absl::Status& why);
   absl::Duration NextDelay();
   absl::StatusOr<TransportFactory> Tls();
-  std::string Login() const;
+  std::string Login(std::string_view nonce) const;
 
   bool is_up() const { return session_ != nullptr && session_->is_up(); }
   void Send(const Message& message);
@@ -81,6 +83,7 @@ class NatsLink final : private NatsSession::Listener {
   Reactor& reactor_;
   Broker& broker_;
   NatsOptions options_;
+  const std::optional<NKey> nkey_;
   const bool secure_;  // Never without TLS.
   std::minstd_rand random_;
 

@@ -106,10 +106,13 @@ void NatsSession::OnOpen(Connection& connection) {
   // bounds what is sent (HasRoom()).
   constexpr uint64_t kNone = std::numeric_limits<uint64_t>::max() - 1;
   connection.SetWatermarks({.high_bytes = kNone, .limit_bytes = kNone});
+  // A server that can't answer to a ping drops what it has not read.
+  connection.LingerAtClose();
   connection.SetDeadline(options_.timeout);
 }
 
 void NatsSession::Greet(const NatsInfo& info) {
+  nonce_ = info.nonce;
   const bool offers_tls = info.tls_required || info.tls_available;
   if (options_.needs_tls && !offers_tls) {
     return Fail(absl::FailedPreconditionError(
@@ -151,7 +154,8 @@ void NatsSession::SendConnect() {
   Send(absl::StrCat("CONNECT {\"verbose\":false,\"pedantic\":false,",
                     "\"protocol\":1,\"headers\":true,\"no_responders\":false,",
                     "\"lang\":\"fio\",\"version\":\"1\",\"tls_required\":",
-                    is_secure_ ? "true" : "false", options_.login, "}\r\n"));
+                    is_secure_ ? "true" : "false", options_.login(nonce_),
+                    "}\r\n"));
   Ping(kNoMark);
 }
 

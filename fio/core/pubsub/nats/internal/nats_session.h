@@ -57,12 +57,14 @@ class NatsSession final : public Protocol, private Timer {
 
   struct Options {
     std::string address;     // "host:port", for errors and the certificate.
-    std::string login;       // Members of CONNECT, ",..." or empty.
     bool needs_tls = false;  // Also if the server does not ask for it.
     absl::Duration timeout = absl::Seconds(10);  // To OnUp().
     absl::Duration ping_interval = absl::Minutes(2);
     int max_pings = 2;
     NatsReader::Limits limits = {};
+    // Further members of CONNECT, ",..." or empty. `nonce` is what the server
+    // wants to be signed, or empty.
+    std::function<std::string(std::string_view nonce)> login;
     // Called when the server speaks TLS.
     std::function<absl::StatusOr<TransportFactory>()> tls;
   };
@@ -132,6 +134,7 @@ class NatsSession final : public Protocol, private Timer {
   NatsReader reader_;
   State state_ = State::kGreeting;
   bool is_secure_ = false;
+  std::string nonce_;  // Of the first INFO.
   uint64_t max_payload_ = UINT64_MAX;
   std::deque<uint64_t> marks_;  // Of pings that are not answered.
   int silent_pings_ = 0;        // Of OnTimer(), since something was answered.
