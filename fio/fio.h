@@ -42,6 +42,8 @@
 #include "fio/core/process/supervisor.h"
 #include "fio/core/process/worker_end.h"
 #include "fio/core/process/worker_event.h"
+#include "fio/core/pubsub/nats/nats_engine.h"
+#include "fio/core/pubsub/nats/nats_options.h"
 #include "fio/core/pubsub/pub_sub.h"
 #include "fio/core/pubsub/pub_sub_options.h"
 #include "fio/core/pubsub/redis/redis_engine.h"
