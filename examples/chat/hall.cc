@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "absl/random/random.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/str_cat.h"
@@ -73,8 +74,11 @@ class Hall::Question : public std::enable_shared_from_this<Question> {
   std::vector<std::string> names_;
 };
 
-Hall::Hall(fio::Reactor& reactor, fio::PubSub& pubsub)
-    : reactor_(reactor), pubsub_(pubsub) {
+Hall::Hall(fio::Reactor& reactor, fio::PubSub& pubsub, bool shared)
+    : reactor_(reactor),
+      pubsub_(pubsub),
+      server_(absl::Uniform<uint64_t>(absl::BitGen())),
+      first_guest_(shared ? server_ % 1'000'000 * 1000 : 0) {
   if (!guests_.ok()) {
     status_ = absl::ResourceExhaustedError("no memory to share");
     return;
@@ -86,7 +90,13 @@ Hall::Hall(fio::Reactor& reactor, fio::PubSub& pubsub)
   status_ = asked.status();
 }
 
-std::string Hall::NewGuest() { return absl::StrCat("guest-", guests_.Next()); }
+std::string Hall::NewGuest() {
+  return absl::StrCat("guest-", first_guest_ + guests_.Next());
+}
+
+std::string Hall::NewId() {
+  return absl::StrCat(absl::Hex(server_), "-", getpid(), "-", ++ids_);
+}
 
 void Hall::Enter(const std::string& room, const std::string& name) {
   const absl::MutexLock lock(&mutex_);

@@ -26,16 +26,20 @@ namespace chat {
 
 class Hall {
  public:
-  // Make it before Run(). Both outlive it.
-  Hall(fio::Reactor& reactor, fio::PubSub& pubsub);
+  // Make it before Run(). Both outlive it. `shared`: other servers have the
+  // same rooms.
+  Hall(fio::Reactor& reactor, fio::PubSub& pubsub, bool shared);
   Hall(const Hall&) = delete;
   Hall& operator=(const Hall&) = delete;
 
   // The error of the constructor.
   const absl::Status& status() const { return status_; }
 
-  // "guest-1", "guest-2": never the same twice.
+  // "guest-1", "guest-2": never the same twice; on another server with other
+  // numbers, if they share their rooms.
   std::string NewGuest();
+  // Never the same on any server.
+  std::string NewId();
 
   // A client of this process comes, goes, or changes its name or room.
   void Enter(const std::string& room, const std::string& name);
@@ -58,6 +62,9 @@ class Hall {
   fio::PubSub& pubsub_;
   absl::Status status_;
   SharedCounter guests_;
+  const uint64_t server_;       // A random number.
+  const uint64_t first_guest_;  // Less one.
+  std::atomic<uint64_t> ids_ = 0;
   std::atomic<uint64_t> questions_ = 0;
   fio::Subscription asked_;
   mutable absl::Mutex mutex_;

@@ -61,6 +61,7 @@ std::string NoteChannel(std::string_view room) {
 }  // namespace
 
 void LineClient::OnOpen(fio::Connection& connection) {
+  id_ = hall_.NewId();
   name_ = hall_.NewGuest();
   connection.Write(
       absl::StrCat("* You are ", name_, " in lobby. /help helps.\n"));
@@ -125,26 +126,36 @@ void LineClient::OnCommand(fio::Connection& connection, std::string_view line) {
   }
 }
 
+// What is published has its sender in front, so that it is not sent back to it:
+// an engine returns messages to all.
+absl::Status LineClient::Publish(const std::string& channel,
+                                 std::string_view line) {
+  return hall_.pubsub().Publish(channel, absl::StrCat(id_, " ", line));
+}
+
+void LineClient::Hear(fio::Connection& connection,
+                      std::string_view body) const {
+  const std::pair<std::string_view, std::string_view> parts =
+      absl::StrSplit(body, absl::MaxSplits(' ', 1));
+  if (parts.first != id_) connection.Write(parts.second);
+}
+
 void LineClient::Say(fio::Connection& connection, std::string_view text) {
-  const absl::Status said = hall_.pubsub().PublishFrom(
-      connection, SayChannel(room_),
-      absl::StrCat(name_, ": ", Printable(text), "\n"));
+  const absl::Status said = Publish(
+      SayChannel(room_), absl::StrCat(name_, ": ", Printable(text), "\n"));
   if (said.ok()) return;
   connection.Write("* Not said: the server is busy. Try again.\n");
 }
 
-void LineClient::Note(fio::Connection& connection, std::string_view text) {
-  hall_.pubsub()
-      .PublishFrom(connection, NoteChannel(room_),
-                   absl::StrCat("* ", text, "\n"))
-      .IgnoreError();
+void LineClient::Note(std::string_view text) {
+  Publish(NoteChannel(room_), absl::StrCat("* ", text, "\n")).IgnoreError();
 }
 
 void LineClient::Join(fio::Connection& connection, std::string_view room) {
   if (room == room_) return;
   if (!room_.empty()) {
     StopListening(connection);
-    Note(connection, absl::StrCat(name_, " has left"));
+    Note(absl::StrCat(name_, " has left"));
     hall_.Leave(room_, name_);
     connection.Write(absl::StrCat("* You are in ", room, " now.\n"));
   }
@@ -155,7 +166,7 @@ void LineClient::Join(fio::Connection& connection, std::string_view room) {
     return connection.Close();
   }
   hall_.Enter(room_, name_);
-  Note(connection, absl::StrCat(name_, " has joined"));
+  Note(absl::StrCat(name_, " has joined"));
 }
 
 // With the last lines that were said.
@@ -167,13 +178,17 @@ absl::Status LineClient::Listen(fio::Connection& connection, size_t last) {
           connection.Close();
         }};
   };
+  const auto hear = [this](fio::Connection& listener, fio::Delivery& delivery) {
+    Hear(listener, delivery.body());
+  };
   const std::string say = SayChannel(room_);
   fio::SubscribeOptions what_is_said = options(say);
   if (last > 0) what_is_said.replay = fio::ReplayFrom{.last = last};
   absl::Status listens =
-      hall_.pubsub().Subscribe(connection, std::move(what_is_said));
+      hall_.pubsub().Subscribe(connection, std::move(what_is_said), hear);
   if (!listens.ok()) return listens;
-  return hall_.pubsub().Subscribe(connection, options(NoteChannel(room_)));
+  const std::string notes = NoteChannel(room_);
+  return hall_.pubsub().Subscribe(connection, options(notes), hear);
 }
 
 void LineClient::StopListening(fio::Connection& connection) {
@@ -187,7 +202,7 @@ void LineClient::Rename(fio::Connection& connection, std::string_view name) {
     connection.Write("* /nick NAME: 1 to 32 letters, digits, - and _\n");
     return;
   }
-  Note(connection, absl::StrCat(name_, " is now ", name));
+  Note(absl::StrCat(name_, " is now ", name));
   hall_.Leave(room_, name_);
   name_ = name;
   hall_.Enter(room_, name_);
@@ -223,7 +238,9 @@ void LineClient::ShowHistory(fio::Connection& connection,
        .on_replay_end =
            [this](const fio::ReplayEnd&) { replay_.Unsubscribe(); }},
       [&connection](fio::Delivery& delivery) {
-        if (delivery.replayed()) connection.Write(delivery.body());
+        if (!delivery.replayed()) return;
+        const std::string_view body = delivery.body();
+        connection.Write(body.substr(body.find(' ') + 1));
       });
   if (replay.ok()) replay_ = *std::move(replay);
 }
@@ -242,7 +259,7 @@ void LineClient::OnClose(fio::Connection& connection,
                          const fio::CloseReason& /*reason*/) {
   replay_.Unsubscribe();
   hall_.Leave(room_, name_);
-  Note(connection, absl::StrCat(name_, " has left"));
+  Note(absl::StrCat(name_, " has left"));
 }
 
 }  // namespace chat

@@ -35,15 +35,18 @@ class LineClient final : public fio::Protocol {
   void OnLine(fio::Connection& connection, std::string_view line);
   void OnCommand(fio::Connection& connection, std::string_view line);
   void Say(fio::Connection& connection, std::string_view text);
-  void Note(fio::Connection& connection, std::string_view text);
+  void Note(std::string_view text);
   void Join(fio::Connection& connection, std::string_view room);
   void Rename(fio::Connection& connection, std::string_view name);
   void TellWho(fio::Connection& connection);
   void ShowHistory(fio::Connection& connection, std::string_view count);
+  absl::Status Publish(const std::string& channel, std::string_view line);
   absl::Status Listen(fio::Connection& connection, size_t last);
+  void Hear(fio::Connection& connection, std::string_view body) const;
   void StopListening(fio::Connection& connection);
 
   Hall& hall_;
+  std::string id_;  // Of this client among those of all servers.
   std::string name_;
   std::string room_;
   size_t history_ = 0;        // Lines that it wants when it joins.
