@@ -6,9 +6,9 @@
 //
 // Two chats share their rooms by a Redis or NATS server:
 //
-//   bazel run -c opt //examples/chat -- --redis=redis://127.0.0.1:6379/
-//   bazel run -c opt //examples/chat -- --redis=redis://127.0.0.1:6379/ \
-//       --url=tcp://127.0.0.1:3001
+//   C="bazel run -c opt //examples/chat -- --redis=redis://127.0.0.1:6379/"
+//   $C --url=tcp://127.0.0.1:3000
+//   $C --url=tcp://127.0.0.1:3001
 //
 // A client begins as guest-N in the room lobby. /nick NAME, /join ROOM, /who
 // and /history N are commands. SIGUSR1 replaces the workers.

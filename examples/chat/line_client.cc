@@ -255,7 +255,7 @@ absl::Duration LineClient::OnShutdown(fio::Connection& connection) {
   return absl::ZeroDuration();
 }
 
-void LineClient::OnClose(fio::Connection& connection,
+void LineClient::OnClose(fio::Connection& /*connection*/,
                          const fio::CloseReason& /*reason*/) {
   replay_.Unsubscribe();
   hall_.Leave(room_, name_);
