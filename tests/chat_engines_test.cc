@@ -111,8 +111,8 @@ TEST(ChatEngines, AServerThatIsAwayHoldsNothingUp) {
 }
 
 TEST(ChatEngines, SayWhatIsWrongWithTheirUrls) {
-  ExpectRefusal(kProgram, {"--redis=nowhere://x"}, "nowhere://x");
-  ExpectRefusal(kProgram, {"--nats=nowhere://x"}, "nowhere://x");
+  ExpectRefusal(kProgram, {"--redis=nowhere://x"}, "redis://");
+  ExpectRefusal(kProgram, {"--nats=nowhere://x"}, "url nowhere");
   ExpectRefusal(kProgram, {"--redis=redis://x", "--nats=nats://x"}, "one of");
 }
 
