@@ -472,6 +472,7 @@ constexpr std::string_view kSymbols[] = {
     FIO_HAS(Match::kRedis, Match::kRedis),
     FIO_HAS(Message, Message()),
     FIO_HAS(Message::metadata, message.metadata<int>(MetadataId::kNone)),
+    FIO_HAS(NatsEngine, std::declval<NatsEngine&>()),
     FIO_HAS(Pattern, Pattern::Compile("news.*", PatternMode::kRedis)),
     FIO_HAS(RedisEngine, std::declval<RedisEngine&>()),
     FIO_HAS(PubSub, PubSub(reactor)),
