@@ -18,6 +18,7 @@
 #include "fio/sock/io_result.h"
 #include "fio/sock/socket.h"
 #include "fio/sock/transport.h"
+#include "fio/testing/manual_clock.h"
 #include "gmock/gmock.h"
 #include "gtest/gtest.h"
 #include "tests/servers/redis_connection.h"
@@ -128,15 +129,17 @@ TEST(Redis, PatternsOfNats) {
   Node node(Url(server), {{"a.*", Match::kNats},
                           {"a.>", Match::kNats},
                           {"[.*", Match::kNats},
+                          {"c.>", Match::kNats},
                           {"end"}});
   EXPECT_EQ(node.Next(), "connected");
   Publish(server, "a.b", "1");
   Publish(server, "a.b.c", "2");
   Publish(server, "[.x", "3");
   Publish(server, "b.x", "4");
+  Publish(server, "c.x.y", "5");
   EXPECT_THAT(LinesOf(node, server),
               UnorderedElementsAre("a.* a.b 1", "a.> a.b 1", "a.> a.b.c 2",
-                                   "[.* [.x 3"));
+                                   "[.* [.x 3", "c.> c.x.y 5"));
 }
 
 TEST(Redis, BinaryChannels) {
@@ -194,6 +197,7 @@ TEST(Redis, AuthAcl) {
   const RedisServer server(kUser);
   Node node(Url(server, "fio:p%40%3Aw@"), {{"news"}});
   EXPECT_EQ(node.Next(), "connected");
+  EXPECT_EQ(node.Ask({"ACL", "WHOAMI"})->text, "fio");
   node.Publish("news", "hello");
   EXPECT_EQ(node.Next(), "news news hello");
 }
@@ -206,10 +210,17 @@ TEST(Redis, PasswordOfTheDefaultUser) {
 
 TEST(Redis, WrongPassword) {
   const RedisServer server(kUser);
-  Node node(Url(server, "fio:wrong@"));
+  testing::ManualClock clock;
+  Node node(Url(server, "fio:wrong@"), {}, {}, clock);
   EXPECT_THAT(node.Next(), StartsWith("lost PERMISSION_DENIED WRONGPASS"));
   EXPECT_EQ(node.Next(), "error");
-  EXPECT_EQ(node.stats().attempts, 1);  // The next one is half a minute later.
+  // The next attempt is half a minute later.
+  clock.Advance(absl::Seconds(29));
+  for (int turns = 0; turns < 3; ++turns) node.Do([] {});
+  EXPECT_EQ(node.stats().attempts, 1);
+  clock.Advance(absl::Seconds(2));
+  while (node.stats().attempts < 2) {
+  }
 }
 
 TEST(Redis, WrongPasswordIsToldOnce) {

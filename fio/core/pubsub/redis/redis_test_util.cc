@@ -48,11 +48,13 @@ Node::Node(std::string url, std::vector<Topic> topics, RedisOptions options,
 Node::~Node() {
   if (!thread_.joinable()) return;
   reactor_->Stop(absl::ZeroDuration());
+  stopped_.Notify();
   thread_.join();
 }
 
 void Node::Stop() {
   reactor_->Stop();
+  stopped_.Notify();
   thread_.join();
 }
 
@@ -86,6 +88,7 @@ void Node::Run(const std::string& url, const std::vector<Topic>& topics,
   ABSL_CHECK_OK(pubsub.broker().SetDefault(**engine));
   ABSL_CHECK(reactor.Defer([this] { running_.Notify(); }));
   ABSL_CHECK_OK(reactor.Run());
+  stopped_.WaitForNotification();
   subscribed_.clear();
 }
 

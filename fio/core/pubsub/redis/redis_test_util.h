@@ -101,6 +101,7 @@ class Node {
   std::deque<std::string> lines_ ABSL_GUARDED_BY(mutex_);
 
   absl::Notification running_;
+  absl::Notification stopped_;  // By another thread, which is done with it.
   std::thread thread_;
 };
 

@@ -31,6 +31,9 @@
 namespace fio::redis_internal {
 namespace {
 
+// That are told of one connection.
+constexpr size_t kMaxErrors = 100;
+
 uint64_t Seed(const RedisOptions& options, const void* client) {
   return options.jitter_seed != 0 ? options.jitter_seed
                                   : absl::HashOf(client, ForkCount());
@@ -270,15 +273,17 @@ void RedisClient::TellLost(const absl::Status& why) {
                                       why.message() != last_told_);
   if (!is_new) return;
   told_lost_ = true;
+  errors_told_ = 0;
   last_told_ = std::string(why.message());
   ABSL_LOG(ERROR) << "redis: " << url_.address << " is away: " << why.message();
   if (options_.on_lost != nullptr) options_.on_lost(why);
   reactor_.lifecycle().Force(LifecycleEvent::kOnPubSubError);
 }
 
-// What is wrong while it is up: each once in a row.
+// What is wrong while it is up: each once in a row, and not without end.
 void RedisClient::TellError(std::string_view what) {
-  if (what == last_told_) return;
+  if (what == last_told_ || errors_told_ == kMaxErrors) return;
+  ++errors_told_;
   last_told_ = std::string(what);
   ABSL_LOG(ERROR) << "redis: " << url_.address << ": " << what;
   reactor_.lifecycle().Force(LifecycleEvent::kOnPubSubError);

@@ -141,7 +141,8 @@ class RedisClient final : public std::enable_shared_from_this<RedisClient>,
   MonotonicTime lost_at_;
   RedisGap gap_;  // Without its span.
   bool told_lost_ = false;
-  std::string last_told_;  // What was wrong.
+  std::string last_told_;   // What was wrong.
+  size_t errors_told_ = 0;  // Since it was lost.
   RedisStats stats_;
 };
 
