@@ -24,8 +24,6 @@ constexpr NatsReader::Limits kLimits = {
 struct Result {
   std::vector<std::string> frames;
   std::string status;
-
-  friend bool operator==(const Result&, const Result&) = default;
 };
 
 void CheckInfo(std::string_view json) {
