@@ -127,6 +127,18 @@ TEST(Nats, UnsubscribeReachesServer) {
   EXPECT_EQ(client.ReadLine(), "UNSUB 1");
 }
 
+TEST(Nats, DetachClosesTheConnection) {
+  NatsListener listener;
+  NatsNode node(listener.url());
+  NatsConnection client = listener.Accept();
+  Serve(client);
+  node.AwaitConnected();
+  node.OnLoop([&node] {
+    EXPECT_TRUE(node.pubsub().broker().Detach(node.engine()).ok());
+  });
+  EXPECT_EQ(client.ReadLine(), "END");
+}
+
 TEST(Nats, MaxPayload) {
   NatsListener listener;
   NatsNode node(listener.url());
