@@ -56,21 +56,6 @@ TEST(Nats, ConnectPublishReceive) {
   EXPECT_EQ(two.stats().published, 2u);
 }
 
-TEST(Nats, UnsubscribeReachesServer) {
-  const NatsServer server;
-  NatsNode node(server.url());
-  NatsConnection other(server.port());
-  node.Subscribe("a");
-  node.Subscribe("b");
-  node.Sync(other);
-  node.Unsubscribe("a");
-  node.Sync(other);
-  other.Publish("a", "1");
-  other.Publish("b", "2");
-  EXPECT_EQ(node.AwaitStart("b: "), "b: b 2");
-  EXPECT_EQ(node.stats().received, 1u);
-}
-
 TEST(Nats, RestartResubscribes) {
   NatsServer server;
   NatsNode node(server.url());

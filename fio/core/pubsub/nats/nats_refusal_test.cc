@@ -117,6 +117,28 @@ TEST(Nats, SplitReads) {
   EXPECT_EQ(node.Await(), "a: a y");
 }
 
+TEST(Nats, UnsubscribeReachesServer) {
+  NatsListener listener;
+  NatsNode node(listener.url());
+  node.Subscribe("a");
+  NatsConnection client = listener.Accept();
+  Serve(client);
+  node.Unsubscribe("a");
+  EXPECT_EQ(client.ReadLine(), "UNSUB 1");
+}
+
+TEST(Nats, DetachClosesTheConnection) {
+  NatsListener listener;
+  NatsNode node(listener.url());
+  NatsConnection client = listener.Accept();
+  Serve(client);
+  node.AwaitConnected();
+  node.OnLoop([&node] {
+    EXPECT_TRUE(node.pubsub().broker().Detach(node.engine()).ok());
+  });
+  EXPECT_EQ(client.ReadLine(), "END");
+}
+
 TEST(Nats, MaxPayload) {
   NatsListener listener;
   NatsNode node(listener.url());
