@@ -89,6 +89,7 @@ class Kit {
 
   EngineUnderTest& it_;
   std::atomic<bool> failed_ = false;  // From then on nothing is waited for.
+  std::string_view rule_;
   int settled_ = 0;
   Lines far_;
   absl::Mutex mutex_;
@@ -174,7 +175,7 @@ void Kit::ExpectTrue(bool is_true, std::string_view otherwise) {
   // What follows from a failure says nothing.
   if (is_true || failed_) return;
   failed_ = true;
-  ADD_FAILURE() << otherwise;
+  ADD_FAILURE() << "rule: " << rule_ << ": " << otherwise;
 }
 
 void Kit::ExpectLines(std::string_view who, const Lines& got,
@@ -437,8 +438,7 @@ void Kit::Run() {
       {"detach", &Kit::DetachAndAttach},
   };
   for (const auto& [name, check] : rules) {
-    const ::testing::ScopedTrace trace(__FILE__, __LINE__,
-                                       absl::StrCat("rule: ", name));
+    rule_ = name;
     (this->*check)();
     if (failed_) return;
   }

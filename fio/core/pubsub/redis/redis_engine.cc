@@ -143,6 +143,7 @@ void RedisEngine::OnAttach() {
 
 void RedisEngine::OnDetach() {
   attached_ = false;
+  client_->Mute();  // The connection ends later.
   // On any thread. If it is attached again before that, Start() has done it.
   const uint64_t change = changes_->fetch_add(1) + 1;
   reactor_.Post(

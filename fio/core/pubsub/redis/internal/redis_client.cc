@@ -59,6 +59,7 @@ bool RedisClient::is_inherited() const { return fork_count_ != ForkCount(); }
 void RedisClient::Start() {
   if (!reactor_.is_root()) return;
   Stop();
+  muted_ = false;
   loop_ = &reactor_.loop();
   fork_count_ = ForkCount();
   lost_at_ = loop_->now();
@@ -213,6 +214,7 @@ void RedisClient::OnLinkPush(RedisLink& link, const RedisReply& push) {
 }
 
 void RedisClient::OnMessage(const RedisReply& push, size_t channel) {
+  if (muted_) return;
   const absl::Status published =
       broker_.Publish(push.items[channel].text, push.items[channel + 1].text,
                       {.reach = Reach::kCluster});

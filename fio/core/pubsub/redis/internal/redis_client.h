@@ -10,6 +10,7 @@
 #ifndef FIO_CORE_PUBSUB_REDIS_INTERNAL_REDIS_CLIENT_H_
 #define FIO_CORE_PUBSUB_REDIS_INTERNAL_REDIS_CLIENT_H_
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -55,6 +56,8 @@ class RedisClient final : public std::enable_shared_from_this<RedisClient>,
   // for an answer, fails (kCancelled). In a child of the process that has
   // started it nothing is told.
   void Stop();
+  // What arrives from now on until Start() is dropped. Any thread.
+  void Mute() { muted_ = true; }
 
   void Subscribe(std::string_view channel, Match match);
   void Unsubscribe(std::string_view channel, Match match);
@@ -127,6 +130,7 @@ class RedisClient final : public std::enable_shared_from_this<RedisClient>,
   core_internal::Backoff backoff_;
 
   State state_ = State::kStopped;
+  std::atomic<bool> muted_ = false;
   Loop* loop_ = nullptr;                  // From Start() to Stop().
   int fork_count_ = 0;                    // Of Start().
   std::unique_ptr<RedisLink> main_;       // Subscribes.
