@@ -40,7 +40,7 @@ class Engines final : private InterestListener {
 
   // Both outlive it.
   Engines(Topics& topics, Lane& lane);
-  ~Engines();
+  ~Engines() override;
 
   // True inside of a callback of an engine, on this thread.
   static bool InCallback();

@@ -29,7 +29,7 @@ struct RedisReply {
   bool is_error() const { return type == Type::kError; }
   // Whether it is an error of that code, the first word of its text.
   bool IsError(std::string_view code) const {
-    return is_error() && std::string_view(text).starts_with(code) &&
+    return is_error() && text.starts_with(code) &&
            (text.size() == code.size() || text[code.size()] == ' ');
   }
 

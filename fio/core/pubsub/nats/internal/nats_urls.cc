@@ -9,6 +9,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/strings/escaping.h"
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_split.h"
 #include "absl/strings/strip.h"
@@ -85,7 +86,7 @@ absl::Status Add(std::string_view text, NatsUrls& urls) {
   if (!url.ok()) {
     return Wrong(scheme, rest, Url::WhatIsWrong(absl::StrCat("tls://", rest)));
   }
-  if (url->host().find(',') != std::string::npos) {
+  if (absl::StrContains(url->host(), ',')) {
     return Wrong(scheme, rest, "each url begins with nats:// or tls://");
   }
   if (url->host().empty()) return Wrong(scheme, rest, "the host is missing");

@@ -15,7 +15,7 @@ namespace fio::nats_internal {
 
 struct NatsUrls {
   // Errors: kInvalidArgument, with the url but its secrets, and what is wrong.
-  static absl::StatusOr<NatsUrls> Parse(std::string_view urls);
+  static absl::StatusOr<NatsUrls> Parse(std::string_view text);
 
   std::vector<std::string> addresses;  // "host:port" each; at least one.
   std::string user;

@@ -31,8 +31,7 @@ inline std::string MakeAuth(const RedisUrl& url) {
 // Whether the server has no HELLO, or no RESP 3.
 inline bool IsOldServer(const RedisReply& reply) {
   return reply.IsError("NOPROTO") ||
-         (reply.is_error() &&
-          std::string_view(reply.text).starts_with("ERR unknown command"));
+         (reply.is_error() && reply.text.starts_with("ERR unknown command"));
 }
 
 // Of an answer that is an error. kPermissionDenied: to ask again soon will not

@@ -156,7 +156,7 @@ absl::Status RespReader::OnSimple(char type, std::string_view text) {
     reply.integer = text == "t" ? 1 : 0;
   } else {
     if (type == '(' && !IsWholeNumber(text)) return Wrong("no big number");
-    const absl::Status counted = CountText(text.size());
+    absl::Status counted = CountText(text.size());
     if (!counted.ok()) return counted;
     reply.type = type == '-' ? Type::kError : Type::kString;
     reply.text = text;
